@@ -1,0 +1,39 @@
+"""What Ray runs: a specification in, an exit code out.
+
+    python -m jobs.label job.toml
+    python -m jobs.label - < spec.json
+
+The specification is a TOML file as for `--config`, or the JSON of a LabelSpec on standard
+input. The summary of the run goes to standard output as one JSON document.
+"""
+
+import sys
+from pathlib import Path
+
+from pipeline.errors import NightlabelError
+from pipeline.flow.driver import label
+from pipeline.spec import LabelSpec, load_spec, parse_spec
+
+
+def main(arguments: list[str]) -> int:
+    """Run the job that the one argument names; returns an exit code of `pipeline.errors`."""
+    if len(arguments) != 1:
+        print(__doc__, file=sys.stderr)
+        return 2
+    try:
+        summary = label(_spec(arguments[0]))
+    except NightlabelError as error:
+        print(f"nightlabel: {error}", file=sys.stderr)
+        return error.exit_code
+    print(summary.model_dump_json(indent=2))
+    return summary.exit_code
+
+
+def _spec(argument: str) -> LabelSpec:
+    if argument == "-":
+        return parse_spec(sys.stdin.read())
+    return load_spec(Path(argument), {}, {})
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

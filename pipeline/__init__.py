@@ -1,0 +1,39 @@
+"""Nightlabel: rsync for labels.
+
+import pipeline
+
+spec = pipeline.make_spec(src="s3://bucket/photos", dst="s3://bucket/labels")
+summary = pipeline.label(spec)
+table = pipeline.LabelStore("s3://bucket/labels").to_table(["uri", "label", "score"])
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.flow.driver import label as label
+    from pipeline.flow.plan import plan as plan
+    from pipeline.flow.verify import verify as verify
+    from pipeline.spec import LabelSpec as LabelSpec
+    from pipeline.spec import make_spec as make_spec
+    from pipeline.store.reader import LabelStore as LabelStore
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "label": "pipeline.flow.driver",
+    "plan": "pipeline.flow.plan",
+    "verify": "pipeline.flow.verify",
+    "LabelSpec": "pipeline.spec",
+    "make_spec": "pipeline.spec",
+    "LabelStore": "pipeline.store.reader",
+}
+
+__all__ = ["LabelSpec", "LabelStore", "label", "make_spec", "plan", "verify"]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, so that `nightlabel --help` loads neither Ray nor Arrow.
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)

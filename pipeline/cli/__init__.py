@@ -1,0 +1,51 @@
+"""The command line: one file a command, each loaded only when it is called."""
+
+import sys
+from importlib import import_module
+
+import click
+
+from pipeline import __version__
+from pipeline.cli.failures import exit_code_of
+
+COMMANDS = {
+    "label": "bring the labels at DST up to date with SRC",
+    "plan": "say what label would do",
+    "verify": "prove that every image has exactly one true row",
+    "compact": "merge small files of a label store into large ones",
+    "doctor": "check storage, model and machine, and say the mend",
+    "demo": "label the sample archive that ships with the package",
+}
+
+
+class LazyGroup(click.Group):
+    """Lists its commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"pipeline.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="nightlabel")
+def cli() -> None:
+    """rsync for labels: one true label for every image of an archive, every night.
+
+    \b
+    Example:
+      nightlabel label s3://bucket/photos s3://bucket/labels
+    """
+
+
+def main() -> None:
+    """The console command: runs `cli` and exits with the code of `pipeline.errors.Exit`."""
+    sys.exit(exit_code_of(cli))

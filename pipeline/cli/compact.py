@@ -1,0 +1,29 @@
+"""`nightlabel compact`"""
+
+import click
+
+from pipeline.cli import options
+from pipeline.cli.output import say_json
+
+
+@click.command()
+@click.argument("dst")
+@click.option("--take-over", is_flag=True, help="Fence a run that holds the store.")
+@options.output
+def compact(dst: str, take_over: bool, as_json: bool, debug: bool) -> int:  # noqa: ARG001
+    """Merge the small files of a label store into large ones.
+
+    Every run merges its own parts; over many nights small files gather all the same.
+
+    \b
+    Example:
+      nightlabel compact s3://bucket/labels
+    """
+    from pipeline.flow.upkeep import compact_store
+
+    before, after = compact_store(dst, take_over=take_over)
+    if as_json:
+        say_json({"files_before": before, "files_after": after})
+    else:
+        click.echo(f"{before:,} files became {after:,}")
+    return 0

@@ -1,0 +1,80 @@
+"""`nightlabel demo`"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli import options
+from pipeline.cli.label import say_summary
+from pipeline.cli.output import say_json, say_table
+from pipeline.cli.progress import listener
+from pipeline.cli.quiet import quiet_libraries
+
+if TYPE_CHECKING:
+    from pipeline.store.reader import LabelStore
+
+
+@click.command()
+@click.argument("dst", default="nightlabel-demo", type=click.Path(path_type=Path))
+@options.progress
+@options.output
+def demo(dst: Path, no_progress: bool, as_json: bool, debug: bool) -> int:
+    """Label the sample archive that ships with the package, with the small ViT beside it.
+
+    Needs no network and no account. Labels go to DST, by default ./nightlabel-demo.
+
+    \b
+    Example:
+      nightlabel demo
+    """
+    from pipeline import demo as archive
+    from pipeline.flow.driver import label
+    from pipeline.spec import make_spec
+    from pipeline.store.reader import LabelStore
+
+    src = archive.images()
+    spec = make_spec(src=str(src), dst=str(dst), model=str(archive.model()))
+    with quiet_libraries(debug=debug), listener(silent=no_progress) as listen:
+        summary = label(spec, listen)
+    store = LabelStore(str(dst))
+    right, known = _accuracy(store, src, archive.known_labels())
+    if as_json:
+        say_json(
+            {
+                "run": summary.model_dump(mode="json"),
+                "labels": dict(store.label_counts()),
+                "right": right,
+                "known": known,
+            }
+        )
+        return summary.exit_code
+    say_summary(summary)
+    click.echo()
+    counts = [(name or "(no label)", count) for name, count in store.label_counts()]
+    say_table(counts, "labels")
+    click.echo(f"\n{right} of {known} labels are right ({right / known:.1%})\n")
+    click.echo(_next_steps(dst, summary.recipe))
+    return summary.exit_code
+
+
+def _accuracy(store: "LabelStore", src: Path, known: dict[str, str]) -> tuple[int, int]:
+    from pipeline.storage import canonical, join
+
+    folder = canonical(str(src))
+    truth = {join(folder, name): label for name, label in known.items()}
+    rows = store.to_table(["uri", "label"])
+    labels = dict(zip(rows["uri"].to_pylist(), rows["label"].to_pylist(), strict=True))
+    return sum(labels.get(uri) == label for uri, label in truth.items()), len(truth)
+
+
+def _next_steps(dst: Path, recipe: str) -> str:
+    return f"""Read them:
+  duckdb -c "from '{dst}/recipe=*/*.parquet' select label, count(*), avg(score) group by label"
+  python -c "import pandas; print(pandas.read_parquet('{dst}/recipe={recipe}'))"
+  python -c "import pipeline; print(pipeline.LabelStore('{dst}').to_table(['uri', 'label']))"
+
+Next:
+  nightlabel demo                                  again: nothing is labelled twice
+  nightlabel label FOLDER LABELS --model MODEL     your images, your model
+  nightlabel verify FOLDER LABELS                  proof that every image has one true row"""

@@ -1,0 +1,41 @@
+"""`nightlabel doctor`"""
+
+import click
+
+from pipeline.cli import options
+from pipeline.cli.output import say_json
+from pipeline.errors import Exit
+
+
+@click.command()
+@click.argument("src", required=False)
+@click.argument("dst", required=False)
+@click.option("--model", help="Hub id or folder of a model to check.")
+@click.option("--address", help="A Ray cluster to check.")
+@options.output
+def doctor(
+    src: str | None,
+    dst: str | None,
+    model: str | None,
+    address: str | None,
+    as_json: bool,
+    debug: bool,  # noqa: ARG001
+) -> int:
+    """Check versions, devices, decoders, storage, model and cluster; name each mend.
+
+    \b
+    Examples:
+      nightlabel doctor
+      nightlabel doctor s3://bucket/photos s3://bucket/labels --model ./my-vit
+
+    Exit: 0 all well, 3 something is wrong.
+    """
+    from pipeline.flow.doctor import examine
+
+    findings = examine(src, dst, model, address)
+    if as_json:
+        say_json([finding.model_dump() for finding in findings])
+    else:
+        for finding in findings:
+            click.echo(f"{'ok   ' if finding.ok else 'WRONG'} {finding.check}: {finding.found}")
+    return Exit.OK if all(finding.ok for finding in findings) else Exit.GATE

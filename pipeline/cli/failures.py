@@ -1,0 +1,37 @@
+"""From exceptions to one clear line and an exit code."""
+
+import sys
+from typing import Any
+
+import click
+
+from pipeline.errors import Exit, NightlabelError
+
+
+def exit_code_of(command: click.Command, arguments: list[str] | None = None) -> int:
+    """Run a command; a NightlabelError becomes one line on stderr, its traceback with --debug.
+
+    Click's own handling is off, since it turns Ctrl-C into exit 1.
+    """
+    try:
+        result: Any = command.main(args=arguments, prog_name="nightlabel", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return Exit.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted")
+        return Exit.INTERRUPTED
+    except NightlabelError as error:
+        if debugging():
+            raise
+        _say(str(error))
+        return error.exit_code
+    return int(result or 0)
+
+
+def debugging() -> bool:
+    return "--debug" in sys.argv
+
+
+def _say(message: str) -> None:
+    click.echo(f"nightlabel: {' '.join(message.split())}", err=True)

@@ -1,0 +1,110 @@
+"""Options that commands share; each has one name, one meaning and one default everywhere."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from pipeline.errors import SpecError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator = Callable[[Command], Command]
+
+
+def stack(*decorators: Decorator[Any]) -> Decorator[Any]:
+    """Several decorators as one, the first on top."""
+
+    def apply(command: Any) -> Any:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return apply
+
+
+def _option(*names: str, **settings: Any) -> Decorator[Any]:
+    return click.option(*names, **{"default": None} | settings)
+
+
+def _flag(name: str, text: str) -> Decorator[Any]:
+    return click.option(name, is_flag=True, default=None, help=text)
+
+
+output = stack(
+    click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
+    click.option("--debug", is_flag=True, help="Show the traceback of a failure."),
+)
+
+progress = click.option("--no-progress", is_flag=True, help="Say nothing until the end.")
+
+config = stack(
+    _option(
+        "--config",
+        type=click.Path(path_type=Path),
+        help="Options as a TOML file; flags win.",
+    ),
+    click.option(
+        "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Set any option by its name."
+    ),
+)
+
+source = stack(
+    _option("--include", multiple=True, metavar="GLOB", help="Take only these names."),
+    _option("--exclude", multiple=True, metavar="GLOB", help="Leave these names out."),
+    _option("--limit", type=int, help="Take only the first N listed objects."),
+    _option(
+        "--manifest/--no-manifest", help="Read SRC as a list of images (default: by its name)."
+    ),
+    _flag("--check-changes", "Ask the store for etags that a manifest lacks."),
+)
+
+model = stack(
+    _option("--model", metavar="ID|FOLDER", help="Hub id or folder. [google/vit-base-patch16-224]"),
+    _option("--revision", help="Revision of a hub model."),
+    _option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"])),
+    _option("--decode", type=click.Choice(["exact"]), help="How JPEGs are decoded."),
+    _option("--top-k", type=int, help="How many labels to keep for an image. [5]"),
+    _option("--exif/--no-exif", help="Turn images upright as EXIF says. [--exif]"),
+    _option("--max-pixels", type=int, help="Larger images become errors. [178956970]"),
+    _option("--max-bytes", type=int, help="Larger files become errors. [268435456]"),
+)
+
+placement = stack(
+    _option("--address", help="A Ray cluster; by default one is started here."),
+    _option("--predictors", metavar="N|MIN:MAX", help="Predictors. [all GPUs, else by cores]"),
+    _option("--batch-size", type=int, help="Images a forward pass."),
+)
+
+run = stack(
+    _flag("--new-recipe", "Label beside the labels of another model or setting."),
+    _flag("--retry-errors", "Try images with permanent errors again."),
+    _flag("--delete", "Remove rows of images that are no longer listed."),
+    _flag("--take-over", "Fence a run that holds the store, and go on in its place."),
+    _flag("--partial-ok", "Exit 0 where 4 would say that objects remain."),
+    _option("--max-images", type=int, help="Stop after labelling N (exit 4)."),
+    _option("--max-errors", metavar="N|P%", help="Fail (exit 3) above. [1% or 100, the larger]"),
+    _option("--deadline", metavar="6h|06:30", help="Stop then, all committed (exit 4)."),
+    _option("--commit-seconds", type=float, help="How often rows become true. [30]"),
+)
+
+both_ends = stack(click.argument("src", required=False), click.argument("dst", required=False))
+
+
+def spec_from(options: dict[str, Any]) -> Any:
+    """The LabelSpec behind a command's options: config file, then --set, then flags."""
+    from pipeline.spec import load_spec
+
+    config_file = options.pop("config", None)
+    sets = _pairs(options.pop("sets", ()))
+    return load_spec(config_file, sets, options)
+
+
+def _pairs(sets: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for text in sets:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise SpecError("set", text, "write KEY=VALUE")
+        pairs[key] = value
+    return pairs

@@ -1,0 +1,45 @@
+"""What a command says at its end: text for people, or one JSON document."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+
+def say_json(document: Any) -> None:
+    click.echo(json.dumps(document, indent=2, default=str))
+
+
+def say_table(rows: Iterable[tuple[str, object]], title: str | None = None) -> None:
+    """Two columns: a name and a value; numbers with thousands divided."""
+    listed = [(name, _cell(value)) for name, value in rows]
+    if title:
+        click.echo(title)
+    width = max((len(name) for name, _ in listed), default=0)
+    for name, value in listed:
+        click.echo(f"  {name:<{width}}  {value}")
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "-"}[value]
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """3.2s, 4m10s, 2h05m."""
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s"
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that reads best."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -1,0 +1,62 @@
+"""`nightlabel plan`"""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli import options
+from pipeline.cli.output import duration, say_json, say_table, size
+from pipeline.errors import Exit
+
+if TYPE_CHECKING:
+    from pipeline.flow.plan import Plan
+
+
+@click.command()
+@options.both_ends
+@options.source
+@options.model
+@options.placement
+@options.run
+@click.option("--no-probe", is_flag=True, help="Do not label a few images to tell the time.")
+@options.config
+@options.output
+def plan(no_probe: bool, as_json: bool, debug: bool, **given: Any) -> int:  # noqa: ARG001
+    """Say what `label` would do: counts, bytes, what is done, the time it may take.
+
+    \b
+    Example:
+      nightlabel plan s3://bucket/photos s3://bucket/labels
+
+    Exit: 0 if label would start, 2 if it would refuse.
+    """
+    from pipeline.flow.plan import plan as run
+
+    found = run(options.spec_from(given), probe=not no_probe)
+    if as_json:
+        say_json(found.model_dump(mode="json"))
+    else:
+        _say(found)
+    return Exit.USAGE if found.refused else Exit.OK
+
+
+def _say(found: "Plan") -> None:
+    counts = found.counts
+    rows: list[tuple[str, object]] = [
+        ("listed", counts.listed),
+        ("left out", counts.excluded),
+        ("labelled already", counts.done),
+        ("failed before", counts.failed_before),
+        ("to label", f"{counts.todo:,} ({counts.new:,} new, {counts.changed:,} changed)"),
+        ("to read", size(counts.bytes)),
+        ("gone", counts.gone),
+        ("recipe", found.recipe),
+    ]
+    if found.probe:
+        rows += [
+            ("speed here", f"{found.probe.images_per_second} img/s on {found.probe.device}"),
+            ("time here", duration(found.probe.expected_seconds)),
+        ]
+    say_table(rows, f"{found.src} → {found.dst}")
+    if found.refused:
+        click.echo(f"label would refuse: {found.refused}", err=True)

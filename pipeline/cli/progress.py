@@ -1,0 +1,78 @@
+"""Progress on stderr: one live line on a terminal, a plain line every ten seconds elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pipeline.cli.output import duration
+
+if TYPE_CHECKING:
+    from pipeline.flow.stream import Listener, Progress
+
+PLAIN_SECONDS = 10.0
+#: The rate shown is that of the last so many seconds.
+RATE_SECONDS = 20.0
+
+
+class Rate:
+    """Images a second over a sliding window."""
+
+    def __init__(self) -> None:
+        self._points: list[tuple[float, int]] = []
+
+    def add(self, now: float, count: int) -> float:
+        self._points = [p for p in self._points if now - p[0] <= RATE_SECONDS] + [(now, count)]
+        (first, before), (last, after) = self._points[0], self._points[-1]
+        return (after - before) / (last - first) if last > first else 0.0
+
+
+def line_of(progress: "Progress", rate: float) -> str:
+    """One line: stage, listed, done, errors, img/s, time left."""
+    if progress.stage != "labelling":
+        return progress.stage
+    listed = f"{progress.listed:,}" + ("" if progress.listing_complete else "+")
+    done = progress.done_before + progress.labelled
+    words = [f"listed {listed}", f"done {done:,}", f"errors {progress.errors:,}"]
+    if rate:
+        words.append(f"{rate:,.1f} img/s")
+        if progress.listing_complete:
+            left = max(0, progress.todo - progress.labelled)
+            words.append(f"{duration(left / rate)} left")
+    return " · ".join(words)
+
+
+@contextmanager
+def listener(*, silent: bool) -> Iterator["Listener | None"]:
+    """A progress listener for this stderr."""
+    if silent:
+        yield None
+    elif sys.stderr.isatty():
+        with _live() as update:
+            yield _throttled(update, every=0.0)
+    else:
+        yield _throttled(lambda line: print(line, file=sys.stderr, flush=True), PLAIN_SECONDS)
+
+
+def _throttled(update: Any, every: float) -> "Listener":
+    rate = Rate()
+    shown: list[tuple[float, str]] = []
+
+    def listen(progress: "Progress") -> None:
+        now = time.monotonic()
+        line = line_of(progress, rate.add(now, progress.labelled))
+        new_stage = not shown or shown[-1][1] != progress.stage
+        if new_stage or now - shown[-1][0] >= every:
+            shown[:] = [(now, progress.stage)]
+            update(line)
+
+    return listen
+
+
+@contextmanager
+def _live() -> Iterator[Any]:
+    from rich.console import Console
+
+    with Console(stderr=True).status("checking") as status:
+        yield status.update

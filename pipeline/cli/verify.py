@@ -1,0 +1,69 @@
+"""`nightlabel verify`"""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli import options
+from pipeline.cli.output import say_json, say_table
+
+if TYPE_CHECKING:
+    from pipeline.flow.verify import Verification
+
+
+@click.command()
+@options.both_ends
+@options.source
+@click.option("--model", "where", metavar="FOLDER", help="Where the recipe's model is now.")
+@click.option("--sample", default=16, show_default=True, help="Images to label again; 0 for none.")
+@click.option("--seed", default=0, show_default=True, help="Which images those are.")
+@options.config
+@options.output
+def verify(
+    where: str | None,
+    sample: int,
+    seed: int,
+    as_json: bool,
+    debug: bool,  # noqa: ARG001
+    **given: Any,
+) -> int:
+    """Prove that listed = labelled + failed + remaining, and that no row is there twice.
+
+    Holds SRC, the table and its files against each other, and labels a sample again with
+    the reference processor.
+
+    \b
+    Example:
+      nightlabel verify s3://bucket/photos s3://bucket/labels
+
+    Exit: 0 all true, 3 something is wrong, 4 true but objects remain to be labelled.
+    """
+    from pipeline.flow.verify import verify as run
+
+    found = run(options.spec_from(given), sample=sample, seed=seed, model=where)
+    if as_json:
+        say_json(found.model_dump(mode="json") | {"exit_code": found.exit_code})
+    else:
+        _say(found)
+    return found.exit_code
+
+
+def _say(found: "Verification") -> None:
+    counts = found.counts
+    rows: list[tuple[str, object]] = [
+        ("listed", counts.listed),
+        ("labelled", counts.done),
+        ("failed", counts.failed_before),
+        ("remaining", f"{counts.todo:,} ({found.newer:,} newer than the last whole run)"),
+        ("gone", counts.gone),
+        ("rows", found.rows),
+        ("rows twice", found.doubled),
+    ]
+    if found.unmerged_parts:
+        rows.append(("parts not merged yet", found.unmerged_parts))
+    if found.sample:
+        rows.append(("labelled again", f"{found.sample.agree} of {found.sample.images} agree"))
+    say_table(rows, f"recipe {found.recipe}, version {found.version}")
+    for problem in found.problems:
+        click.echo(f"WRONG: {problem}")
+    click.echo("not true" if found.problems else "true")

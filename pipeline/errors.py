@@ -1,0 +1,160 @@
+"""Everything that can go wrong, in one tree.
+
+    NightlabelError                      exit
+    ├── SpecError                        2     a bad option, field or value
+    ├── ImageError(code)                 -     one image; becomes a row, never an exit
+    ├── TransientError(code)             -     retried, then a row marked transient
+    ├── StoreError                       1     storage or the label store failed
+    │   ├── MissingError                 1     no such object, folder or bucket
+    │   ├── DeniedError                  1     credentials refused
+    │   └── ConflictError                1     someone else wrote first
+    ├── BusyError                        5     another run holds the lease
+    ├── ModelError                       1     missing, not a classifier, needs remote code
+    ├── PlacementError                   1     the cluster cannot hold the graph
+    ├── GateError                        3     error rate over the limit, verify found something
+    └── IncompleteError                  4     valid but incomplete: deadline, transient errors left
+
+Foreign exceptions are translated where they enter: in `storage` (object stores),
+`images` (decoders), `models` (transformers) and `store.table` (Delta).
+"""
+
+from enum import IntEnum, StrEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of every command; an orchestrator may branch on them."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    GATE = 3
+    INCOMPLETE = 4
+    BUSY = 5
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class ErrorCode(StrEnum):
+    """Why an object has no label: the closed list behind `LABELS.error_code`."""
+
+    MISSING = "missing"
+    EMPTY = "empty"
+    NOT_AN_IMAGE = "not_an_image"
+    TRUNCATED = "truncated"
+    UNDECODABLE = "undecodable"
+    UNSUPPORTED = "unsupported"
+    TOO_LARGE = "too_large"
+    DENIED = "denied"
+    CHANGED = "changed"
+    TRANSIENT = "transient"
+    CRASHED = "crashed"
+
+    @property
+    def transient(self) -> bool:
+        """True if the next run tries again without being asked."""
+        return self in TRANSIENT_CODES
+
+    @property
+    def meaning(self) -> str:
+        return MEANINGS[self]
+
+
+TRANSIENT_CODES = frozenset({ErrorCode.CHANGED, ErrorCode.TRANSIENT})
+
+MEANINGS = {
+    ErrorCode.MISSING: "the object was not there when it was read",
+    ErrorCode.EMPTY: "the object has no bytes",
+    ErrorCode.NOT_AN_IMAGE: "the content is of no known image format, whatever the name says",
+    ErrorCode.TRUNCATED: "the image ends too soon",
+    ErrorCode.UNDECODABLE: "an image by its first bytes, but its decoder refused it",
+    ErrorCode.UNSUPPORTED: "a known image format or mode that is not supported here",
+    ErrorCode.TOO_LARGE: "over --max-bytes or --max-pixels, found before decoding",
+    ErrorCode.DENIED: "the store refused to let this object be read",
+    ErrorCode.CHANGED: "the object was replaced between listing and reading",
+    ErrorCode.TRANSIENT: "the store kept failing (throttled, timed out, reset) after retries",
+    ErrorCode.CRASHED: "decoding this image ended its worker process",
+}
+
+
+class NightlabelError(Exception):
+    """Base of all errors that are meant for people: one clear line that names the mend."""
+
+    exit_code: Exit = Exit.FAILED
+
+
+class SpecError(NightlabelError):
+    """A bad value in the specification of a job; names the field and the value."""
+
+    exit_code = Exit.USAGE
+
+    def __init__(self, field: str, value: object, problem: str) -> None:
+        super().__init__(f"{field}={value!r}: {problem}")
+        self.field, self.value, self.problem = field, value, problem
+
+    def __reduce__(self) -> tuple[type, tuple[str, object, str]]:
+        return type(self), (self.field, self.value, self.problem)
+
+
+class _RowError(NightlabelError):
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+    def __reduce__(self) -> tuple[type, tuple[ErrorCode, str]]:
+        return type(self), (self.code, self.message)
+
+
+class ImageError(_RowError):
+    """One image cannot be labelled; becomes its row."""
+
+
+class TransientError(_RowError):
+    """The store may answer better later; a row marked transient once retries are used up."""
+
+    def __init__(self, message: str, code: ErrorCode = ErrorCode.TRANSIENT) -> None:
+        super().__init__(code, message)
+
+    def __reduce__(self) -> tuple[type, tuple[str, ErrorCode]]:  # type: ignore[override]
+        return type(self), (self.message, self.code)
+
+
+class StoreError(NightlabelError):
+    """Storage or the label store failed; the store is valid and the next run continues."""
+
+
+class MissingError(StoreError):
+    """No such object, folder or bucket."""
+
+
+class DeniedError(StoreError):
+    """The store refused our credentials."""
+
+
+class ConflictError(StoreError):
+    """Another writer came first: a conditional PUT or a Delta commit was refused."""
+
+
+class BusyError(NightlabelError):
+    """Another run holds the lease of this label store."""
+
+    exit_code = Exit.BUSY
+
+
+class ModelError(NightlabelError):
+    """The model is missing, is no image classifier, or needs code of its own."""
+
+
+class PlacementError(NightlabelError):
+    """The machine or cluster cannot hold what the job asks for."""
+
+
+class GateError(NightlabelError):
+    """A gate was breached: too many errors, or a check found something wrong."""
+
+    exit_code = Exit.GATE
+
+
+class IncompleteError(NightlabelError):
+    """What was done is committed and valid, but objects remain to be labelled."""
+
+    exit_code = Exit.INCOMPLETE

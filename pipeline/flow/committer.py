@@ -1,0 +1,177 @@
+"""Cutting the stream of labelled blocks into parts, by time, and committing each.
+
+The driver holds references. A cut hands them to one task, which writes the part and
+rewrites the files whose rows it replaces; the driver then makes all of it true in one
+commit. While one cut is being written the next is being held.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+
+from pipeline import schema
+from pipeline.flow.placement import IO_SHARE
+from pipeline.flow.session import fetch
+from pipeline.storage import Folder
+from pipeline.store.parts import Part, rewrite_without, write_part
+from pipeline.store.table import LiveFile, Table
+from pipeline.store.upkeep import part_path
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+CUT_BYTES: Final = 128 * 2**20
+#: The first cuts come sooner, so that a short run or an early crash shows and keeps rows.
+FIRST_CUTS: Final = (0.0, 5.0, 10.0, 20.0)
+#: Rewriting replaced files may take this share of the night at most.
+REWRITE_SHARE: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What one cut wrote. `rewritten`: by file ordinal, its new file, None if emptied."""
+
+    part: Part
+    rewritten: dict[int, Part | None]
+    errors: dict[str, int]
+
+
+@dataclass(slots=True)
+class Committer:
+    """Holds blocks, cuts parts, commits. `files` gives the ledger's ordinals their files."""
+
+    table: Table
+    folder: Folder
+    run_id: str
+    recipe: str
+    files: Sequence[LiveFile]
+    seconds: float
+    labelled: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+
+    _held: "list[ObjectRef]" = field(default_factory=list)
+    _held_bytes: int = 0
+    _pending: "ObjectRef | None" = None
+    _moved: dict[int, Part | None] = field(default_factory=dict)
+    _cuts: int = 0
+    _last_cut: float = field(default_factory=time.monotonic)
+    _rewrite_seconds: float = 0.0
+
+    @property
+    def failed(self) -> int:
+        return sum(self.errors.values())
+
+    @property
+    def rows(self) -> int:
+        """How many rows are true."""
+        return self.labelled + self.failed
+
+    def present_files(self) -> list[LiveFile | Part | None]:
+        """Where the rows of each ordinal are now; None for a file that was emptied."""
+        return [self._moved.get(n, file) for n, file in enumerate(self.files)]
+
+    def hold(self, block: "ObjectRef", size_bytes: int) -> None:
+        self._held.append(block)
+        self._held_bytes += size_bytes
+
+    def step(self) -> bool:
+        """Do what is due now, without waiting; True if rows became true."""
+        committed = self._commit_if_written(timeout=0)
+        if self._pending is None and self._held and self._due():
+            self._cut()
+        return committed
+
+    def flush(self) -> None:
+        """Commit all that is held; returns when it is true."""
+        while self._pending is not None or self._held:
+            if self._pending is None:
+                self._cut()
+            self._commit_if_written(timeout=None)
+
+    def _due(self) -> bool:
+        waited = time.monotonic() - self._last_cut
+        return waited >= self._interval() or self._held_bytes >= CUT_BYTES
+
+    def _interval(self) -> float:
+        slow = self._rewrite_seconds / REWRITE_SHARE
+        if self._cuts < len(FIRST_CUTS):
+            return max(slow, min(self.seconds, FIRST_CUTS[self._cuts]))
+        return max(slow, self.seconds)
+
+    def _cut(self) -> None:
+        writer = CutWriter(self.folder, self.run_id, self.recipe, self._cuts)
+        paths = {n: file.path for n, file in enumerate(self.present_files()) if file is not None}
+        self._pending = ray.remote(num_cpus=IO_SHARE)(_write).remote(writer, paths, *self._held)
+        self._held, self._held_bytes = [], 0
+        self._cuts += 1
+        self._last_cut = time.monotonic()
+
+    def _commit_if_written(self, timeout: float | None) -> bool:
+        if self._pending is None or not ray.wait([self._pending], timeout=timeout)[0]:
+            return False
+        written: Written = fetch(self._pending)
+        self._pending = None
+        self._commit(written)
+        took = time.monotonic() - self._last_cut
+        self._rewrite_seconds = took if written.rewritten else 0.0
+        return True
+
+    def _commit(self, written: Written) -> None:
+        present = self.present_files()
+        removed = [file for n in written.rewritten if (file := present[n]) is not None]
+        added = [part for part in written.rewritten.values() if part is not None]
+        self.table.commit(added=[written.part, *added], removed=removed)
+        self._moved |= written.rewritten
+        self.errors.update(written.errors)
+        self.labelled += written.part.num_rows - written.part.num_errors
+
+
+@dataclass(frozen=True, slots=True)
+class CutWriter:
+    """The task behind one cut."""
+
+    folder: Folder
+    run_id: str
+    recipe: str
+    number: int
+
+    def write(self, rows: pa.Table, paths: dict[int, str]) -> Written:
+        """Write `rows` (LABELLED), and the files at `paths` again without what they replace."""
+        part = write_part(self.folder, self._path("part"), self.recipe, _labels(rows))
+        rewritten = {
+            ordinal: rewrite_without(
+                self.folder, paths[ordinal], self._path(f"file-{ordinal}"), self.recipe, ids
+            )
+            for ordinal, ids in _replaced(rows).items()
+        }
+        return Written(part, rewritten, _errors(rows))
+
+    def _path(self, name: str) -> str:
+        return part_path(self.run_id, f"{self.number:06}-{name}")
+
+
+def _write(writer: CutWriter, paths: dict[int, str], *blocks: pa.Table) -> Written:
+    return writer.write(pa.concat_tables(blocks), paths)
+
+
+def _labels(rows: pa.Table) -> pa.Table:
+    return rows.select(schema.LABELS.names)
+
+
+def _replaced(rows: pa.Table) -> dict[int, list[bytes]]:
+    """The object ids of rows that replace one, by the ordinal of the file they are in."""
+    replacing = rows.filter(pc.is_valid(rows["replaces"])).select(["replaces", "object_id"])
+    groups = replacing.group_by("replaces").aggregate([("object_id", "list")])
+    files, ids = groups["replaces"].to_pylist(), groups["object_id_list"].to_pylist()
+    return dict(zip(files, ids, strict=True))
+
+
+def _errors(rows: pa.Table) -> dict[str, int]:
+    counted = pc.value_counts(rows["error_code"].drop_null()).to_pylist()
+    return {pair["values"]: pair["counts"] for pair in counted}

@@ -1,0 +1,99 @@
+"""The Ray Data graph: shards in, labelled blocks out.
+
+shards ─▶ List ─▶ even blocks ─▶ Decode (CPU tasks) ─▶ Predict (a pool of actors)
+"""
+
+import logging
+import pickle
+import warnings
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import ray
+import ray.data
+
+from pipeline.flow.job import Job
+from pipeline.flow.placement import DECODE_SHARE, IO_SHARE, Placement
+from pipeline.flow.stages import Decode, List, Predict
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+    from ray.actor import ActorHandle
+
+#: A block whose worker dies is tried again this often, then the run ends; what it left is
+#: still to do. Ray's own default is to try for ever.
+TASK_RETRIES = 3
+
+
+def labelled_blocks(
+    job: Job,
+    placement: Placement,
+    shards: Sequence[Any],
+    ledgers: "Sequence[ObjectRef]",
+    tally: "ActorHandle",
+) -> Generator[tuple["ObjectRef", int, int], None, None]:
+    """Run the graph; yields (reference to a LABELLED block, rows, bytes) as they come.
+
+    Only references reach the driver. Closing the iterator ends the graph.
+    """
+    _quiet()
+    dataset = _graph(job, placement, shards, ledgers, tally)
+    for bundle in dataset.iter_internal_ref_bundles():
+        for block in bundle.blocks:
+            if rows := block.metadata.num_rows:
+                yield block.ref, rows, block.metadata.size_bytes or 0
+
+
+def _graph(
+    job: Job,
+    placement: Placement,
+    shards: Sequence[Any],
+    ledgers: "Sequence[ObjectRef]",
+    tally: "ActorHandle",
+) -> "ray.data.Dataset":
+    numbered = pa.table(
+        {
+            "number": pa.array(range(len(shards)), pa.int64()),
+            "shard": pa.array([pickle.dumps(shard) for shard in shards], pa.binary()),
+        }
+    )
+    one_each = [numbered.slice(row, 1) for row in range(len(shards))]
+    listed = ray.data.from_arrow(one_each).map_batches(
+        List(job, ledgers, tally),
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=IO_SHARE,
+        max_retries=TASK_RETRIES,
+    )
+    if job.spec.max_images:
+        listed = listed.limit(job.spec.max_images)
+    decoded = listed.repartition(target_num_rows_per_block=placement.block_rows).map_batches(
+        Decode(job),
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=DECODE_SHARE,
+        max_retries=TASK_RETRIES,
+    )
+    return decoded.map_batches(
+        Predict,
+        fn_constructor_args=(job, tally),
+        batch_size=placement.block_rows,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(
+            min_size=placement.predictors[0], max_size=placement.predictors[1]
+        ),
+        num_cpus=placement.predictor_cpus,
+        num_gpus=placement.predictor_gpus,
+        max_restarts=-1,  # a task's retries bound them
+        max_task_retries=TASK_RETRIES,
+    )
+
+
+def _quiet() -> None:
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # Bounded retries have no other spelling before Ray 2.64, which is why pyproject stops there.
+    warnings.filterwarnings("ignore", message=".*ray_remote_args.*deprecated")

@@ -1,0 +1,130 @@
+"""Checks of everything a run stands on, each with what was found or the mend."""
+
+import os
+import platform
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.errors import NightlabelError
+
+PACKAGES = (
+    "ray",
+    "torch",
+    "transformers",
+    "pyarrow",
+    "deltalake",
+    "obstore",
+    "pillow",
+    "simplejpeg",
+)
+FORMATS = ("jpg", "webp", "avif", "jpg_2000")
+PROBE = "_nightlabel/doctor"
+
+
+class Finding(BaseModel):
+    """One check: well or not, and what was found."""
+
+    model_config = ConfigDict(frozen=True)
+
+    check: str
+    ok: bool
+    found: str
+
+
+def examine(
+    src: str | None, dst: str | None, model: str | None, address: str | None
+) -> list[Finding]:
+    """Everything that can be checked; what was not named is left out."""
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("versions", _versions),
+        ("cores", _cores),
+        ("device", _device),
+        ("image formats", _formats),
+    ]
+    checks += [(f"read {src}", lambda: _source(src))] if src else []
+    checks += [(f"write {dst}", lambda: _store(dst))] if dst else []
+    checks += [(f"model {model}", lambda: _model(model))] if model else []
+    checks += [("cluster", lambda: _cluster(address))] if address else []
+    return [_find(name, check) for name, check in checks]
+
+
+def _find(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(check=name, ok=True, found=check())
+    except NightlabelError as error:
+        return Finding(check=name, ok=False, found=str(error))
+
+
+def _versions() -> str:
+    return ", ".join([f"python {platform.python_version()}", *_installed()])
+
+
+def _installed() -> Iterator[str]:
+    for package in PACKAGES:
+        try:
+            yield f"{package} {version(package)}"
+        except PackageNotFoundError:
+            raise NightlabelError(f"{package} is not installed: pip install {package}") from None
+
+
+def _cores() -> str:
+    from pipeline.flow.session import cores
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{cores()} cores, {memory:.0f} GiB of memory"
+
+
+def _device() -> str:
+    from pipeline.models.loading import device_name, pick_device, pick_precision
+
+    device = pick_device()
+    return f"{device_name(device)}, --precision auto is {pick_precision('auto', device)}"
+
+
+def _formats() -> str:
+    from pipeline.images import supported_formats
+
+    return ", ".join(supported_formats())
+
+
+def _source(src: str) -> str:
+    from pipeline.sources import open_source
+    from pipeline.spec import make_spec
+
+    source = open_source(make_spec(src=src, dst=f"{src.rstrip('/')}-labels"))
+    source.check()
+    first = next((page for s in source.shards() for page in source.refs(s)), None)
+    return f"{first.refs.num_rows if first else 0} images in the first page"
+
+
+def _store(dst: str) -> str:
+    from pipeline.storage import Folder, canonical
+
+    folder = Folder(canonical(dst))
+    folder.ensure()
+    folder.probe_conditional_put()
+    folder.put(PROBE, b"well")
+    folder.delete([PROBE])
+    return "writes, deletes, and refuses to create what exists"
+
+
+def _model(model: str) -> str:
+    from pipeline.images import Preprocess
+    from pipeline.models.fetch import fetch
+
+    folder = fetch(model, None)
+    shape = Preprocess.from_folder(folder.path)
+    size = f"{shape.width} by {shape.height} pixels"
+    return f"a classifier of {size}, weights {folder.weights_sha256[:12]}"
+
+
+def _cluster(address: str | None) -> str:
+    from pipeline.flow.placement import place
+    from pipeline.flow.session import session
+
+    with session(address) as resources:
+        placement = place(resources, None)
+        cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
+        return f"{cpus:.0f} CPUs, {gpus:.0f} GPUs: {placement.predictors[1]} predictors"

@@ -1,0 +1,219 @@
+"""One run from start to end: list, subtract, label, commit, delete, merge, sum up."""
+
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import ray
+
+from pipeline.errors import NightlabelError
+from pipeline.flow.committer import Committer
+from pipeline.flow.feed import Stop
+from pipeline.flow.job import Job
+from pipeline.flow.ledgers import LOCAL_ROWS, FileReader, ledger_shards, local_ledger, rows_of
+from pipeline.flow.outcome import conclude
+from pipeline.flow.placement import place
+from pipeline.flow.prepare import check_recipe, open_table, prepare
+from pipeline.flow.session import session
+from pipeline.flow.stream import Listener, Progress, Stream
+from pipeline.flow.survey import Survey
+from pipeline.flow.tidy import Runner, delete_gone, in_tasks, inline, merge
+from pipeline.spec import LabelSpec
+from pipeline.store.lease import Lease
+from pipeline.store.ledger import Ledger
+from pipeline.store.runs import (
+    Counts,
+    RunSummary,
+    load_current,
+    load_runs,
+    save_current,
+    save_recipe,
+    save_run,
+)
+from pipeline.store.table import Table
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+#: A listing that finds no news for this long is left to the cluster.
+PEEK_SECONDS = 3.0
+
+
+def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
+    """Bring the labels at `spec.dst` up to date with the images at `spec.src`.
+
+    Returns the summary that is also recorded in the store; its `exit_code` tells how the
+    run ended. Raises NightlabelError where it failed; what was committed stays.
+    """
+    listener = on_progress or _silent
+    began = time.monotonic()
+    listener(Progress("checking"))
+    job = prepare(spec)
+    job.folder.ensure()
+    with Lease(job.folder, job.run_id, take_over=spec.take_over) as lease:
+        table = _open_or_create(job)
+        check_recipe(job, table)
+        save_recipe(job.folder, job.recipe.id, job.recipe.to_json())
+        if load_current(job.folder) is None:
+            save_current(job.folder, job.recipe.id)
+        return Run(job, table, lease, listener, began).execute()
+
+
+class Run:
+    """The state of a run while it lasts; `execute` reads as its story."""
+
+    def __init__(
+        self, job: Job, table: Table, lease: Lease, listener: Listener, began: float
+    ) -> None:
+        self._job, self._table, self._lease, self._listener = job, table, lease, listener
+        self._began = began
+        self._stop = Stop()
+        self._files = [f for f in table.live() if f.recipe == job.recipe.id]
+        self._ledgers: list[Ledger] = []
+        self._committer = Committer(
+            table, job.folder, job.run_id, job.recipe.id, self._files, job.spec.commit_seconds
+        )
+        self._summary = _summary_of(job)
+
+    def execute(self) -> RunSummary:
+        self._took("check")
+        reader = FileReader(self._job.folder, self._job.source, self._runs_of_scope())
+        save_run(self._job.folder, self._summary)
+        try:
+            if (survey := self._nothing_to_label(reader)) is not None:
+                self._finish(survey, complete=True, run=inline)
+            else:
+                self._label(reader)
+        except NightlabelError as error:
+            self._failed(error)
+            raise
+        return self._ended()
+
+    def _runs_of_scope(self) -> frozenset[str]:
+        scope = self._job.source.scope
+        return frozenset(run.run_id for run in load_runs(self._job.folder) if run.scope == scope)
+
+    def _nothing_to_label(self, reader: FileReader) -> Survey | None:
+        """The whole survey where nothing is to be labelled and that shows soon, else None.
+
+        A night without news then ends in a second, without starting Ray.
+        """
+        self._listener(Progress("listing"))
+        if not self._files or rows_of(self._files) > LOCAL_ROWS:
+            return None
+        self._ledgers = [local_ledger(reader, self._files)]
+        survey = Survey(keep_seen=self._job.spec.delete)
+        until = time.monotonic() + PEEK_SECONDS
+        for shard in self._job.source.shards():
+            for page in self._job.source.refs(shard):
+                todo = survey.add(self._ledgers, page, retry_errors=self._job.spec.retry_errors)
+                if todo.num_rows or time.monotonic() > until:
+                    return None
+        return survey
+
+    def _label(self, reader: FileReader) -> None:
+        self._listener(Progress("starting"))
+        spec = self._job.spec
+        with ExitStack() as stack:
+            resources = stack.enter_context(session(spec.address))
+            stack.enter_context(self._stop.on_signals())
+            placement = place(resources, spec.predictor_range)
+            self._summary.hardware = {"slots": resources, **placement.as_dict()}
+            self._took("start")
+            ledgers = self._ledger_references(reader)
+            stream = Stream(
+                self._job, self._committer, self._stop, self._lease.lost, self._listener
+            )
+            try:
+                survey, complete = stream.run(placement, ledgers)
+            finally:
+                self._count_labels()
+            self._took("label")
+            self._ledgers = ray.get(ledgers)  # mapped, not copied
+            self._finish(survey, complete=complete, run=in_tasks)
+
+    def _ledger_references(self, reader: FileReader) -> "list[ObjectRef]":
+        if not self._files or rows_of(self._files) > LOCAL_ROWS:
+            return ledger_shards(reader, self._files)
+        return [ray.put(ledger) for ledger in self._ledgers]
+
+    def _finish(self, survey: Survey, *, complete: bool, run: Runner) -> None:
+        """What follows the last label: count, delete what is gone, merge."""
+        counts = self._summary.counts = Counts.of(survey.counts)
+        self._count_labels()
+        self._summary.listing_complete = complete
+        if self._stop:
+            return
+        in_scope = sum(ledger.count_in_scope() for ledger in self._ledgers)
+        if complete and self._ledgers:
+            counts.gone = in_scope - survey.counts.get("matched", 0)
+        if complete and self._job.spec.delete:
+            self._delete(survey, in_scope, run)
+        self._listener(Progress("merging"))
+        merge(self._job.folder, self._table, self._job.run_id, run)
+        self._took("merge")
+
+    def _delete(self, survey: Survey, in_scope: int, run: Runner) -> None:
+        gone = survey.unseen(self._ledgers)
+        job, counts = self._job, self._summary.counts
+        files = self._committer.present_files()
+        counts.deleted = delete_gone(
+            job.folder, self._table, files, gone, in_scope, job.run_id, run
+        )
+
+    def _count_labels(self) -> None:
+        counts = self._summary.counts
+        counts.labelled = self._committer.labelled
+        counts.errors = dict(self._committer.errors)
+        counts.failed = self._committer.failed
+
+    def _ended(self) -> RunSummary:
+        summary = self._summary
+        status, code, reason = conclude(
+            self._job.spec,
+            summary.counts,
+            reason=self._stop.reason,
+            listing_complete=summary.listing_complete,
+        )
+        summary.status, summary.exit_code, summary.reason = status, int(code), reason
+        if status == "complete":
+            save_current(self._job.folder, self._job.recipe.id)
+        return self._saved()
+
+    def _failed(self, error: NightlabelError) -> None:
+        summary = self._summary
+        summary.status, summary.exit_code = "failed", int(error.exit_code)
+        summary.reason = str(error)
+        self._saved()
+
+    def _saved(self) -> RunSummary:
+        self._summary.finished = datetime.now(UTC)
+        self._took("all")
+        save_run(self._job.folder, self._summary)
+        return self._summary
+
+    def _took(self, stage: str) -> None:
+        self._summary.seconds[stage] = round(time.monotonic() - self._began, 3)
+
+
+def _open_or_create(job: Job) -> Table:
+    table = open_table(job.folder)
+    if table is None:
+        job.folder.probe_conditional_put()
+        table = Table.create(job.folder)
+    return table
+
+
+def _summary_of(job: Job) -> RunSummary:
+    return RunSummary(
+        run_id=job.run_id,
+        started=datetime.now(UTC),
+        recipe=job.recipe.id,
+        scope=job.source.scope,
+        spec=job.spec.model_dump(mode="json"),
+    )
+
+
+def _silent(_: Progress) -> None:
+    pass

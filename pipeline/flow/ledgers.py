@@ -1,0 +1,95 @@
+"""Building the ledger: in this process while it is small, in tasks when it is not.
+
+Tasks read groups of files and cut what they find by ranges of the object id; one task a
+range sorts the pieces. The shards stay in the object store: the driver holds references.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.sources import Source
+from pipeline.storage import Folder
+from pipeline.store.ledger import COLUMNS, Ledger, Mask
+from pipeline.store.parts import read_part
+from pipeline.store.table import LiveFile
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+#: 48 MB of ledger; above it, tasks.
+LOCAL_ROWS: Final = 2_000_000
+SHARD_ROWS: Final = 4_000_000
+_READERS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class FileReader:
+    """Reads the entries of one live file. `runs` are the run ids of this run's scope."""
+
+    folder: Folder
+    source: Source
+    runs: frozenset[str]
+
+    def entries(self, ordinal: int, path: str) -> Ledger:
+        rows = read_part(self.folder, path, [*COLUMNS, "run_id"])
+        ours = pc.is_in(rows["run_id"], value_set=pa.array(sorted(self.runs), pa.string()))
+        in_scope: Mask = np.array(ours.to_numpy(), dtype=bool)
+        if not in_scope.all():
+            self._ask_source(path, in_scope)
+        return Ledger.of_file(rows, ordinal, in_scope)
+
+    def _ask_source(self, path: str, in_scope: Mask) -> None:
+        # Rows of other runs: the same archive may have been listed under another scope.
+        uris = read_part(self.folder, path, ["uri"])["uri"]
+        for row in np.flatnonzero(~in_scope):
+            in_scope[row] = bool(self.source.contains(uris[int(row)].as_py()))
+
+
+def rows_of(files: Sequence[LiveFile]) -> int:
+    return sum(file.num_rows for file in files)
+
+
+def local_ledger(reader: FileReader, files: Sequence[LiveFile]) -> Ledger:
+    """The ledger of `files`, whose order gives their ordinals, made in this process."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        pieces = pool.map(reader.entries, range(len(files)), [file.path for file in files])
+        return Ledger.merged(pieces)
+
+
+def ledger_shards(reader: FileReader, files: Sequence[LiveFile]) -> "list[ObjectRef]":
+    """The same in tasks: references to shards by ranges of the object id."""
+    import ray
+
+    shards = max(1, -(-rows_of(files) // SHARD_ROWS))
+    read = ray.remote(num_cpus=1, num_returns=shards)(_read_group)
+    merge = ray.remote(num_cpus=1)(_merge_pieces)
+    pieces = [read.remote(reader, group, shards) for group in _groups(files)]
+    rows = [[piece] if shards == 1 else piece for piece in pieces]
+    return [merge.remote(*column) for column in zip(*rows, strict=True)]
+
+
+def _read_group(reader: FileReader, group: Sequence[tuple[int, str]], shards: int) -> Any:
+    found = Ledger.merged(reader.entries(ordinal, path) for ordinal, path in group)
+    return found if shards == 1 else tuple(found.split(shards))
+
+
+def _merge_pieces(*pieces: Ledger) -> Ledger:
+    return Ledger.merged(pieces)
+
+
+def _groups(files: Sequence[LiveFile]) -> list[list[tuple[int, str]]]:
+    groups: list[list[tuple[int, str]]] = []
+    rows = SHARD_ROWS
+    for ordinal, file in enumerate(files):
+        if rows + file.num_rows > SHARD_ROWS:
+            groups.append([])
+            rows = 0
+        groups[-1].append((ordinal, file.path))
+        rows += file.num_rows
+    return groups

@@ -1,0 +1,89 @@
+"""How many of what, and where: from a cluster's resources to the numbers of the graph."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.errors import PlacementError
+
+#: Tasks and actors with the same CPU share are fused by Ray and would run in lockstep.
+#: Slightly under 1, a predictor owns a core and stays a stage of its own.
+CPU_PREDICTOR_SHARE: Final = 0.99
+DECODE_SHARE: Final = 1.0
+#: Listing and writing wait for the store most of the time; they must never wait for a core.
+IO_SHARE: Final = 0.01
+
+#: Small blocks where predicting takes seconds, large ones where a GPU eats them: the first
+#: label should come soon, and a block's way to a GPU is 4× cheaper a row at 80 MB than at 10.
+CPU_BLOCK_ROWS: Final = 64
+GPU_BLOCK_ROWS: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The graph's numbers. `predictors` is (min, max) actors in the pool."""
+
+    predictors: tuple[int, int]
+    predictor_cpus: float
+    predictor_gpus: float
+    decode_slots: int
+    block_rows: int
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "predictors": list(self.predictors),
+            "gpus_per_predictor": self.predictor_gpus,
+            "decode_slots": self.decode_slots,
+            "block_rows": self.block_rows,
+        }
+
+
+def local_slots(cores: int) -> int:
+    """CPU slots to tell an embedded Ray of: half as many again as there are cores.
+
+    Decoding waits for the store and predictors wait for decoding, so slots idle; on two
+    cores three slots ran ViT-Ti 8% faster than two, and an empty model 35% faster.
+    """
+    return cores + math.ceil(cores / 2)
+
+
+def place(resources: Mapping[str, float], wanted: tuple[int, int] | None) -> Placement:
+    """Choose the graph's numbers for a cluster's total `resources` ("CPU", "GPU").
+
+    With GPUs: one predictor each, which takes no CPU. Without: two thirds of the slots
+    predict with a thread each, one third decodes. Raises PlacementError, which names what
+    is missing, where the graph could never run.
+    """
+    cpus, gpus = resources.get("CPU", 0.0), int(resources.get("GPU", 0))
+    if gpus:
+        return _on_gpus(cpus, gpus, wanted)
+    return _on_cpus(int(cpus), wanted)
+
+
+def _on_gpus(cpus: float, gpus: int, wanted: tuple[int, int] | None) -> Placement:
+    low, high = wanted or (gpus, gpus)
+    if low > gpus:
+        raise PlacementError(
+            f"--predictors {low} needs {low} GPUs and the cluster has {gpus}: ask for fewer"
+        )
+    if cpus < 1:
+        raise PlacementError("the cluster has no CPU to decode images on: add a CPU node")
+    return Placement((low, min(high, gpus)), 0.0, 1.0, int(cpus), GPU_BLOCK_ROWS)
+
+
+def _on_cpus(cpus: int, wanted: tuple[int, int] | None) -> Placement:
+    if cpus < 2:
+        raise PlacementError(
+            f"the cluster has {cpus} CPU slots; labelling needs 2, one to decode and one to "
+            "predict: add a node, or leave --address out to use this machine"
+        )
+    decode = max(1, cpus // 3)
+    low, high = wanted or (cpus - decode, cpus - decode)
+    if low > cpus - 1:
+        raise PlacementError(
+            f"--predictors {low} leaves none of {cpus} CPU slots to decode on: "
+            f"ask for {cpus - 1} at most"
+        )
+    high = min(high, cpus - 1)
+    return Placement((low, high), CPU_PREDICTOR_SHARE, 0.0, cpus - high, CPU_BLOCK_ROWS)

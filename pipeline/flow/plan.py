@@ -1,0 +1,122 @@
+"""What `label` would do: counts, bytes, and a guess at the time from a short probe."""
+
+import time
+from typing import Any
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.errors import SpecError
+from pipeline.flow.job import Job
+from pipeline.flow.ledgers import FileReader
+from pipeline.flow.listing import ledgers_of, survey
+from pipeline.flow.placement import local_slots, place
+from pipeline.flow.prepare import check_recipe, open_table, prepare
+from pipeline.flow.session import cores
+from pipeline.flow.stages import Decode, load_classifier
+from pipeline.spec import LabelSpec
+from pipeline.store.runs import Counts, load_runs
+
+PROBE_IMAGES = 16
+
+
+class Probe(BaseModel):
+    """Seconds an image on one core of this machine, and what that makes of the whole."""
+
+    model_config = ConfigDict(frozen=True)
+
+    images: int
+    read_and_decode_seconds: float
+    predict_seconds: float
+    device: str
+    images_per_second: float
+    expected_seconds: float
+
+
+class Plan(BaseModel):
+    """What `label` would do now."""
+
+    model_config = ConfigDict(frozen=True)
+
+    src: str
+    dst: str
+    recipe: str
+    refused: str | None
+    counts: Counts
+    probe: Probe | None = None
+
+
+def plan(spec: LabelSpec, *, probe: bool = True) -> Plan:
+    """List and subtract, label nothing, write nothing.
+
+    With `probe`, the first few images are labelled in this process to tell the time.
+    """
+    job = prepare(spec)
+    table = open_table(job.folder)
+    live = table.live() if table else []
+    files = [file for file in live if file.recipe == job.recipe.id]
+    scope = job.source.scope
+    runs = load_runs(job.folder) if table else iter(())
+    ours = frozenset(run.run_id for run in runs if run.scope == scope)
+    first = _First(PROBE_IMAGES if probe else 0)
+    with ledgers_of(FileReader(job.folder, job.source, ours), files, spec.address) as ledgers:
+        found = survey(job.source, ledgers, first, retry_errors=spec.retry_errors)
+        in_scope = sum(ledger.count_in_scope() for ledger in ledgers)
+    counts = Counts.of(found.counts)
+    counts.gone = in_scope - found.counts.get("matched", 0)
+    return Plan(
+        src=spec.src,
+        dst=spec.dst,
+        recipe=job.recipe.id,
+        refused=_refusal(job, table),
+        counts=counts,
+        probe=_probe(job, first.refs, counts.todo) if first.refs is not None else None,
+    )
+
+
+class _First:
+    """Keeps the first page's first refs."""
+
+    def __init__(self, wanted: int) -> None:
+        self.refs: pa.Table | None = None
+        self._wanted = wanted
+
+    def __call__(self, todo: pa.Table) -> dict[str, int]:
+        if self.refs is None and self._wanted and todo.num_rows:
+            self.refs = todo.slice(0, self._wanted)
+        return {}
+
+
+def _refusal(job: Job, table: Any) -> str | None:
+    try:
+        if table is not None:
+            check_recipe(job, table)
+    except SpecError as error:
+        return str(error)
+    return None
+
+
+def _probe(job: Job, refs: pa.Table, todo: int) -> Probe:
+    decode = Decode(job)
+    decode(refs.slice(0, 1))  # imports and connections are no part of the rate
+    decoding, pixels = _timed(decode, refs)
+    classify = load_classifier(job)
+    classify(pixels.slice(0, 1))
+    predicting, _ = _timed(classify, pixels)
+    placement = place({"CPU": local_slots(cores())}, job.spec.predictor_range)
+    images = refs.num_rows
+    rate = images / max(decoding / cores(), predicting / placement.predictors[1])
+    return Probe(
+        images=images,
+        read_and_decode_seconds=round(decoding / images, 5),
+        predict_seconds=round(predicting / images, 5),
+        device=classify.device,
+        images_per_second=round(rate, 1),
+        expected_seconds=round(todo / rate, 1),
+    )
+
+
+def _timed(function: Any, argument: pa.Table) -> tuple[float, pa.Table]:
+    began = time.perf_counter()
+    result = function(argument)
+    return time.perf_counter() - began, result

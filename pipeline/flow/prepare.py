@@ -1,0 +1,61 @@
+"""Everything that can be refused before the first image is read."""
+
+from datetime import UTC, datetime
+
+from pipeline.errors import MissingError, SpecError
+from pipeline.flow.job import Job
+from pipeline.images import Preprocess
+from pipeline.models.fetch import fetch
+from pipeline.models.recipe import Recipe
+from pipeline.sources import open_source
+from pipeline.spec import LabelSpec
+from pipeline.storage import Folder, canonical
+from pipeline.store.runs import load_current, load_recipes, new_run_id
+from pipeline.store.table import Table
+
+
+def prepare(spec: LabelSpec) -> Job:
+    """Resolve and check source, model and recipe.
+
+    Raises SpecError, ModelError, MissingError or DeniedError, each naming the mend.
+    """
+    source = open_source(spec)
+    source.check(spec.dst)
+    model = fetch(spec.model, spec.revision)
+    preprocess = Preprocess.from_folder(model.path)
+    return Job(
+        run_id=new_run_id(datetime.now(UTC)),
+        spec=spec,
+        source=source,
+        folder=Folder(canonical(spec.dst)),
+        model=model.id,  # absolute: a worker's working folder is another
+        revision=model.revision,
+        preprocess=preprocess,
+        recipe=Recipe.of(spec, model, preprocess.as_dict()),
+    )
+
+
+def open_table(folder: Folder) -> Table | None:
+    """The store's table, or None where there is no store yet."""
+    try:
+        return Table.open(folder)
+    except MissingError:
+        return None
+
+
+def check_recipe(job: Job, table: Table) -> None:
+    """Refuse a recipe that is new to a store with rows, unless it was asked for."""
+    used = {file.recipe for file in table.live()}
+    if not used or job.recipe.id in used or job.spec.new_recipe:
+        return
+    known = load_recipes(job.folder)
+    current = load_current(job.folder)
+    document = known.get(current or "") or next(iter(known.values()), None)
+    changes = Recipe.from_json(document).differences(job.recipe) if document else []
+    raise SpecError(
+        "model",
+        job.spec.model,
+        f"this store was labelled by another recipe ({current}); what changed: "
+        f"{'; '.join(changes) or 'unknown'}. Labels of another recipe go beside the old ones "
+        "with --new-recipe",
+    )

@@ -1,0 +1,120 @@
+"""Labelling a few rows again, from the object's bytes, by the reference processor."""
+
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.errors import ImageError, ModelError, TransientError
+from pipeline.images import Preprocess
+from pipeline.images.reference import reference_pixels
+from pipeline.models.engine import Engine
+from pipeline.models.fetch import fetch
+from pipeline.models.recipe import Recipe
+from pipeline.spec import LabelSpec
+from pipeline.storage import Want, read_many
+
+#: Two labels are as good as one if the reference scores them this close: pixels may differ
+#: by 1/255, and a half-precision GPU by more.
+NEAR = 0.02
+READS = 8
+
+
+class Difference(BaseModel):
+    """One image whose stored label the reference would not give."""
+
+    model_config = ConfigDict(frozen=True)
+
+    uri: str
+    stored: str
+    stored_score: float
+    reference: str
+    reference_score: float
+
+
+class Sample(BaseModel):
+    """What labelling a sample again came to."""
+
+    model_config = ConfigDict(frozen=True)
+
+    images: int
+    agree: int
+    unreadable: int
+    differences: list[Difference]
+
+    def problems(self) -> list[str]:
+        return [
+            f"{d.uri} is labelled {d.stored!r} ({d.stored_score:.3f}), the reference says "
+            f"{d.reference!r} ({d.reference_score:.3f})"
+            for d in self.differences
+        ]
+
+
+def check_sample(spec: LabelSpec, recipe: Recipe, rows: pa.Table) -> Sample:
+    """Label `rows` (uri, etag, size, modified, label, score) again and compare.
+
+    The model is the recipe's own, in fp32. Raises ModelError if it is not what made the
+    labels: the weights behind a name may have changed since.
+    """
+    folder = fetch(recipe.model, recipe.revision)
+    if folder.weights_sha256 != recipe.weights_sha256:
+        raise ModelError(
+            f"{recipe.model} no longer holds the weights that made these labels: name the "
+            "folder that does with --model, or leave the sample out with --sample 0"
+        )
+    shape = Preprocess.from_folder(folder.path)
+    engine = Engine.load(
+        folder.path,
+        height=shape.height,
+        width=shape.width,
+        rescale=shape.rescale,
+        mean=shape.mean,
+        std=shape.std,
+        precision="fp32",
+        top_k=10_000,
+        batch_size=READS,
+    )
+    pixels: dict[int, Any] = {}
+    for index, outcome in read_many(_wants(rows), max_bytes=spec.max_bytes, in_flight=READS):
+        if isinstance(outcome, ImageError | TransientError):
+            continue  # it was labelled once, and is gone or out of reach now
+        with suppress(ImageError):  # counted as unreadable; other limits may hold today
+            pixels[index] = reference_pixels(
+                outcome, folder.path, recipe.exif, max_pixels=spec.max_pixels
+            )
+    if not pixels:
+        return Sample(images=0, agree=0, unreadable=rows.num_rows, differences=[])
+    labels, scores = engine.predict(np.stack(list(pixels.values())))
+    found = [
+        _compare(rows.slice(index, 1).to_pylist()[0], engine.labels, labels[n], scores[n])
+        for n, index in enumerate(pixels)
+    ]
+    differences = [difference for difference in found if difference is not None]
+    return Sample(
+        images=len(pixels),
+        agree=len(pixels) - len(differences),
+        unreadable=rows.num_rows - len(pixels),
+        differences=differences,
+    )
+
+
+def _wants(rows: pa.Table) -> list[Want]:
+    modified = rows["modified"].cast(pa.int64()).to_pylist()
+    columns = (rows[name].to_pylist() for name in ("uri", "etag", "size"))
+    return [Want(*row) for row in zip(*columns, modified, strict=True)]
+
+
+def _compare(row: dict[str, Any], names: list[str], labels: Any, scores: Any) -> Difference | None:
+    by_name = {names[label]: float(score) for label, score in zip(labels, scores, strict=True)}
+    best = names[int(labels[0])]
+    if best == row["label"] or by_name[best] - by_name.get(row["label"], 0.0) <= NEAR:
+        return None
+    return Difference(
+        uri=row["uri"],
+        stored=row["label"],
+        stored_score=row["score"],
+        reference=best,
+        reference_score=by_name[best],
+    )

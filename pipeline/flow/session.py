@@ -1,0 +1,71 @@
+"""A Ray to run on: the cluster at an address, or a quiet one on this machine."""
+
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from pipeline.errors import NightlabelError, PlacementError
+from pipeline.flow.placement import local_slots
+
+
+@contextmanager
+def session(address: str | None) -> Iterator[dict[str, float]]:
+    """Connect, or start an embedded Ray; yields the cluster's total resources.
+
+    `address`, else RAY_ADDRESS, names a cluster. A Ray that this process is already
+    connected to is used as it is and left as it was.
+    """
+    if ray.is_initialized():
+        yield ray.cluster_resources()
+        return
+    _start(address or os.environ.get("RAY_ADDRESS"))
+    try:
+        yield ray.cluster_resources()
+    finally:
+        ray.shutdown()
+
+
+def _start(address: str | None) -> None:
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address is None:
+        with _unheard(signal.SIGTERM):
+            ray.init("local", num_cpus=local_slots(cores()), include_dashboard=False, **quiet)
+        return
+    try:
+        ray.init(address, **quiet)
+    except ConnectionError as error:
+        raise PlacementError(f"no Ray cluster answers at {address}: {error}") from None
+
+
+@contextmanager
+def _unheard(number: signal.Signals) -> Iterator[None]:
+    """Processes started meanwhile inherit a blocked signal, as Ray itself does with SIGINT.
+
+    A supervisor that ends a whole process group must not end the workers before the driver
+    has committed what they made. They end with the driver all the same.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def fetch(reference: "ray.ObjectRef") -> Any:
+    """`ray.get`, but our own errors come out as they were raised, without Ray's wrapping."""
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, NightlabelError):
+            raise error.cause from None
+        raise
+
+
+def cores() -> int:
+    """The cores this process may use, which in a container are fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,114 @@
+"""The part of a run that labels: feeds on the graph, commits, watches clock and signals."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from pipeline.flow.committer import Committer
+from pipeline.flow.dataset import labelled_blocks
+from pipeline.flow.feed import Feed, Stop
+from pipeline.flow.job import Job
+from pipeline.flow.placement import Placement
+from pipeline.flow.survey import Survey
+from pipeline.flow.tally import TallyBoard
+from pipeline.spec import deadline_at
+
+if TYPE_CHECKING:
+    from threading import Event
+
+    from ray import ObjectRef
+
+TICK_SECONDS = 0.2
+#: After a stop, Ray Data gets this long to end its graph; then Ray is shut down over it.
+LEAVE_SECONDS = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is. `labelled` counts rows out of the graph, `committed` true ones."""
+
+    stage: str
+    listed: int = 0
+    listing_complete: bool = False
+    done_before: int = 0
+    todo: int = 0
+    labelled: int = 0
+    committed: int = 0
+    errors: int = 0
+
+
+Listener = Callable[[Progress], None]
+
+
+class Stream:
+    """Runs the graph to its end or to the first reason to stop."""
+
+    def __init__(
+        self, job: Job, committer: Committer, stop: Stop, lost: "Event", listener: Listener
+    ) -> None:
+        self._job, self._committer, self._stop, self._lost = job, committer, stop, lost
+        self._listener = listener
+        self._deadline = _deadline(job.spec.deadline)
+        self._rows = 0
+
+    def run(self, placement: Placement, ledgers: "Sequence[ObjectRef]") -> tuple[Survey, bool]:
+        """Label and commit; returns what was listed, and whether to its end.
+
+        Raises what the graph died of; what was committed until then stays.
+        """
+        board = TallyBoard()
+        shards = list(self._job.source.shards())
+        blocks = labelled_blocks(self._job, placement, shards, ledgers, board.actor)
+        try:
+            self._consume(Feed(blocks, self._stop), board, len(shards))
+        except Exception as error:
+            # A model that does not load dies in an actor; only the tally knows why.
+            if (failure := board.failure()) is not None:
+                raise failure from error
+            raise
+        listed, survey = board.survey()
+        return survey, listed == len(shards)
+
+    def _consume(
+        self, feed: "Feed[tuple[ObjectRef, int, int]]", board: TallyBoard, shards: int
+    ) -> None:
+        while not feed.ended and not self._stop:
+            if (block := feed.take(TICK_SECONDS)) is not None:
+                reference, rows, size_bytes = block
+                self._committer.hold(reference, size_bytes)
+                self._rows += rows
+            self._committer.step()
+            self._tell(board, shards)
+            self._look_around()
+        self._committer.flush()
+        feed.leave(LEAVE_SECONDS)
+
+    def _tell(self, board: TallyBoard, shards: int) -> None:
+        done, counts = board.progress()
+        progress = Progress(
+            "labelling",
+            listed=counts.get("listed", 0),
+            listing_complete=done == shards,
+            done_before=counts.get("done", 0) + counts.get("failed_before", 0),
+            todo=sum(counts.get(name, 0) for name in ("new", "changed", "retried")),
+            labelled=self._rows,
+            committed=self._committer.rows,
+            errors=self._committer.failed,
+        )
+        self._listener(progress)
+        if progress.listing_complete and progress.errors > self._job.spec.errors_allowed(
+            progress.todo
+        ):
+            self._stop.now("gate")
+
+    def _look_around(self) -> None:
+        if self._lost.is_set():
+            self._stop.now("lease")
+        if self._deadline is not None and time.time() >= self._deadline:
+            self._stop.now("deadline")
+
+
+def _deadline(text: str | None) -> float | None:
+    return None if text is None else deadline_at(text, datetime.now().astimezone()).timestamp()

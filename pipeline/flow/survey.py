@@ -1,0 +1,49 @@
+"""What a listing met: counts, and on demand which entries of the ledger it saw."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.sources import Page
+from pipeline.store.ledger import Ledger, subtract
+
+
+class Survey:
+    """Adds up over pages, shards and tasks."""
+
+    def __init__(self, *, keep_seen: bool) -> None:
+        self.counts: dict[str, int] = {}
+        #: by ledger shard: indices of the in-scope entries that the listing met
+        self.seen: dict[int, list[np.ndarray[Any, np.dtype[np.int64]]]] = {}
+        self._keep_seen = keep_seen
+
+    def add(self, ledgers: Sequence[Ledger], page: Page, *, retry_errors: bool) -> pa.Table:
+        """Count one page of a source; returns its refs that need a label."""
+        todo = subtract(ledgers, page.refs, retry_errors=retry_errors)
+        self.count(todo.counts | {"excluded": page.excluded})
+        if self._keep_seen:
+            for shard, entries in todo.found:
+                self.seen.setdefault(shard, []).append(entries)
+        return todo.refs
+
+    def merge(self, other: "Survey") -> None:
+        self.count(other.counts)
+        for shard, entries in other.seen.items():
+            self.seen.setdefault(shard, []).extend(entries)
+
+    def count(self, counts: dict[str, int]) -> None:
+        for name, number in counts.items():
+            self.counts[name] = self.counts.get(name, 0) + number
+
+    def unseen(self, ledgers: Sequence[Ledger]) -> dict[int, list[bytes]]:
+        """What the ledgers hold in scope that was not listed: object ids by file ordinal."""
+        gone: dict[int, list[bytes]] = {}
+        for shard, ledger in enumerate(ledgers):
+            seen = np.zeros(len(ledger), dtype=bool)
+            for entries in self.seen.get(shard, []):
+                seen[entries] = True
+            for file, ids in ledger.unseen(seen).items():
+                gone.setdefault(file, []).extend(ids)
+        return gone

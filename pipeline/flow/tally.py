@@ -1,0 +1,69 @@
+"""What tasks tell the driver beside the rows: counts of the listing, and fatal errors."""
+
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from pipeline.errors import NightlabelError
+from pipeline.flow.survey import Survey
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+
+class Tally:
+    """An actor without a core of its own. What is told twice under a number counts once."""
+
+    def __init__(self) -> None:
+        self._shards: dict[int, Survey] = {}
+        self._failure: NightlabelError | None = None
+
+    def add(self, shard: int, survey: Survey) -> None:
+        self._shards[shard] = survey
+
+    def fail(self, error: NightlabelError) -> None:
+        self._failure = self._failure or error
+
+    def failure(self) -> NightlabelError | None:
+        return self._failure
+
+    def progress(self) -> tuple[int, dict[str, int]]:
+        """How many shards have been listed to their end, and what they held."""
+        total = Survey(keep_seen=False)
+        for survey in self._shards.values():
+            total.count(survey.counts)
+        return len(self._shards), total.counts
+
+    def survey(self) -> Survey:
+        """Everything told so far."""
+        total = Survey(keep_seen=True)
+        for survey in self._shards.values():
+            total.merge(survey)
+        return total
+
+
+class TallyBoard:
+    """The driver's side: asks for progress without ever waiting for it."""
+
+    def __init__(self) -> None:
+        self.actor: ActorHandle = ray.remote(num_cpus=0)(Tally).remote()
+        self._asked: Any = None
+        self._known: tuple[int, dict[str, int]] = (0, {})
+
+    def progress(self) -> tuple[int, dict[str, int]]:
+        """The last known answer, at most a call old."""
+        if self._asked is not None and ray.wait([self._asked], timeout=0)[0]:
+            self._known = ray.get(self._asked)
+            self._asked = None
+        if self._asked is None:
+            self._asked = self.actor.progress.remote()
+        return self._known
+
+    def failure(self) -> NightlabelError | None:
+        failure: NightlabelError | None = ray.get(self.actor.failure.remote())
+        return failure
+
+    def survey(self) -> tuple[int, Survey]:
+        """(shards listed to their end, everything they held)."""
+        done, survey = ray.get([self.actor.progress.remote(), self.actor.survey.remote()])
+        return done[0], survey

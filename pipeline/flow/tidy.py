@@ -1,0 +1,111 @@
+"""The end of a run: gone rows deleted on demand, parts merged, left-overs removed."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import ray
+
+from pipeline.errors import GateError
+from pipeline.flow.placement import IO_SHARE
+from pipeline.flow.session import fetch
+from pipeline.storage import Folder
+from pipeline.store.parts import Part, copy_part, merge_parts, rewrite_without
+from pipeline.store.table import LiveFile, Table
+from pipeline.store.upkeep import orphans, part_path, parts_of, plan_compact, plan_merge, strays
+
+#: `--delete` refuses to take more than this share of the scope's rows away at once.
+DELETE_SHARE = 0.10
+
+
+class Runner(Protocol):
+    """Calls a function with each tuple of arguments, in whatever place and order."""
+
+    def __call__(
+        self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]
+    ) -> list[Any]: ...
+
+
+def inline(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """One after the other in this process."""
+    return [function(*call) for call in calls]
+
+
+def in_tasks(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Each in a Ray task."""
+    task = ray.remote(num_cpus=IO_SHARE)(function)
+    return [fetch(reference) for reference in [task.remote(*call) for call in calls]]
+
+
+def merge(folder: Folder, table: Table, run_id: str, run: Runner) -> int:
+    """Make large files at rest of all parts; returns how many parts there were.
+
+    See `store.upkeep` for the order and its reasons.
+    """
+    files = table.live()
+    parts = parts_of(files)
+    recipes = {file.recipe for file in files}
+    if not parts and not strays(folder, files, recipes):
+        folder.delete(orphans(folder, files, run_id))
+        return 0
+    table.commit()
+    folder.delete(strays(folder, files, recipes))
+    groups = plan_merge(files, run_id)
+    calls = [(folder, group.paths, group.new_path, group.recipe) for group in groups]
+    merged: list[Part] = run(merge_parts, calls)
+    if merged:
+        table.commit(added=merged, removed=parts)
+    folder.delete([part.path for part in parts])
+    folder.delete(orphans(folder, table.live(), run_id))
+    return len(parts)
+
+
+def compact(folder: Folder, table: Table, run_id: str, run: Runner) -> tuple[int, int]:
+    """Merge small files at rest too; returns (files before, files after).
+
+    They first become parts again, so that plain readers never see a row twice.
+    """
+    files = table.live()
+    small = plan_compact(files)
+    if small:
+        numbered = enumerate(small)
+        calls = [
+            (folder, file.path, part_path(run_id, f"compact-{number:06}"), file.recipe)
+            for number, file in numbered
+        ]
+        table.commit(added=run(copy_part, calls), removed=small)
+    merge(folder, table, run_id, run)
+    return len(files), len(table.live())
+
+
+def delete_gone(
+    folder: Folder,
+    table: Table,
+    files: Sequence[LiveFile | Part | None],
+    gone: dict[int, list[bytes]],
+    in_scope: int,
+    run_id: str,
+    run: Runner,
+) -> int:
+    """Remove the rows of objects that are no longer listed, in one commit; returns how many.
+
+    `files` gives the ordinals in `gone` their files. Raises GateError where more than 10%
+    of the scope would go: more likely a wrong SRC than a tidy archive.
+    """
+    total = sum(map(len, gone.values()))
+    if not total:
+        return 0
+    if total > max(1, DELETE_SHARE * in_scope):
+        raise GateError(
+            f"--delete would remove {total:,} of {in_scope:,} rows, over {DELETE_SHARE:.0%}: "
+            "is SRC whole? If it is, delete in smaller steps or start a new store"
+        )
+    shrinking = {n: file for n in gone if (file := files[n]) is not None}
+    calls = [
+        (folder, file.path, part_path(run_id, f"delete-{n}"), file.recipe, gone[n])
+        for n, file in shrinking.items()
+    ]
+    rewritten: list[Part | None] = run(rewrite_without, calls)
+    table.commit(
+        added=[part for part in rewritten if part is not None], removed=[*shrinking.values()]
+    )
+    return total

@@ -1,0 +1,175 @@
+"""Proof that the labels are true: listed = labelled + failed + remaining, no row twice.
+
+Nothing of a run is believed: rows come from the files, files from the store's own listing,
+objects from SRC, and a sample is labelled again from its bytes by the reference processor.
+"""
+
+import random
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline import schema
+from pipeline.errors import Exit, MissingError, StoreError
+from pipeline.flow.ledgers import FileReader
+from pipeline.flow.listing import ledgers_of, survey
+from pipeline.flow.sample import Sample, check_sample
+from pipeline.models.recipe import Recipe
+from pipeline.sources import open_source
+from pipeline.spec import LabelSpec
+from pipeline.store.parts import read_part
+from pipeline.store.reader import LabelStore
+from pipeline.store.runs import Counts, RunSummary
+from pipeline.store.table import LiveFile
+from pipeline.store.upkeep import at_rest, parts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SAMPLE_IMAGES = 16
+
+
+class Verification(BaseModel):
+    """What `verify` found. `problems` is empty exactly if all that is promised holds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    recipe: str
+    version: int
+    counts: Counts
+    rows: int
+    doubled: int
+    missing: int = Field(description="listed before the last whole run began, and without a row")
+    newer: int = Field(description="listed, but newer than the last whole run")
+    unmerged_parts: int
+    sample: Sample | None
+    problems: list[str]
+
+    @property
+    def exit_code(self) -> int:
+        if self.problems:
+            return int(Exit.GATE)
+        return int(Exit.INCOMPLETE if self.counts.todo > self.newer else Exit.OK)
+
+
+def verify(
+    spec: LabelSpec, *, sample: int = SAMPLE_IMAGES, seed: int = 0, model: str | None = None
+) -> Verification:
+    """Hold the labels at `spec.dst` against the images at `spec.src`; writes nothing.
+
+    `model` says where the recipe's model is now, if not where it was when it labelled.
+
+    Raises MissingError where there is no store or nothing was ever labelled.
+    """
+    store = LabelStore(spec.dst)
+    recipe = store.current()
+    if recipe is None:
+        raise MissingError(f"{spec.dst}: nothing has been labelled here yet")
+    source = open_source(spec)
+    source.check()
+    files = store.live(recipe)
+    runs = [run for run in store.runs() if run.scope == source.scope]
+    since = _last_whole_run(runs, recipe)
+    reader = FileReader(store.folder, source, frozenset(run.run_id for run in runs))
+    there = [file for file in files if store.folder.stat(file.path) is not None]
+    with ledgers_of(reader, there, spec.address) as ledgers:
+        found = survey(source, ledgers, _NewerThan(since), retry_errors=False)
+        rows, doubled = sum(map(len, ledgers)), sum(ledger.doubled() for ledger in ledgers)
+        in_scope = sum(ledger.count_in_scope() for ledger in ledgers)
+    counts = Counts.of(found.counts)
+    counts.gone = in_scope - found.counts.get("matched", 0)
+    newer = found.counts.get("newer", 0)
+    missing = counts.todo - newer if since else 0
+    checked = None
+    if sample and there:
+        made_by = _recipe(store, recipe, model)
+        checked = check_sample(spec, made_by, _draw(store, there, sample, seed))
+    return Verification(
+        recipe=recipe,
+        version=store.version,
+        counts=counts,
+        rows=rows,
+        doubled=doubled,
+        missing=missing,
+        newer=newer,
+        unmerged_parts=len(parts_of(files)),
+        sample=checked,
+        problems=[
+            *_row_problems(doubled, missing, rows, files),
+            *_file_problems(store, recipe, files),
+            *(checked.problems() if checked else []),
+        ],
+    )
+
+
+def _last_whole_run(runs: "Sequence[RunSummary]", recipe: str) -> datetime | None:
+    whole = [run for run in runs if run.status in ("complete", "gate") and run.listing_complete]
+    started = [run.started for run in whole if run.recipe == recipe and not run.spec.get("limit")]
+    return max(started, default=None)
+
+
+class _NewerThan:
+    """Counts the refs to label that came after a time."""
+
+    def __init__(self, since: datetime | None) -> None:
+        self._since = since
+
+    def __call__(self, todo: pa.Table) -> dict[str, int]:
+        if self._since is None or not todo.num_rows:
+            return {"newer": 0}
+        since = pa.scalar(self._since, schema.TIMESTAMP)
+        newer = pc.greater_equal(todo["modified"], since)
+        return {"newer": pc.sum(newer.fill_null(False)).as_py() or 0}
+
+
+def _row_problems(doubled: int, missing: int, rows: int, files: "Sequence[LiveFile]") -> list[str]:
+    logged = sum(file.num_rows for file in files)
+    return [
+        *([f"{doubled:,} rows are there beyond one an object"] if doubled else []),
+        *([f"{missing:,} objects of the last whole run have no row"] if missing else []),
+        *([f"the files hold {rows:,} rows, the log says {logged:,}"] if rows != logged else []),
+    ]
+
+
+def _file_problems(store: LabelStore, recipe: str, files: "Sequence[LiveFile]") -> list[str]:
+    """What plain Parquet readers would see that the table does not say, and the reverse."""
+    live = {file.path for file in files}
+    there = {name for name in at_rest(store.folder, [recipe]) if name.endswith(".parquet")}
+    problems = []
+    if not parts_of(files):
+        problems += [
+            f"{name} lies at rest, but the table does not name it: plain Parquet readers "
+            "see its rows too"
+            for name in sorted(there - live)
+        ]
+    for file in files:
+        entry = store.folder.stat(file.path)
+        if entry is None:
+            problems.append(f"{file.path} is named by the table, but is not there")
+        elif entry.size != file.size_bytes:
+            problems.append(
+                f"{file.path} has {entry.size:,} bytes, {file.size_bytes:,} were written"
+            )
+    return problems
+
+
+def _draw(store: LabelStore, files: "Sequence[LiveFile]", size: int, seed: int) -> pa.Table:
+    """A few labelled rows, from one file drawn by its number of rows."""
+    draw = random.Random(seed)  # noqa: S311 - a sample, no secret
+    file = draw.choices(files, weights=[file.num_rows for file in files])[0]
+    columns = ["uri", "etag", "size", "modified", "label", "score"]
+    rows = read_part(store.folder, file.path, columns)
+    labelled = [int(row) for row in np.flatnonzero(rows["label"].is_valid().to_numpy())]
+    return rows.take(draw.sample(labelled, min(size, len(labelled))))
+
+
+def _recipe(store: LabelStore, recipe: str, model: str | None) -> Recipe:
+    document = store.recipes().get(recipe)
+    if document is None:
+        raise StoreError(f"{store.folder.uri}: the document of recipe {recipe} is missing")
+    made_by = Recipe.from_json(document)
+    return made_by.model_copy(update={"model": model, "revision": None}) if model else made_by

@@ -1,0 +1,44 @@
+"""Images: the bytes of an object → model-sized uint8 RGB.
+
+`prepare` is all that a worker calls: decode (decode.py), then resize and crop (transform.py)
+as the model's own processor config says (preprocess.py). The reference that all of it is
+held against is in reference.py.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.images.decode import Decoded, decode, supported_formats
+from pipeline.images.preprocess import Preprocess
+from pipeline.images.transform import resize_crop
+from pipeline.spec import MAX_PIXELS
+
+__all__ = [
+    "Decoded",
+    "Prepared",
+    "Preprocess",
+    "decode",
+    "prepare",
+    "resize_crop",
+    "supported_formats",
+]
+
+
+class Prepared(NamedTuple):
+    """`pixels`: uint8 (H, W, 3) of the model's size, C-contiguous; the rest as it was seen."""
+
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+    format: str
+
+
+def prepare(
+    data: bytes, preprocess: Preprocess, *, exif: bool = True, max_pixels: int = MAX_PIXELS
+) -> Prepared:
+    """Decode, turn upright, resize and crop one image. Raises ImageError."""
+    image = decode(data, exif=exif, max_pixels=max_pixels)
+    pixels = resize_crop(image.pixels, preprocess)
+    return Prepared(pixels, image.width, image.height, image.format)

@@ -1,0 +1,99 @@
+"""What the first bytes of an object say, for the images that Pillow could not open.
+
+Names decide nothing. Pillow recognises what it can decode; this table is asked afterwards,
+to tell "no image at all" from "an image that ends too soon" and "a kind not decoded here".
+"""
+
+from collections.abc import Callable
+
+#: ISO base media brands (ISO/IEC 23008-12, AVIF 1.1) of still images.
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2")
+_AVIF_BRANDS = (b"avif", b"avis")
+
+_PREFIXES = (
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"BM", "bmp"),
+    (b"II*\0", "tiff"),
+    (b"MM\0*", "tiff"),
+    (b"II+\0", "tiff"),
+    (b"MM\0+", "tiff"),
+    (b"\xff\x0a", "jxl"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "jxl"),
+    (b"II\xbc", "jxr"),
+    (b"8BPS", "psd"),
+    (b"FUJIFILMCCD-RAW", "raf"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "jp2"),
+    (b"\xff\x4f\xff\x51", "jp2"),
+    (b"qoif", "qoi"),
+    (b"%!PS", "eps"),
+)
+
+
+def sniff(data: bytes) -> str | None:
+    """The image format that the first bytes of `data` announce, or None."""
+    for prefix, name in _PREFIXES:
+        if data.startswith(prefix):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    if data[4:8] == b"ftyp":
+        brand = data[8:12]
+        return "heic" if brand in _HEIF_BRANDS else "avif" if brand in _AVIF_BRANDS else None
+    head = data[:512].lstrip()
+    return "svg" if head.startswith((b"<svg", b"<?xml")) and b"<svg" in data[:4096] else None
+
+
+def cut_short(data: bytes) -> bool:
+    """True if the structure of `data` says that bytes are missing at its end.
+
+    Reads lengths and end marks only; False for a kind of file that has none.
+    """
+    check = _CHECKS.get(sniff(data) or "")
+    return check is not None and check(data)
+
+
+def _jpeg_cut_short(data: bytes) -> bool:
+    """Walks the marker segments (ITU-T T.81, B.1.1) to the first scan, then looks for EOI."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        if data[at + 1] == 0xDA:
+            return b"\xff\xd9" not in data[at:]
+        if data[at + 1] == 0xFF:  # a fill byte before the marker
+            at += 1
+            continue
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return at + 4 > len(data)
+
+
+def _boxes_cut_short(data: bytes) -> bool:
+    """Walks the top-level boxes of an ISO base media file (ISO/IEC 14496-12, 4.2)."""
+    at = 0
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        if size == 1:
+            size = int.from_bytes(data[at + 8 : at + 16], "big")
+        if size < 8:  # 0 means "to the end of the file"
+            return False
+        at += size
+    return at != len(data)
+
+
+_CHECKS: dict[str, Callable[[bytes], bool]] = {
+    "jpeg": _jpeg_cut_short,
+    "png": lambda data: b"IEND" not in data,
+    "gif": lambda data: not data.rstrip(b"\0").endswith(b";"),
+    "webp": lambda data: int.from_bytes(data[4:8], "little") + 8 > len(data),
+    "bmp": lambda data: int.from_bytes(data[2:6], "little") > len(data),
+    "tiff": lambda data: len(data) < 8 or _ifd_offset(data) + 2 > len(data),
+    "avif": _boxes_cut_short,
+    "heic": _boxes_cut_short,
+}
+
+
+def _ifd_offset(data: bytes) -> int:
+    order = "little" if data[:1] == b"I" else "big"
+    where = slice(8, 16) if data[2] == 0x2B or data[3] == 0x2B else slice(4, 8)
+    return int.from_bytes(data[where], "little" if order == "little" else "big")

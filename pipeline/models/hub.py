@@ -1,0 +1,113 @@
+"""Models of the Hugging Face hub: safetensors and JSON only, from the cache when offline."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ModelError
+from pipeline.models import weights
+from pipeline.models.config import CONFIG
+
+#: Seconds to wait for the hub's answer; its client would wait for ever.
+TIMEOUT_S = 10.0
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def snapshot(model: str, revision: str | None, check: Callable[[Path], None]) -> Path:
+    """A folder with the model at one commit, whose name is that commit.
+
+    A commit that is cached costs no request; a branch or tag is asked for, and taken from the
+    cache if the hub is out of reach. `check` sees config.json before weights are downloaded.
+    Raises ModelError: unknown, gated, pickled only, or out of reach and not cached.
+    """
+    if _COMMIT.fullmatch(revision or "") and (folder := _cached(model, revision)):
+        return folder
+    info = _info(model, revision)
+    if info is None:
+        if folder := _cached(model, revision):
+            return folder
+        raise ModelError(
+            f"the Hugging Face hub is out of reach, and {model} is neither a folder nor cached "
+            "here; give a copy of the model with --model FOLDER"
+        )
+    # By the name that was asked for, so that the cache remembers which commit it meant.
+    config = _download(model, revision, [CONFIG])
+    check(config)
+    names = {file.rfilename for file in info.siblings or ()}
+    if not names & {weights.SINGLE, weights.INDEX}:
+        raise weights.no_safetensors(model, names)
+    return _download(model, config.name, weights.PATTERNS)
+
+
+def _info(model: str, revision: str | None) -> Any:
+    """What the hub says of the model (`siblings`), or None if it is out of reach."""
+    from huggingface_hub import HfApi, errors
+
+    try:
+        return HfApi().model_info(model, revision=revision, timeout=TIMEOUT_S)
+    except errors.HFValidationError:
+        raise ModelError(f"{model} is neither a folder nor a hub id such as org/name") from None
+    except errors.GatedRepoError:
+        raise _gated(model) from None
+    except errors.RepositoryNotFoundError:
+        raise ModelError(
+            f"{model} is neither a folder here nor a model on the Hugging Face hub; check --model "
+            "(for a private one set HF_TOKEN)"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise ModelError(f"{model} has no revision {revision}; check --revision") from None
+    except (errors.OfflineModeIsEnabled, _http_error()):
+        return None
+
+
+def _cached(model: str, revision: str | None) -> Path | None:
+    """The complete cached folder of a commit, or of the commit last seen at a branch."""
+    from huggingface_hub import errors, snapshot_download
+
+    try:
+        folder = Path(
+            snapshot_download(
+                model, revision=revision, allow_patterns=[CONFIG], local_files_only=True
+            )
+        )
+        weights.weight_files(folder, model)
+    except (errors.LocalEntryNotFoundError, errors.HFValidationError, ModelError):
+        return None
+    return folder
+
+
+def _download(model: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    from huggingface_hub import errors, snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                model,
+                revision=revision,
+                allow_patterns=list(patterns),
+                ignore_patterns=["*/*"],
+                etag_timeout=TIMEOUT_S,
+            )
+        )
+    except errors.GatedRepoError:
+        raise _gated(model) from None
+    except (_http_error(), OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ModelError(
+            f"{model} could not be downloaded: {reason}; run again to continue, "
+            "or give a copy with --model FOLDER"
+        ) from None
+
+
+def _gated(model: str) -> ModelError:
+    return ModelError(f"{model} is gated; accept its terms on the hub and set HF_TOKEN")
+
+
+def _http_error() -> type[Exception]:
+    # The base of its client's errors: httpx's in one version of the hub, httpx2's in another.
+    from huggingface_hub import errors
+
+    base: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
+    return base

@@ -1,0 +1,90 @@
+"""transformers' side of a model: device, precision, and weights that fit."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def pick_device() -> "torch.device":
+    """The CUDA device that this process may use, else the CPU."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def pick_precision(asked: str, device: "torch.device") -> str:
+    """What `auto` becomes: bf16 where the GPU computes in it, fp16 on older ones, fp32 on a CPU.
+
+    bf16 has the range of fp32; on a CPU without matrix units it is slower than fp32.
+    """
+    import torch
+
+    if asked != "auto":
+        return asked
+    if device.type != "cuda":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def dtype_of(precision: str) -> "torch.dtype":
+    import torch
+
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def device_name(device: "torch.device") -> str:
+    """`cpu`, or `cuda:` and the GPU's name."""
+    import torch
+
+    return f"cuda:{torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type
+
+
+def load_classifier(folder: Path, device: "torch.device", precision: str) -> Any:
+    """The model in `folder`, in evaluation mode: safetensors only, no code, no network.
+
+    Raises ModelError if the weights can't be read, don't fit config.json, or are not all there.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForImageClassification
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    # What it warns of is raised below.
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    if device.type == "cuda" and precision == "fp32":
+        torch.backends.cudnn.allow_tf32 = False  # convolutions would keep 10 bits of 23
+    try:
+        model, info = AutoModelForImageClassification.from_pretrained(
+            folder,
+            dtype=dtype_of(precision),
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # reported in `info`, refused below
+            output_loading_info=True,
+        )
+        model = model.to(device).eval()
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        raise ModelError(f"{folder}: the model cannot be loaded: {_first_line(error)}") from error
+    _refuse(folder, "lack", info["missing_keys"])
+    _refuse(folder, "don't fit config.json in", (key for key, *_ in info["mismatched_keys"]))
+    return model
+
+
+def _refuse(folder: Path, what: str, keys: Iterable[str]) -> None:
+    if names := sorted(keys):
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise ModelError(
+            f"{folder}: the weights {what} {', '.join(names[:3])}{more}, so labels would be "
+            "random; fine-tune the model with its class head and save it again"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

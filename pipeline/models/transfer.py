@@ -1,0 +1,108 @@
+"""Host rows to the device: the one place that knows of pinned memory and streams.
+
+    host      fill 0 │ fill 1 │ fill 2 │ …       pinned buffers, two, in turns
+    stream 2      copy 0 │ copy 1 │ copy 2 │     side stream
+    stream 1             compute 0 │ compute 1   the caller's stream
+
+Nothing here waits for a computation: the host fills and copies batch i + 1 while the device
+works on batch i. On a CPU there is one buffer, no stream and no waiting, by the same calls.
+
+The CUDA half uses only documented torch calls, but no CUDA device was at hand when it was
+written: it is covered by the tests marked `gpu` alone.
+"""
+
+from collections.abc import Iterator
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor, device
+    from torch.cuda import Event, Stream
+
+
+class _Slot:
+    """A buffer that is filled on the host and read there as well."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        import torch
+
+        self._host = torch.zeros(shape, dtype=torch.uint8)
+
+    def put(self, rows: np.ndarray) -> "Tensor":
+        """The buffer, with `rows` in front and zeros behind them."""
+        self._fill(rows)
+        return self._host[: _padded(len(rows), len(self._host))]
+
+    def release(self) -> None:
+        """The caller has queued all its work on the tensor that `put` gave."""
+
+    def _fill(self, rows: np.ndarray) -> None:
+        target = self._host.numpy()
+        target[: len(rows)] = rows
+        target[len(rows) :] = 0
+
+
+class _CudaSlot(_Slot):
+    """A pinned buffer and its twin on the device, copied on a stream of its own."""
+
+    def __init__(self, shape: tuple[int, ...], stream: "Stream") -> None:
+        import torch
+
+        self._host = torch.zeros(shape, dtype=torch.uint8, pin_memory=True)
+        self._twin = torch.zeros(shape, dtype=torch.uint8, device=stream.device)
+        self._stream = stream
+        self._copied: Event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._used: Event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._used.record()  # the zeros are written on the caller's stream
+
+    def put(self, rows: np.ndarray) -> "Tensor":
+        import torch
+
+        self._copied.synchronize()  # the last copy has read the pinned buffer
+        self._fill(rows)
+        with torch.cuda.stream(self._stream):
+            self._used.wait()  # the last computation has read the twin
+            self._twin.copy_(self._host, non_blocking=True)
+            self._copied.record()
+        self._copied.wait()
+        return self._twin
+
+    def release(self) -> None:
+        self._used.record()
+
+
+class Transfer:
+    """Batches of one shape on `device`; `batch_shape` is (batch, height, width, 3), uint8."""
+
+    def __init__(self, device: "device", batch_shape: tuple[int, int, int, int]) -> None:
+        import torch
+
+        self._size = batch_shape[0]
+        if device.type == "cuda":
+            stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._slots: list[_Slot] = [_CudaSlot(batch_shape, stream) for _ in range(2)]
+        else:
+            self._slots = [_Slot(batch_shape)]
+
+    def batches(self, pixels: np.ndarray) -> Iterator[tuple["Tensor", int]]:
+        """(tensor, rows): `rows` images of `pixels` in order, padded with zeros behind them.
+
+        A tensor is valid until the next is asked for; work on it must be queued by then.
+        """
+        starts = range(0, len(pixels), self._size)
+        for start, slot in zip(starts, cycle(self._slots), strict=False):
+            rows = pixels[start : start + self._size]
+            yield slot.put(rows), len(rows)
+            slot.release()
+
+
+def _padded(rows: int, batch: int) -> int:
+    """The smallest of batch, batch / 2, batch / 4, … that holds `rows`.
+
+    A CPU pays for padding and gains little from one fixed shape; a few shapes serve it.
+    """
+    while batch // 2 >= rows and batch % 2 == 0:
+        batch //= 2
+    return batch

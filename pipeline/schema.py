@@ -1,0 +1,110 @@
+"""The Arrow schemas of the four tables that flow, and the identity of an object.
+
+    REFS ──fetch, decode, resize──▶ PIXELS ──predict──▶ LABELS ──write──▶ PARTS
+
+All types are ones that Delta has: no unsigned integers, no fixed-size binary,
+timestamps in UTC microseconds. `VERSION` changes when a column does.
+"""
+
+from hashlib import blake2b
+from typing import Final
+
+import pyarrow as pa
+
+VERSION: Final = 1
+
+TIMESTAMP: Final = pa.timestamp("us", tz="UTC")
+
+_IDENTITY = [
+    pa.field("uri", pa.string(), nullable=False),
+    pa.field("member", pa.string()),
+    pa.field("etag", pa.string()),
+    pa.field("size", pa.int64()),
+    pa.field("modified", TIMESTAMP),
+    pa.field("object_id", pa.binary(), nullable=False),
+    pa.field("version", pa.int64(), nullable=False),
+]
+
+# Only in flight: the ordinal of the live file that holds this object's present row, which
+# the new row replaces; null for an object that has no row yet.
+_REPLACES = pa.field("replaces", pa.int32())
+
+_SEEN = [
+    pa.field("width", pa.int32()),
+    pa.field("height", pa.int32()),
+    pa.field("format", pa.string()),
+]
+_ERROR = [pa.field("error_code", pa.string()), pa.field("error_message", pa.string())]
+
+TOP_K: Final = pa.list_(
+    pa.field("element", pa.struct([("label", pa.string()), ("score", pa.float32())]))
+)
+
+#: One image to label.
+REFS: Final = pa.schema([*_IDENTITY, _REPLACES])
+
+#: One decoded image. `pixels` holds uint8 of the model's input shape, HWC, row-major;
+#: null where `error_code` is set, so that a batch's buffer is one contiguous (n, H, W, 3).
+PIXELS: Final = pa.schema(
+    [*_IDENTITY, _REPLACES, *_SEEN, pa.field("pixels", pa.large_binary()), *_ERROR]
+)
+
+#: One labelled image, as it lies in the label store.
+LABELS: Final = pa.schema(
+    [
+        *_IDENTITY,
+        *_SEEN,
+        pa.field("label", pa.string()),
+        pa.field("score", pa.float32()),
+        pa.field("top_k", TOP_K),
+        *_ERROR,
+        pa.field("precision", pa.string()),
+        pa.field("device", pa.string()),
+        pa.field("run_id", pa.string(), nullable=False),
+        pa.field("recipe_id", pa.string(), nullable=False),
+        pa.field("labelled_at", TIMESTAMP, nullable=False),
+    ]
+)
+
+#: LABELS while it flows to the writer: with the file whose row each one replaces.
+LABELLED: Final = LABELS.append(_REPLACES)
+
+#: One written file. `stats` is Delta's JSON: numRecords, minValues, maxValues, nullCount.
+PARTS: Final = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("num_rows", pa.int64(), nullable=False),
+        pa.field("num_errors", pa.int64(), nullable=False),
+        pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("stats", pa.string(), nullable=False),
+    ]
+)
+
+#: The store's partition column: the fingerprint of the recipe that made the label.
+PARTITION: Final = "recipe"
+
+OBJECT_ID_BYTES: Final = 12
+
+
+def object_id(uri: str, member: str | None = None) -> bytes:
+    """The 96-bit identity of an object: BLAKE2b of its canonical uri and its archive member.
+
+    A NUL, which no uri holds, divides the two, so (`a`, `b`) and (`ab`, None) differ.
+    """
+    text = uri if member is None else f"{uri}\0{member}"
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=OBJECT_ID_BYTES).digest()
+
+
+def version(etag: str | None, size: int | None, modified_us: int | None) -> int:
+    """The 64-bit version of an object's content, as a signed integer.
+
+    Hash of the etag where there is one, else of size and modification time (µs since the
+    epoch); 0 where neither is known, so that the uri alone is the identity.
+    """
+    if etag is not None:
+        text = f"etag:{etag}"
+    elif size is not None or modified_us is not None:
+        text = f"stat:{size}:{modified_us}"
+    else:
+        return 0
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)

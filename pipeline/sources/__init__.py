@@ -1,0 +1,41 @@
+"""Where images come from: one file a kind.
+
+To add an input kind, write one file in this folder with an `open_…(spec)` that returns a
+`Source`, and one line in `REGISTRY`.
+"""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Final
+
+from pipeline.errors import SpecError
+from pipeline.sources.base import Page, Shard, Source
+from pipeline.spec import LabelSpec
+from pipeline.storage import local_path
+
+#: Kind → the module and the function in it that opens such a source.
+REGISTRY: Final[Mapping[str, tuple[str, str]]] = {
+    "prefix": ("pipeline.sources.prefix", "open_prefix"),
+    "manifest": ("pipeline.sources.manifest", "open_manifest"),
+}
+
+__all__ = ["REGISTRY", "Page", "Shard", "Source", "kind_of", "open_source"]
+
+
+def open_source(spec: LabelSpec) -> Source:
+    """The source that `spec` names; reads nothing yet. Raises SpecError for a bad SRC or glob."""
+    module, function = REGISTRY[kind_of(spec)]
+    opener: Callable[[LabelSpec], Source] = getattr(import_module(module), function)
+    return opener(spec)
+
+
+def kind_of(spec: LabelSpec) -> str:
+    """`manifest` if the spec says so or SRC is called like one, else `prefix`."""
+    from pipeline.sources.manifest import is_manifest
+
+    if spec.manifest is not None:
+        return "manifest" if spec.manifest else "prefix"
+    if spec.check_changes and not is_manifest(spec.src):
+        raise SpecError("check_changes", True, "is for manifests; a listing shows changes itself")
+    path = local_path(spec.src)
+    return "manifest" if is_manifest(spec.src) and not (path and path.is_dir()) else "prefix"

@@ -1,0 +1,110 @@
+"""What a source is: shards of an archive, and the refs in each."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, Protocol
+
+import pyarrow as pa
+
+from pipeline import schema
+from pipeline.storage import UNKNOWN_SIZE, UNKNOWN_TIME, Entry
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A piece of a source that one task lists; the shards together are the whole, once."""
+
+    name: str
+
+
+class Page(NamedTuple):
+    """Some refs, schema REFS with `replaces` null, and how many objects were left out."""
+
+    refs: pa.Table
+    excluded: int
+
+
+class Source(Protocol):
+    """An input kind. Sources and shards are small and pickle: they travel to tasks."""
+
+    @property
+    def scope(self) -> dict[str, Any]:
+        """What this source covers, as JSON: canonical SRC and filters. A run records it."""
+
+    def check(self, dst: str | None = None) -> None:
+        """Raises before any work: MissingError, DeniedError, or SpecError naming the field."""
+
+    def shards(self) -> Iterator[Shard]:
+        """Disjoint and complete; the first is small, so that work starts at once."""
+
+    def refs(self, shard: Shard) -> Iterator[Page]:
+        """The refs of one shard, each object once over all shards."""
+
+    def contains(self, uri: str) -> bool | None:
+        """Whether a labelled uri is in this scope; None where the uri alone cannot tell."""
+
+
+def microseconds(time: datetime) -> int:
+    """µs since the epoch, exactly."""
+    return (time - UNKNOWN_TIME) // _MICROSECOND
+
+
+def refs_of_entries(entries: Iterable[Entry]) -> pa.Table:
+    """REFS of listed objects; what the listing does not tell is null."""
+    rows = [
+        (
+            entry.uri,
+            entry.etag,
+            None if entry.size == UNKNOWN_SIZE else entry.size,
+            None if entry.modified is UNKNOWN_TIME else microseconds(entry.modified),
+        )
+        for entry in entries
+    ]
+    uris, etags, sizes, times = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return refs_table(uris, etags, sizes, times)
+
+
+def refs_table(
+    uris: Sequence[str],
+    etags: Sequence[str | None] | None = None,
+    sizes: Sequence[int | None] | None = None,
+    modified_us: Sequence[int | None] | None = None,
+    object_ids: Sequence[bytes] | None = None,
+) -> pa.Table:
+    """REFS of canonical uris, with identities and versions; a column not given is null."""
+    count = len(uris)
+    if etags is None and sizes is None and modified_us is None:
+        versions = pa.repeat(pa.scalar(0, pa.int64()), count)
+    else:
+        nothing = (None,) * count
+        facts = zip(etags or nothing, sizes or nothing, modified_us or nothing, strict=True)
+        versions = pa.array([schema.version(*fact) for fact in facts], pa.int64())
+    if object_ids is None:
+        object_ids = [schema.object_id(uri) for uri in uris]
+    columns = {
+        "uri": pa.array(uris, pa.string()),
+        "member": pa.nulls(count, pa.string()),
+        "etag": _column(etags, count, pa.string()),
+        "size": _column(sizes, count, pa.int64()),
+        "modified": _column(modified_us, count, pa.int64()).cast(schema.TIMESTAMP),
+        "object_id": pa.array(object_ids, pa.binary()),
+        "version": versions,
+        "replaces": pa.nulls(count, pa.int32()),
+    }
+    return pa.Table.from_pydict(columns, schema.REFS)
+
+
+def _column(values: Sequence[Any] | None, count: int, kind: pa.DataType) -> pa.Array:
+    return pa.nulls(count, kind) if values is None else pa.array(values, kind)
+
+
+def is_text(uri: str) -> bool:
+    """False for a local name that is no UTF-8; no table could hold it."""
+    try:
+        uri.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,72 @@
+"""Globs over names: `--include`, `--exclude` and wildcards in SRC.
+
+`*` and `?` stay within a folder, `**` crosses folders, `[a-z]` and `[!a-z]` are one letter.
+A pattern without `/` is held against the last part of a name, one that ends in `/` against
+everything below that folder. Letters count as they are (`*.jpg` does not take `A.JPG`).
+"""
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
+from pipeline.errors import SpecError
+from pipeline.spec import IMAGE_SUFFIXES
+
+WILDCARD = re.compile(r"[*?\[]")
+_TOKEN = re.compile(r"(?P<any>\*\*/?)|(?P<star>\*)|(?P<one>\?)|\[(?P<set>!?\]?[^\]]*)\]", re.DOTALL)
+
+
+def regex(pattern: str) -> str:
+    """A glob as a regular expression for `fullmatch`."""
+    out, at = [], 0
+    for found in _TOKEN.finditer(pattern):
+        out += [re.escape(pattern[at : found.start()]), _translated(found)]
+        at = found.end()
+    return "".join(out) + re.escape(pattern[at:])
+
+
+def _translated(found: re.Match[str]) -> str:
+    if found["any"]:
+        return "(?:.*/)?" if found["any"].endswith("/") else ".*"
+    if found["star"]:
+        return "[^/]*"
+    if found["one"]:
+        return "[^/]"
+    letters = found["set"].replace("\\", r"\\").replace("[", r"\[")
+    return f"[^/{letters[1:]}]" if letters.startswith("!") else f"[{letters}]"
+
+
+def compiled(pattern: str, field: str) -> re.Pattern[str]:
+    try:
+        return re.compile(regex(pattern), re.DOTALL)
+    except re.error as error:
+        raise SpecError(field, pattern, f"no glob: {error}") from None
+
+
+def name_filter(
+    include: tuple[str, ...], exclude: tuple[str, ...], *, suffixes: bool
+) -> Callable[[str], bool]:
+    """Whether a name relative to SRC is to be taken.
+
+    Without `include`: everything, or with `suffixes` what ends like an image, in any case.
+    """
+    taken, left = _any_of(include, "include"), _any_of(exclude, "exclude")
+    ends = IMAGE_SUFFIXES if suffixes else ("",)
+
+    def wanted(name: str) -> bool:
+        took = taken.fullmatch(name) if taken else name.lower().endswith(ends)
+        return bool(took) and not (left and left.fullmatch(name))
+
+    return wanted
+
+
+@lru_cache(maxsize=32)
+def _any_of(patterns: tuple[str, ...], field: str) -> re.Pattern[str] | None:
+    if not patterns:
+        return None
+    return re.compile("|".join(compiled(_whole(p), field).pattern for p in patterns), re.DOTALL)
+
+
+def _whole(pattern: str) -> str:
+    pattern = pattern + "**" if pattern.endswith("/") else pattern
+    return pattern.removeprefix("/") if "/" in pattern else f"**/{pattern}"

@@ -1,0 +1,208 @@
+"""Images below a prefix, or those that a glob names: `s3://bucket/2024/**/*.jpg`."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain, islice, pairwise
+from typing import Any
+
+from pipeline.errors import SpecError
+from pipeline.sources import names
+from pipeline.sources.base import Page, Shard, is_text, refs_of_entries
+from pipeline.sources.split import SHARDS, key_ranges
+from pipeline.spec import IMAGE_SUFFIXES, LabelSpec
+from pipeline.storage import (
+    Entry,
+    as_folder,
+    canonical,
+    check_readable,
+    in_key_order,
+    list_pages,
+    local_path,
+    public,
+    scheme,
+)
+
+#: How many pages `check` looks through for a first image.
+_CHECK_PAGES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRange(Shard):
+    """Uris in (after, until]."""
+
+    after: str | None = None
+    until: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixSource:
+    """`src` is canonical; `fixed` is what is listed: `src` up to its first wildcard."""
+
+    src: str
+    fixed: str
+    glob: bool
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    limit: int | None = None
+
+    @property
+    def base(self) -> str:
+        """The folder that names are relative to."""
+        return self.fixed.rpartition("/")[0] + "/"
+
+    @property
+    def scope(self) -> dict[str, Any]:
+        return {
+            "kind": "prefix",
+            "src": self.src,
+            "include": list(self.include),
+            "exclude": list(self.exclude),
+            "limit": self.limit,
+        }
+
+    def check(self, dst: str | None = None) -> None:
+        if dst is not None:
+            _check_apart(self.base, dst)
+        check_readable(self.fixed)
+        pages = self._pages(KeyRange("check"))
+        looked = list(islice(pages, _CHECK_PAGES))
+        if not any(page.refs.num_rows for page in looked) and len(looked) < _CHECK_PAGES:
+            left_out = sum(page.excluded for page in looked)
+            raise SpecError("src", public(self.src), self._nothing(left_out))
+
+    def _nothing(self, left_out: int) -> str:
+        if left_out and self.include:
+            return f"no image: --include leaves out all {left_out:,} objects"
+        if left_out:
+            return f"no image among {left_out:,} objects; name them with --include"
+        return "nothing there; check the name"
+
+    def shards(self) -> Iterator[Shard]:
+        for number, (after, until) in enumerate(self._ranges()):
+            yield KeyRange(f"range-{number:03d}", after, until)
+
+    def _ranges(self) -> Iterator[tuple[str | None, str | None]]:
+        if self.limit is not None:
+            return iter([(None, None)])
+        if scheme(self.fixed) == "file":
+            return local_ranges(self.fixed)
+        return key_ranges(self.fixed) if in_key_order(self.fixed) else iter([(None, None)])
+
+    def refs(self, shard: Shard) -> Iterator[Page]:
+        assert isinstance(shard, KeyRange)  # noqa: S101 - a shard of this source
+        left = self.limit
+        for page in self._pages(shard):
+            if left is None:
+                yield page
+                continue
+            yield Page(page.refs.slice(0, left), page.excluded)
+            left -= page.refs.num_rows
+            if left <= 0:
+                return
+
+    def _pages(self, shard: KeyRange) -> Iterator[Page]:
+        judge = judge_of(self)
+        for entries in list_pages(self.fixed, after=shard.after, until=shard.until):
+            verdicts = [(judge(entry.uri), entry) for entry in entries]
+            taken = [entry for verdict, entry in verdicts if verdict]
+            yield Page(refs_of_entries(taken), sum(v is False for v, _ in verdicts))
+
+    def contains(self, uri: str) -> bool | None:
+        inside = uri.startswith(self.fixed) and judge_of(self)(uri) is True
+        return None if inside and self.limit is not None else inside
+
+
+@lru_cache(maxsize=32)
+def judge_of(source: PrefixSource) -> Callable[[str], bool | None]:
+    """True: taken; False: left out and counted; None: not part of this source at all."""
+    start, skip = len(source.fixed), len(source.base)
+    suffixes = not _names_a_suffix(source.src, source.glob)
+    wanted = names.name_filter(source.include, source.exclude, suffixes=suffixes)
+    shape = names.compiled(source.src[start:], "src") if source.glob else None
+
+    def judge(uri: str) -> bool | None:
+        if uri.endswith("/") or (shape and not shape.fullmatch(uri, start)):
+            return None
+        return is_text(uri) and wanted(uri[skip:])
+
+    return judge
+
+
+def open_prefix(spec: LabelSpec) -> PrefixSource:
+    """The source of `spec.src`, a folder, a glob, or one image."""
+    src = canonical(spec.src)
+    glob = _is_glob(src)
+    if glob:
+        fixed = src[: names.WILDCARD.search(src).start()]  # type: ignore[union-attr]
+    elif _is_file(src, spec.src):
+        fixed, glob = src, True  # a glob without wildcards matches this name alone
+    else:
+        src = fixed = as_folder(src)
+    return PrefixSource(src, fixed, glob, spec.include, spec.exclude, spec.limit)
+
+
+def _is_glob(src: str) -> bool:
+    if scheme(src) in {"http", "https"} or not names.WILDCARD.search(src):
+        return False
+    path = local_path(src)
+    return path is None or not path.exists()  # a folder may be called `[2024]`
+
+
+def _is_file(src: str, given: str) -> bool:
+    if path := local_path(src):
+        return path.is_file()
+    return not given.endswith("/") and src.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _names_a_suffix(src: str, glob: bool) -> bool:
+    """`*.dat` says itself what to take, `2024*/*` does not."""
+    return glob and re.fullmatch(r".*\.\w+", src.rpartition("/")[2]) is not None
+
+
+def _check_apart(base: str, dst: str) -> None:
+    """DST below SRC would be listed as input; SRC below DST could be cleaned away."""
+    inner, outer = (as_folder(_real(uri)) for uri in (dst, base))
+    if inner.startswith(outer):
+        raise SpecError("dst", public(dst), f"lies inside SRC ({public(base)}); use another folder")
+    if outer.startswith(inner):
+        raise SpecError("dst", public(dst), f"holds SRC ({public(base)}); use another folder")
+
+
+def _real(uri: str) -> str:
+    path = local_path(uri)
+    return canonical(uri) if path is None else f"file://{path.resolve()}"
+
+
+def local_ranges(prefix: str) -> Iterator[tuple[str | None, str | None]]:
+    """Ranges that end where folders do; a flat folder is one range, after its first page."""
+    first: list[Entry] = next(list_pages(prefix), [])
+    if not first:
+        yield None, None
+        return
+    start = first[-1].uri
+    yield None, start
+    yield from pairwise(chain([start], _folder_ends(prefix, start), [None]))
+
+
+def _folder_ends(prefix: str, start: str) -> list[str]:
+    """About 64 folders, taken level by level, that begin after `start`."""
+    top = prefix.removeprefix("file://").rpartition("/")[0] + "/"
+    level, found = [top], list[str]()
+    while level and len(found) < SHARDS:
+        level = list(chain.from_iterable(map(_folders_in, level)))
+        found += level
+    uris = sorted(f"file://{path}" for path in found)
+    uris = [uri for uri in uris if uri > start and is_text(uri)]
+    return uris[:: max(1, len(uris) // SHARDS)]
+
+
+def _folders_in(parent: str) -> list[str]:
+    try:
+        with os.scandir(parent) as entries:
+            folders = (e for e in entries if e.is_dir(follow_symlinks=False))
+            return [f"{parent}{entry.name}/" for entry in islice(folders, 10_000)]
+    except OSError:  # the listing itself will say so
+        return []

@@ -1,0 +1,41 @@
+"""The one border to object stores: list, read many, put.
+
+    s3 gs az     obstore for bulk reads and documents; s3 listings signed by botocore
+    file         the operating system
+    http(s)      urllib3
+    others       fsspec
+
+Foreign exceptions are translated here (`translate.py`) and only here.
+"""
+
+from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry
+from pipeline.storage.folder import Folder
+from pipeline.storage.listing import check_readable, first_page, in_key_order, list_pages
+from pipeline.storage.objects import open_binary, stat, stat_many
+from pipeline.storage.reading import Want, read_many
+from pipeline.storage.translate import border
+from pipeline.storage.uris import as_folder, canonical, join, local_path, public, relative, scheme
+
+__all__ = [
+    "UNKNOWN_SIZE",
+    "UNKNOWN_TIME",
+    "Entry",
+    "Folder",
+    "Want",
+    "as_folder",
+    "border",
+    "canonical",
+    "check_readable",
+    "first_page",
+    "in_key_order",
+    "join",
+    "list_pages",
+    "local_path",
+    "open_binary",
+    "public",
+    "read_many",
+    "relative",
+    "scheme",
+    "stat",
+    "stat_many",
+]

@@ -1,0 +1,71 @@
+"""obstore's stores: one a bucket and process, for s3, gs and az."""
+
+import re
+import threading
+from datetime import timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from pipeline.storage import aws
+from pipeline.storage.uris import BUCKETS, scheme, split
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+_lock = threading.Lock()
+
+# Empty, `.` and `..` segments and control characters: object_store tidies or refuses them.
+_ODD_KEY = re.compile(r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f]")
+
+_CLIENT: dict[str, Any] = {"connect_timeout": "5s", "read_timeout": "10s", "timeout": "15m"}
+#: Bulk reads count their retries themselves; documents and listings leave them to obstore.
+_NO_RETRY: dict[str, Any] = {"max_retries": 0}
+_RETRY: dict[str, Any] = {"max_retries": 6, "retry_timeout": timedelta(seconds=30)}
+
+
+def is_bucket(uri: str) -> bool:
+    return scheme(uri) in BUCKETS
+
+
+def odd(key: str) -> bool:
+    """True if obstore would read another object than `key`, or none."""
+    return _ODD_KEY.search(key) is not None
+
+
+def connect(root: str, *, retry: bool = True) -> "ObjectStore":
+    """The store of `s3://bucket`, `gs://bucket`, `az://container` or `file://`.
+
+    Raises what obstore and botocore raise.
+    """
+    with _lock:
+        return _connect(root, retry, aws.environment("AWS_", "GOOGLE_", "AZURE_", "HOME"))
+
+
+@lru_cache(maxsize=64)
+def _connect(root: str, retry: bool, _environment: tuple[tuple[str, str], ...]) -> "ObjectStore":
+    from obstore.store import LocalStore, S3Store, from_url
+
+    if root == "file://":
+        return LocalStore()
+    options: dict[str, Any] = {
+        "retry_config": _RETRY if retry else _NO_RETRY,
+        "client_options": _CLIENT,
+    }
+    if scheme(root) != "s3":
+        return from_url(root, **options)
+    bucket = split(root)[0].removeprefix("s3://")
+    return S3Store(bucket, **options | _s3_options(bucket))
+
+
+def _s3_options(bucket: str) -> dict[str, Any]:
+    access = aws.access(bucket)
+    options: dict[str, Any] = {"region": access.region}
+    if access.endpoint is None:
+        options["virtual_hosted_style_request"] = "." not in bucket
+    else:
+        options["aws_endpoint_url_s3"] = access.endpoint
+        options["virtual_hosted_style_request"] = False
+        options["client_options"] = _CLIENT | {"allow_http": access.endpoint.startswith("http:")}
+    if access.credentials is None:
+        return options | {"skip_signature": True}
+    return options | {"credential_provider": aws.credential_provider(access.credentials)}

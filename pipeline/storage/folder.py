@@ -1,0 +1,255 @@
+"""Small documents and whole files below one folder, on local disk, s3, gs or az."""
+
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from pipeline.errors import SpecError, StoreError
+from pipeline.storage import aws
+from pipeline.storage.buckets import connect, is_bucket, odd
+from pipeline.storage.entry import Entry
+from pipeline.storage.translate import Kind, border, foreign, judge
+from pipeline.storage.uris import canonical, public, relative, scheme, split
+from pipeline.storage.web import unquoted
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+_BATCH = 1000
+
+
+class Folder:
+    """A folder by its uri; paths are relative to it, with `/` between their parts.
+
+    Connects when first used, so it pickles. Writes are atomic: a reader sees the old bytes or
+    the new ones (on local disk a temporary file is renamed; power loss may still lose the last
+    writes). Every method raises MissingError, DeniedError or StoreError, each one clear line.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = canonical(uri).rstrip("/")
+        self._root, key = split(self.uri)
+        self._base = key.strip("/")
+        if self._root != "file://" and not is_bucket(self.uri):
+            known = "use a local folder, s3://, gs:// or az://"
+            raise SpecError("dst", public(uri), f"cannot be written to; {known}")
+        if self._base and odd(self._base):
+            raise SpecError("dst", public(uri), "has an empty part, a dot part or a control sign")
+
+    def __repr__(self) -> str:
+        return f"Folder({public(self.uri)!r})"
+
+    @property
+    def _store(self) -> "ObjectStore":
+        return connect(self._root)
+
+    def _key(self, path: str) -> str:
+        return f"{self._base}/{path}" if self._base else path
+
+    def uri_of(self, path: str) -> str:
+        return f"{self.uri}/{path}"
+
+    def relative(self, uri: str) -> str:
+        """The path of an entry's uri within this folder."""
+        return relative(uri, self.uri)
+
+    def read(self, path: str) -> bytes:
+        """Raises MissingError where there is no such document."""
+        import obstore
+
+        with border(self.uri_of(path)):
+            return obstore.get(self._store, self._key(path)).bytes().to_bytes()
+
+    def stat(self, path: str) -> Entry | None:
+        """`modified` is by the store's own clock; None where there is no such document."""
+        import obstore
+
+        with border(self.uri_of(path)):
+            try:
+                return self._entry(obstore.head(self._store, self._key(path)))
+            except FileNotFoundError as error:
+                if judge(error).kind is Kind.NO_BUCKET:
+                    raise
+                return None
+
+    def put(self, path: str, data: bytes) -> None:
+        import obstore
+
+        with border(self.uri_of(path)):
+            obstore.put(self._store, self._key(path), data)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write unless it exists, in one atomic step: of many at once exactly one gets True."""
+        import obstore
+
+        with border(self.uri_of(path)):
+            try:
+                obstore.put(self._store, self._key(path), data, mode="create")
+            except foreign() as error:
+                if judge(error).kind not in {Kind.EXISTS, Kind.CHANGED}:
+                    raise
+                return False
+        return True
+
+    def replace(self, path: str, data: bytes, etag: str) -> bool:
+        """Write only if the document still has `etag`: of many at once exactly one gets True."""
+        import obstore
+
+        if self._root == "file://":
+            return self._replace_locally(path, data, etag)
+        with border(self.uri_of(path)):
+            try:
+                obstore.put(self._store, self._key(path), data, mode={"e_tag": f'"{etag}"'})
+            except foreign() as error:
+                if judge(error).kind not in {Kind.EXISTS, Kind.CHANGED, Kind.MISSING}:
+                    raise
+                return False
+        return True
+
+    def _replace_locally(self, path: str, data: bytes, etag: str) -> bool:
+        import fcntl
+
+        # The operating system has no conditional rename; a lock beside the file stands in.
+        with border(self.uri_of(path)), Path(f"/{self._key(path)}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            entry = self.stat(path)
+            if entry is None or entry.etag != etag:
+                return False
+            self.put(path, data)
+            return True
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Everything whose path begins with `prefix`, at any depth."""
+        import obstore
+
+        parent = self._key(prefix.rpartition("/")[0]).rstrip("/")
+        with border(self.uri_of(prefix)):
+            for page in obstore.list(self._store, parent or None, chunk_size=_BATCH):
+                for meta in page:
+                    if meta["path"].startswith(self._key(prefix)):
+                        yield self._entry(meta)
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete documents; one that is not there is fine. Empty local folders go as well."""
+        keys = [self._key(path) for path in paths]
+        with border(self.uri):
+            if self._root == "file://":
+                self._unlink(keys)
+            elif scheme(self.uri) == "s3":
+                self._delete_batches(keys)
+            else:
+                self._delete_each(keys)
+
+    def _delete_batches(self, keys: Sequence[str]) -> None:
+        import obstore
+
+        for start in range(0, len(keys), _BATCH):
+            obstore.delete(self._store, keys[start : start + _BATCH])
+
+    def _delete_each(self, keys: Sequence[str]) -> None:
+        import obstore
+
+        for key in keys:  # gs and az refuse a whole batch for one that is missing
+            with suppress(FileNotFoundError):
+                obstore.delete(self._store, key)
+
+    def _unlink(self, keys: Sequence[str]) -> None:
+        top = Path("/") / self._base
+        for key in keys:
+            path = Path("/") / key
+            path.unlink(missing_ok=True)
+            for parent in path.parents:
+                if parent == top:
+                    break
+                try:
+                    parent.rmdir()
+                except OSError:  # it is not empty, or gone
+                    break
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy within this folder; the bytes stay with the store. Replaces `target`."""
+        import obstore
+
+        with border(self.uri_of(source)):
+            obstore.copy(self._store, self._key(source), self._key(target))
+
+    def ensure(self) -> None:
+        """Make the local folder; for a bucket store prove that the bucket answers."""
+        with border(self.uri):
+            if self._root == "file://":
+                (Path("/") / self._base).mkdir(parents=True, exist_ok=True)
+        next(self.list(), None)
+
+    def probe_conditional_put(self) -> None:
+        """Raises StoreError if two `create` of one path both win: labels would not be safe."""
+        path = f"_nightlabel/probe-{uuid.uuid4().hex}"
+        try:
+            if not self.create(path, b"1") or self.create(path, b"2"):
+                raise StoreError(
+                    f"{public(self.uri)}: this store ignores conditional PUT (If-None-Match), "
+                    "so two runs could overwrite each other; use a store that honours it"
+                )
+        finally:
+            self.delete([path])
+
+    @property
+    def delta_url(self) -> str:
+        """What `deltalake.DeltaTable` takes: a local path, or a url with its path escaped.
+
+        Raises SpecError for a `%`, which delta-rs 1.6 unescapes once too often.
+        """
+        if "%" in self._base:
+            raise SpecError("dst", public(self.uri), "has a percent sign; use another name")
+        if self._root == "file://":
+            return f"/{self._base}"
+        return f"{self._root}/{quote(self._base, safe='/=')}".rstrip("/")
+
+    @property
+    def delta_options(self) -> dict[str, str]:
+        """`storage_options` for deltalake; it finds credentials in the environment itself.
+
+        Only what it does not find there (a profile's credential process, single sign-on) is
+        handed over. Never log the values.
+        """
+        if scheme(self.uri) != "s3":
+            return {}
+        with border(self.uri):
+            return _s3_delta_options(self._root.removeprefix("s3://"))
+
+    def _entry(self, meta: Any) -> Entry:
+        path = meta["path"].removeprefix(f"{self._base}/" if self._base else "")
+        return Entry(
+            self.uri_of(path), meta["size"], unquoted(meta["e_tag"]), meta["last_modified"]
+        )
+
+
+#: botocore's names for the ways to credentials that delta-rs has as well.
+_DELTA_FINDS = frozenset(
+    {
+        "env",
+        "iam-role",
+        "container-role",
+        "assume-role-with-web-identity",
+    }
+)
+
+
+def _s3_delta_options(bucket: str) -> dict[str, str]:
+    access = aws.access(bucket)
+    options = {"AWS_REGION": access.region}
+    if access.endpoint is not None:
+        options["AWS_ENDPOINT_URL"] = access.endpoint
+        options["AWS_VIRTUAL_HOSTED_STYLE_REQUEST"] = "false"
+        options["AWS_ALLOW_HTTP"] = str(access.endpoint.startswith("http:")).lower()
+    if access.credentials is None:
+        options["AWS_SKIP_SIGNATURE"] = "true"
+    elif access.credentials.method not in _DELTA_FINDS:
+        frozen = access.credentials.get_frozen_credentials()
+        options["AWS_ACCESS_KEY_ID"] = frozen.access_key
+        options["AWS_SECRET_ACCESS_KEY"] = frozen.secret_key
+        if frozen.token:
+            options["AWS_SESSION_TOKEN"] = frozen.token
+    return options

@@ -1,0 +1,208 @@
+"""Listings of any store: pages of entries, in key order where the store gives one."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from pipeline.errors import MissingError, StoreError
+from pipeline.storage import local_listing, web
+from pipeline.storage.buckets import connect, is_bucket, odd
+from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry
+from pipeline.storage.s3_listing import Page, list_page
+from pipeline.storage.translate import attempt, border
+from pipeline.storage.uris import public, scheme, split
+
+PAGE = 1000
+
+
+def list_pages(
+    uri_prefix: str,
+    *,
+    after: str | None = None,
+    until: str | None = None,
+    delimiter: bool = False,
+) -> Iterator[list[Entry]]:
+    """Pages of about 1,000 entries of every object whose uri begins with `uri_prefix`.
+
+    `after` (exclusive) and `until` (inclusive) are full uris that cut a range of keys; they
+    need not exist. `delimiter` leaves out what lies in folders below. A key that ends in `/`
+    is an entry like others. Raises MissingError, DeniedError, StoreError.
+    """
+    kind = scheme(uri_prefix)
+    with border(uri_prefix):
+        if kind == "s3":
+            pages = _s3(uri_prefix, after, delimiter)
+        elif kind == "file":
+            pages = _local(uri_prefix, after, until, delimiter)
+        elif is_bucket(uri_prefix):
+            pages = _obstore(uri_prefix, after)
+        else:
+            pages = _fsspec(uri_prefix)
+        yield from _cut(pages, uri_prefix, after, until, delimiter)
+
+
+def _cut(
+    pages: Iterator[list[Entry]],
+    prefix: str,
+    after: str | None,
+    until: str | None,
+    delimiter: bool,
+) -> Iterator[list[Entry]]:
+    low, skip = after or "", len(prefix)
+    ordered = in_key_order(prefix)
+    for page in pages:
+        kept = [
+            entry
+            for entry in page
+            if entry.uri > low
+            and (until is None or entry.uri <= until)
+            and entry.uri.startswith(prefix)
+            and not (delimiter and "/" in entry.uri[skip:])
+        ]
+        if kept:
+            yield kept
+        if ordered and until is not None and page and page[-1].uri > until:
+            return
+
+
+def in_key_order(uri: str) -> bool:
+    """True if this store lists by key, and can start after one at no cost."""
+    root = split(uri)[0]
+    return scheme(root) in {"file", "gs"} or (
+        scheme(root) == "s3" and not root.endswith("--x-s3")  # directory buckets have no order
+    )
+
+
+def _s3(prefix: str, after: str | None, delimiter: bool) -> Iterator[list[Entry]]:
+    token: str | None = None
+    while True:
+        page = s3_page(prefix, after=after, delimiter=delimiter, token=token)
+        yield page.entries
+        token = page.token
+        if token is None:
+            return
+
+
+def s3_page(
+    prefix: str,
+    *,
+    after: str | None = None,
+    delimiter: bool = False,
+    token: str | None = None,
+    size: int = PAGE,
+) -> Page:
+    """One request's worth of a listing on s3, with retries."""
+    root, key = split(prefix)
+    params: dict[str, Any] = {"MaxKeys": size}
+    if token is not None:
+        params["ContinuationToken"] = token
+    elif after is not None and split(after)[1]:
+        params["StartAfter"] = split(after)[1]
+    if delimiter:
+        params["Delimiter"] = "/"
+    return attempt(prefix, list_page, root.removeprefix("s3://"), key, **params)
+
+
+def first_page(
+    uri_prefix: str, *, after: str | None = None, size: int = PAGE
+) -> tuple[list[Entry], bool]:
+    """(entries, more?) of one request; `size` is a wish. Cheap enough to ask many times."""
+    if scheme(uri_prefix) == "s3":
+        page = s3_page(uri_prefix, after=after, size=size)
+        return page.entries, page.token is not None
+    entries = next(list_pages(uri_prefix, after=after), [])
+    return entries[:size], len(entries) >= min(size + 1, PAGE)
+
+
+def _local(
+    prefix: str, after: str | None, until: str | None, delimiter: bool
+) -> Iterator[list[Entry]]:
+    paths = [text and text.removeprefix("file://") for text in (after, until)]
+    entries = local_listing.walk(
+        prefix.removeprefix("file://"), paths[0], paths[1], deep=not delimiter
+    )
+    while page := list(islice(entries, PAGE)):
+        yield page
+
+
+def _obstore(prefix: str, after: str | None) -> Iterator[list[Entry]]:
+    import obstore
+
+    root, key = split(prefix)
+    folder = key.rpartition("/")[0]
+    if folder and odd(folder):
+        raise StoreError(f"{public(prefix)}: such a name is only read on s3://")
+    offset = split(after)[1] if after else None
+    stream = obstore.list(connect(root), folder or None, offset=offset, chunk_size=PAGE)
+    for page in stream:
+        yield [
+            Entry(
+                f"{root}/{meta['path']}",
+                meta["size"],
+                web.unquoted(meta["e_tag"]),
+                meta["last_modified"],
+            )
+            for meta in page
+        ]
+
+
+def filesystem(uri: str) -> tuple[Any, str]:
+    """fsspec's filesystem of any other protocol and its path of `uri`.
+
+    Raises StoreError for a protocol that needs a package or does not exist.
+    """
+    from fsspec.core import url_to_fs
+
+    try:
+        system, path = url_to_fs(uri)
+    except ValueError:
+        raise StoreError(f"{scheme(uri)}://: unknown protocol; fsspec has no such one") from None
+    except ImportError as error:
+        raise StoreError(f"{scheme(uri)}://: {str(error).splitlines()[0]}") from None
+    return system, path
+
+
+def _fsspec(prefix: str) -> Iterator[list[Entry]]:
+    folder = prefix.rpartition("/")[0] + "/"
+    system, path = filesystem(folder)
+    try:
+        found = system.find(path, detail=True)
+    except FileNotFoundError:
+        return
+    skip = len(path.rstrip("/"))
+    entries = (
+        fsspec_entry(folder + name[skip:].lstrip("/"), info) for name, info in sorted(found.items())
+    )
+    while page := list(islice(entries, PAGE)):
+        yield page
+
+
+def fsspec_entry(uri: str, info: dict[str, Any]) -> Entry:
+    """An entry from fsspec's `info`, whose fields differ from one filesystem to the next."""
+    times = (
+        info.get(field)
+        for field in ("mtime", "modified", "LastModified", "last_modified", "created")
+    )
+    modified = next((time for time in times if time is not None), UNKNOWN_TIME)
+    if isinstance(modified, int | float):
+        modified = datetime.fromtimestamp(modified, UTC)
+    if not isinstance(modified, datetime):
+        modified = UNKNOWN_TIME
+    if modified.tzinfo is None:
+        modified = modified.replace(tzinfo=UTC)
+    size, etag = info.get("size"), info.get("ETag") or info.get("etag")
+    return Entry(uri, UNKNOWN_SIZE if size is None else int(size), web.unquoted(etag), modified)
+
+
+def check_readable(uri: str) -> None:
+    """Raises MissingError, DeniedError or StoreError if the folder of `uri` cannot be listed."""
+    path = uri.removeprefix("file://")
+    if path != uri:
+        folder = path.rpartition("/")[0] + "/"
+        with border(f"file://{folder}"):
+            next(local_listing.walk(folder, None, None, deep=False), None)
+        if not local_listing.is_folder(folder):
+            raise MissingError(f"{folder}: no such folder")
+        return
+    next(list_pages(uri), None)

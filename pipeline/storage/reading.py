@@ -1,0 +1,234 @@
+"""Reading many objects at once: one outcome each, whatever happens to it.
+
+Threads with obstore's blocking calls, measured to cost less CPU an object than its coroutines
+(0.09 ms against 0.12 ms for 43 KB); the waiting happens outside Python's lock.
+"""
+
+import hashlib
+import os
+import re
+import stat as modes
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pipeline.errors import ErrorCode, ImageError, StoreError, TransientError
+from pipeline.storage import aws, web
+from pipeline.storage.buckets import connect, is_bucket, odd
+from pipeline.storage.listing import filesystem
+from pipeline.storage.translate import Answer, Damaged, foreign, row_error, with_retries
+from pipeline.storage.uris import scheme, split
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+T = TypeVar("T")
+Outcome = bytes | ImageError | TransientError
+
+#: Listed bytes in flight or waiting to be taken; one object may exceed it alone.
+BYTES_IN_FLIGHT = 256 * 2**20
+_GUESS = 2**20
+
+_MD5 = re.compile(r"[0-9a-f]{32}")
+#: Folders where an etag that looks like an MD5 is none (SSE-KMS and some other stores).
+_no_md5: set[str] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """An object as it was listed: `size` in bytes, `modified_us` in µs since the epoch.
+
+    What is given is held to: other bytes than those listed are `changed`.
+    """
+
+    uri: str
+    etag: str | None = None
+    size: int | None = None
+    modified_us: int | None = None
+
+
+def read_many(
+    wants: Sequence[Want], *, max_bytes: int, in_flight: int = 32
+) -> Iterator[tuple[int, Outcome]]:
+    """(index, bytes or error) for each of `wants`, in the order in which they arrive.
+
+    Never raises for one object: missing, empty, denied, too_large, changed come as ImageError,
+    and what still fails after retries (about 12 s) as TransientError. At most `max_bytes` of an
+    object are read, and no more than `in_flight` objects are held or asked for at once.
+    """
+
+    def cost(want: Want) -> int:
+        return min(want.size or _GUESS, max_bytes)
+
+    reader = _Reader(max_bytes)
+    return in_parallel(reader.outcome, wants, in_flight=in_flight, cost=cost)
+
+
+def in_parallel(
+    call: Callable[[Any], T],
+    items: Sequence[Any],
+    *,
+    in_flight: int = 32,
+    cost: Callable[[Any], int] = lambda _: 0,
+) -> Iterator[tuple[int, T]]:
+    """(index, `call(item)`) as they finish; what `call` raises is raised here."""
+    done: SimpleQueue[Future[tuple[int, T]]] = SimpleQueue()
+    running: dict[Future[tuple[int, T]], int] = {}
+    spent, position = 0, 0
+    try:
+        while position < len(items) or running:
+            while position < len(items) and len(running) < in_flight:
+                price = cost(items[position])
+                if running and spent + price > BYTES_IN_FLIGHT:
+                    break
+                future = _threads(in_flight).submit(_numbered, call, position, items[position])
+                running[future] = price
+                future.add_done_callback(done.put)
+                spent, position = spent + price, position + 1
+            finished = done.get()
+            spent -= running.pop(finished)
+            yield finished.result()
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def _numbered(call: Callable[[Any], T], index: int, item: Any) -> tuple[int, T]:
+    return index, call(item)
+
+
+@lru_cache(maxsize=4)
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="nightlabel-read")
+
+
+def _may_be_md5(want: Want) -> bool:
+    known = want.etag is not None and scheme(want.uri) in {"s3", "gs"}
+    return known and _MD5.fullmatch(want.etag or "") is not None
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def _same(want: Want, size: int, modified_us: int) -> None:
+    listed = want.modified_us
+    if want.size not in (None, size) or (listed is not None and _differ(listed, modified_us)):
+        raise Answer(412)
+
+
+def _differ(listed_us: int, modified_us: int) -> bool:
+    """A manifest may have written the time in whole seconds or milliseconds."""
+    unit = next(unit for unit in (1_000_000, 1_000, 1) if listed_us % unit == 0)
+    return listed_us != modified_us // unit * unit
+
+
+def _same_size(want: Want, data: bytes) -> bytes:
+    if want.etag is None and want.size not in (None, len(data)):
+        raise Answer(412)
+    return data
+
+
+class _Reader:
+    """Reads objects one at a time, from many threads; remembers its connections."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._stores: dict[str, ObjectStore] = {}
+
+    def outcome(self, want: Want) -> Outcome:
+        """The bytes of one object, or why there are none."""
+        try:
+            if want.size == 0:
+                return ImageError(ErrorCode.EMPTY, "0 bytes")
+            self._fits(want.size)
+            data = with_retries(lambda: self._checked(want))
+        except (ImageError, TransientError) as error:
+            return error
+        except StoreError as error:
+            return TransientError(str(error))
+        except foreign() as error:
+            return row_error(error)
+        return data or ImageError(ErrorCode.EMPTY, "0 bytes")
+
+    def _fits(self, size: int | None) -> None:
+        if size is not None and size > self.max_bytes:
+            raise web.too_large(size, self.max_bytes)
+
+    def _checked(self, want: Want) -> bytes:
+        """The bytes, held against an etag that is their MD5.
+
+        On a mismatch they are read again: two equal bodies mean that such etags are no MD5
+        here, and checking stops for that folder; two different ones, that bytes were damaged.
+        """
+        data = self._read(want)
+        folder = want.uri.rpartition("/")[0]
+        if not _may_be_md5(want) or folder in _no_md5 or _md5(data) == want.etag:
+            return data
+        again = self._read(want)
+        if _md5(again) == want.etag:
+            return again
+        if again != data:
+            raise Damaged("the bytes are not those that the etag names")
+        _no_md5.add(folder)
+        return again
+
+    def _read(self, want: Want) -> bytes:
+        kind = scheme(want.uri)
+        if kind == "file":
+            return self._local(want)
+        if kind in {"http", "https"}:
+            data = web.get(want.uri, etag=want.etag, max_bytes=self.max_bytes).data
+            return _same_size(want, data)
+        return self._bucket(want) if is_bucket(want.uri) else self._fsspec(want)
+
+    def _local(self, want: Want) -> bytes:
+        # O_NONBLOCK: a named pipe in a manifest must not hang a run.
+        handle = os.open(want.uri.removeprefix("file://"), os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            status = os.fstat(handle)
+            if not modes.S_ISREG(status.st_mode):
+                raise ImageError(ErrorCode.NOT_AN_IMAGE, "no regular file")
+            _same(want, status.st_size, status.st_mtime_ns // 1000)
+            self._fits(status.st_size)
+            with open(handle, "rb", buffering=0, closefd=False) as file:
+                data = file.read(status.st_size + 1)
+        finally:
+            os.close(handle)
+        if len(data) != status.st_size:
+            raise Damaged("the file's length changed while it was read")
+        return data
+
+    def _bucket(self, want: Want) -> bytes:
+        import obstore
+
+        root, key = split(want.uri)
+        if odd(key):
+            return self._odd(want)
+        options: Any = {"if_match": f'"{want.etag}"'} if want.etag else {}
+        found = obstore.get(self._store(root), key, options=options)
+        meta = found.meta
+        if want.etag is None and want.size not in (None, meta["size"]):
+            raise Answer(412)  # times are no use: listings and headers round them differently
+        self._fits(meta["size"])
+        return found.bytes().to_bytes()
+
+    def _store(self, root: str) -> "ObjectStore":
+        if root not in self._stores:
+            self._stores[root] = connect(root, retry=False)
+        return self._stores[root]
+
+    def _odd(self, want: Want) -> bytes:
+        root, key = split(want.uri)
+        if scheme(root) != "s3":
+            raise ImageError(ErrorCode.MISSING, "such a name is only read on s3://")
+        bucket = root.removeprefix("s3://")
+        return _same_size(want, aws.get_object(bucket, key, want.etag, self.max_bytes).data)
+
+    def _fsspec(self, want: Want) -> bytes:
+        system, path = filesystem(want.uri)
+        self._fits(system.info(path).get("size"))
+        return _same_size(want, bytes(system.cat_file(path, end=self.max_bytes + 1)))

@@ -1,0 +1,86 @@
+"""Uris: one spelling for one object.
+
+A canonical uri is what identities are made of, so this spelling must never change:
+`./x`, `/abs/x` and `file:///abs/x` are `file:///abs/x`, never percent-encoded, symlinks kept;
+a bucket store's key is kept exactly (`//`, `%`, spaces and all); http(s) is kept as it is.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from pipeline.errors import SpecError
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "azure": "az"}
+_UNTIDY = re.compile(r"//|/\.\.?(/|$)|/$")
+
+#: Object stores that are spoken to through obstore.
+BUCKETS = frozenset({"s3", "gs", "az", "abfs", "abfss"})
+
+
+def canonical(uri: str) -> str:
+    """The one spelling of `uri`. Raises SpecError for a `file://` uri that is not absolute."""
+    found = _SCHEME.match(uri)
+    if found is None:
+        return f"file://{_tidy(os.path.abspath(uri))}"  # noqa: PTH100 - keeps symlinks
+    name, rest = found[1].lower(), uri[found.end() :]
+    if name == "file":
+        if not rest.startswith("/"):
+            raise SpecError("uri", uri, "write file:///absolute/path or a plain path")
+        return f"file://{_tidy(rest)}"
+    return f"{_ALIASES.get(name, name)}://{rest}"
+
+
+def _tidy(path: str) -> str:
+    if path == "/" or not _UNTIDY.search(path):
+        return path
+    # POSIX lets two leading slashes mean something else, so normpath keeps them.
+    return os.path.normpath(path).replace("//", "/", 1)
+
+
+def scheme(uri: str) -> str:
+    """`s3` of `s3://bucket/key`; `uri` must be canonical."""
+    return uri.partition("://")[0]
+
+
+def split(uri: str) -> tuple[str, str]:
+    """(`s3://bucket`, `key`) of a canonical uri; (`file://`, `/abs/x`) of a local one."""
+    start = uri.index("://") + 3
+    end = uri.find("/", start)
+    if end < 0:
+        return uri, ""
+    return (uri[:end], uri[end:]) if end == start else (uri[:end], uri[end + 1 :])
+
+
+def as_folder(uri: str) -> str:
+    """`uri` ending in exactly the slash it needs to be the prefix of what lies below it."""
+    return uri if uri.endswith("/") else f"{uri}/"
+
+
+def join(uri: str, name: str) -> str:
+    """`name` below the folder `uri`."""
+    return as_folder(uri) + name
+
+
+def relative(uri: str, base: str) -> str:
+    """`uri` as seen from the folder `base`; ValueError if it does not lie below it."""
+    prefix = as_folder(base)
+    if not uri.startswith(prefix):
+        raise ValueError(f"{public(uri)} does not lie below {public(base)}")
+    return uri[len(prefix) :]
+
+
+def local_path(uri: str) -> Path | None:
+    """The path of a local uri (canonical or not), None for any other."""
+    uri = canonical(uri)
+    return Path(uri.removeprefix("file://")) if uri.startswith("file://") else None
+
+
+def public(uri: str) -> str:
+    """`uri` without what may hold a secret (a query string, a user's name and password)."""
+    if uri.startswith("file://"):
+        return uri.removeprefix("file://").encode("utf-8", "replace").decode()
+    if uri.startswith(("http://", "https://")):
+        uri = re.split(r"[?#]", uri, maxsplit=1)[0]
+    return re.sub(r"(?<=://)[^/@]*:[^/@]*@", "", uri)

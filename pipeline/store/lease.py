@@ -1,0 +1,180 @@
+"""Who is writing to a label store: politeness between runs (safety is the table's fencing).
+
+`_nightlabel/lease.json` names the holder. Its age is told by the store's own clock, never
+by ours. A holder that is dead for certain (a process of this host that is gone) is taken
+over at once; one that may live is waited for, one lease long.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+from uuid import uuid4
+
+from pipeline.errors import BusyError, MissingError, StoreError
+from pipeline.storage import Entry, Folder
+
+PATH: Final = "_nightlabel/lease.json"
+RENEW_SECONDS: Final = 20.0
+DEAD_SECONDS: Final = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """One process that writes, told apart from a later one with the same pid."""
+
+    run_id: str
+    host: str
+    boot_id: str
+    pid: int
+    started: int  # clock ticks after boot, from /proc/<pid>/stat; 0 where there is none
+    token: str
+
+    @classmethod
+    def me(cls, run_id: str) -> Self:
+        pid = os.getpid()
+        return cls(run_id, socket.gethostname(), _boot_id(), pid, _started(pid), uuid4().hex)
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self | None:
+        """A holder as written, or None if this is no lease of ours."""
+        try:
+            raw = json.loads(data)
+            return cls(
+                run_id=str(raw["run_id"]),
+                host=str(raw["host"]),
+                boot_id=str(raw["boot_id"]),
+                pid=int(raw["pid"]),
+                started=int(raw["started"]),
+                token=str(raw["token"]),
+            )
+        except (ValueError, TypeError, KeyError):
+            return None
+
+    def surely_dead(self) -> bool:
+        """True only if this host can tell: it rebooted, or the process is gone."""
+        if self.host != socket.gethostname():
+            return False
+        return self.boot_id != _boot_id() or _started(self.pid) != self.started
+
+    def __str__(self) -> str:
+        return f"run {self.run_id} (process {self.pid} on {self.host})"
+
+
+class Lease:
+    """Held from `with` to its end, renewed by a thread; `lost` is set if another took it."""
+
+    def __init__(self, folder: Folder, run_id: str, *, take_over: bool = False) -> None:
+        self._folder, self._take_over = folder, take_over
+        self.holder = Holder.me(run_id)
+        self.lost = threading.Event()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._acquire()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+        if self._mine():
+            self._folder.delete([PATH])
+
+    def _acquire(self) -> None:
+        for _ in range(3):  # the file may vanish or change hands between two looks at it
+            if self._folder.create(PATH, self._document()):
+                return
+            seen, holder = self._look()
+            if seen is None:
+                continue
+            self._wait_until_dead(seen, holder)
+            if self._folder.replace(PATH, self._document(), seen.etag or ""):
+                return
+        raise BusyError(f"{self._folder.uri}: other runs keep starting here; try again later")
+
+    def _wait_until_dead(self, seen: Entry, holder: Holder | None) -> None:
+        if self._take_over or holder is None or holder.surely_dead():
+            return
+        if holder.host == self.holder.host:
+            raise _busy(self._folder, holder)
+        while (age := self._age(seen)) < DEAD_SECONDS:
+            time.sleep(min(RENEW_SECONDS / 4, DEAD_SECONDS - age))
+            now, _ = self._look()
+            if now is not None and now.modified != seen.modified:
+                raise _busy(self._folder, holder)
+
+    def _look(self) -> tuple[Entry | None, Holder | None]:
+        try:
+            return self._folder.stat(PATH), Holder.parse(self._folder.read(PATH))
+        except MissingError:
+            return None, None
+
+    def _age(self, entry: Entry) -> float:
+        """Seconds since the lease was renewed, both times from the store's clock."""
+        probe = f"_nightlabel/clock-{self.holder.token}"
+        self._folder.put(probe, b"")
+        now = self._folder.stat(probe)
+        self._folder.delete([probe])
+        return (now.modified - entry.modified).total_seconds() if now else 0.0
+
+    def _keep(self) -> None:
+        renewed = time.monotonic()
+        while not self._done.wait(RENEW_SECONDS):
+            try:
+                if not self._renew():
+                    return self.lost.set()
+                renewed = time.monotonic()
+            except StoreError:  # a store that is away for a moment is no reason to stop
+                if time.monotonic() - renewed > DEAD_SECONDS:
+                    return self.lost.set()
+        return None
+
+    def _renew(self) -> bool:
+        # The etag comes from before the read, so what is replaced is what was read.
+        seen, holder = self._look()
+        if seen is None or holder is None or holder.token != self.holder.token:
+            return False
+        return self._folder.replace(PATH, self._document(), seen.etag or "")
+
+    def _mine(self) -> bool:
+        _, holder = self._look()
+        return holder is not None and holder.token == self.holder.token
+
+    def _document(self) -> bytes:
+        return json.dumps(asdict(self.holder), indent=1).encode()
+
+
+def _busy(folder: Folder, holder: Holder) -> BusyError:
+    return BusyError(
+        f"{folder.uri} is being written by {holder}; wait for it, or fence it with --take-over"
+    )
+
+
+def _boot_id() -> str:
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else ""
+
+
+def _started(pid: int) -> int:
+    """When a process started, in clock ticks after boot; 0 if it does not exist.
+
+    Field 22 of /proc/<pid>/stat, counted after the command's closing bracket.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    fields_after_name = stat.rpartition(")")[2].split()
+    return 0 if fields_after_name[0] == "Z" else int(fields_after_name[19])

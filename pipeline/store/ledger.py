@@ -1,0 +1,272 @@
+"""The ledger: what a recipe has labelled already, 24 bytes an object.
+
+An object's row is found by its 96-bit id (8 + 4 bytes, sorted), and gives its version
+(8 bytes) and its place (4 bytes: the file's ordinal, the row's state, whether it is in
+the scope of this run). Ledgers are plain NumPy arrays, so that they cross processes
+without a copy and can be built in shards by ranges of the id.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import schema
+from pipeline.errors import TRANSIENT_CODES
+
+LABELLED: Final = 0
+FAILED: Final = 1
+RETRY: Final = 2
+
+_STATE_BITS: Final = 2
+_SCOPE_BIT: Final = 1 << _STATE_BITS
+_FILE_SHIFT: Final = _STATE_BITS + 1
+
+#: The columns of LABELS that a ledger is made from.
+COLUMNS: Final = ("object_id", "version", "error_code")
+
+U64 = npt.NDArray[np.uint64]
+U32 = npt.NDArray[np.uint32]
+I64 = npt.NDArray[np.int64]
+I32 = npt.NDArray[np.int32]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """Object ids (n × 96 bits) as two unsigned columns that sort as the bytes do."""
+
+    high: U64
+    low: U32
+
+    @classmethod
+    def of(cls, column: pa.ChunkedArray) -> Self:
+        """From a binary column of 12-byte ids without nulls."""
+        width = schema.OBJECT_ID_BYTES
+        chunks = [_fixed_bytes(chunk, width) for chunk in column.chunks] or [b""]
+        raw = np.frombuffer(b"".join(chunks), dtype=np.uint8).reshape(-1, width)
+        high = np.ascontiguousarray(raw[:, :8]).view(">u8").ravel().astype(np.uint64)
+        low = np.ascontiguousarray(raw[:, 8:]).view(">u4").ravel().astype(np.uint32)
+        return cls(high, low)
+
+    def take(self, where: npt.NDArray[np.intp] | Mask) -> "Ids":
+        return Ids(self.high[where], self.low[where])
+
+    def to_bytes(self) -> list[bytes]:
+        return [
+            int(high).to_bytes(8, "big") + int(low).to_bytes(4, "big")
+            for high, low in zip(self.high, self.low, strict=True)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the ledger says of n asked objects; arrays of length n.
+
+    `at` is the row's index in the ledger, -1 where the object is unknown.
+    """
+
+    at: npt.NDArray[np.int64]
+    version: I64
+    place: I32
+
+    @property
+    def known(self) -> Mask:
+        return self.at >= 0
+
+    @property
+    def state(self) -> I32:
+        return self.place & ((1 << _STATE_BITS) - 1)
+
+    @property
+    def in_scope(self) -> Mask:
+        marked: Mask = (self.place & _SCOPE_BIT) != 0
+        return self.known & marked
+
+    @property
+    def file(self) -> I32:
+        return self.place >> _FILE_SHIFT
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Sorted by id; one entry a row of the store. Doubled rows stay, to be found."""
+
+    high: U64
+    low: U32
+    version: I64
+    place: I32
+
+    @classmethod
+    def empty(cls) -> Self:
+        return cls(
+            np.empty(0, np.uint64),
+            np.empty(0, np.uint32),
+            np.empty(0, np.int64),
+            np.empty(0, np.int32),
+        )
+
+    @classmethod
+    def of_file(cls, rows: pa.Table, file: int, in_scope: Mask) -> "Ledger":
+        """The unsorted entries of one file's rows (COLUMNS), `file` being its ordinal."""
+        ids = Ids.of(rows["object_id"])
+        version = rows["version"].to_numpy().astype(np.int64, copy=False)
+        place = (file << _FILE_SHIFT) | np.where(in_scope, _SCOPE_BIT, 0) | _states(rows)
+        return cls(ids.high, ids.low, version, place.astype(np.int32))
+
+    @classmethod
+    def merged(cls, pieces: Iterable["Ledger"]) -> "Ledger":
+        """One sorted ledger of many pieces."""
+        listed = list(pieces)
+        if not listed:
+            return cls.empty()
+        whole = cls(
+            np.concatenate([piece.high for piece in listed]),
+            np.concatenate([piece.low for piece in listed]),
+            np.concatenate([piece.version for piece in listed]),
+            np.concatenate([piece.place for piece in listed]),
+        )
+        return whole._take(np.lexsort((whole.low, whole.high)))
+
+    def __len__(self) -> int:
+        return len(self.high)
+
+    def split(self, shards: int) -> list["Ledger"]:
+        """The entries by ranges of the id: shard i of `shards` has those of `shard_of` i."""
+        which = shard_of(self.high, shards)
+        return [self._take(which == shard) for shard in range(shards)]
+
+    def find(self, ids: Ids) -> Found:
+        """Look up n ids; of a doubled object the first entry is given."""
+        at = self._search(ids)
+        known = at >= 0
+        version = np.zeros(len(at), np.int64)
+        place = np.zeros(len(at), np.int32)
+        version[known] = self.version[at[known]]
+        place[known] = self.place[at[known]]
+        return Found(at, version, place)
+
+    def doubled(self) -> int:
+        """How many entries are there beyond one an object."""
+        same = (self.high[1:] == self.high[:-1]) & (self.low[1:] == self.low[:-1])
+        return int(np.count_nonzero(same))
+
+    def count_in_scope(self) -> int:
+        return int(np.count_nonzero(self.place & _SCOPE_BIT))
+
+    def unseen(self, seen: Mask) -> dict[int, list[bytes]]:
+        """The in-scope entries that `seen` (one flag an entry) leaves out: ids by file."""
+        gone = np.flatnonzero(~seen & ((self.place & _SCOPE_BIT) != 0))
+        files = self.place[gone] >> _FILE_SHIFT
+        return {
+            int(file): Ids(self.high, self.low).take(gone[files == file]).to_bytes()
+            for file in np.unique(files)
+        }
+
+    def _search(self, ids: Ids) -> npt.NDArray[np.int64]:
+        at = np.searchsorted(self.high, ids.high).astype(np.int64)
+        found = np.full(len(at), -1, np.int64)
+        pending = np.arange(len(at))
+        while len(pending):  # more than once only where 64 bits are shared
+            here = at[pending]
+            inside = here < len(self)
+            pending, here = pending[inside], here[inside]
+            same = self.high[here] == ids.high[pending]
+            pending, here = pending[same], here[same]
+            hit = self.low[here] == ids.low[pending]
+            found[pending[hit]] = here[hit]
+            pending = pending[~hit]
+            at[pending] += 1
+        return found
+
+    def _take(self, where: Mask | npt.NDArray[np.intp]) -> Self:
+        return type(self)(self.high[where], self.low[where], self.version[where], self.place[where])
+
+
+def shard_of(high: U64, shards: int) -> npt.NDArray[np.int64]:
+    """The shard of each id: equal ranges of its first 32 bits."""
+    return ((high >> np.uint64(32)) * np.uint64(shards) >> np.uint64(32)).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """What is left of a page of refs: the refs to label, and counts of all of the page."""
+
+    refs: pa.Table
+    counts: dict[str, int]
+    found: list[tuple[int, npt.NDArray[np.int64]]]  # (shard, indices of entries in scope)
+
+
+def subtract(ledgers: Sequence[Ledger], refs: pa.Table, *, retry_errors: bool) -> Todo:
+    """Refs that need a label, `replaces` set where they have a row that must go.
+
+    An object is done if it has a row of the same version that is a label or a permanent
+    error. A version of 0 on either side means that nothing is known of it: then the uri
+    alone decides. `retry_errors` takes up permanent errors again.
+    """
+    ids = Ids.of(refs["object_id"])
+    found, in_scope = _find_in_shards(ledgers, ids)
+    listed = refs["version"].to_numpy()
+    known, state = found.known, found.state
+    changed = known & (listed != found.version) & (listed != 0) & (found.version != 0)
+    again = known & ~changed & ((state == RETRY) | ((state == FAILED) & retry_errors))
+    todo = ~known | changed | again
+    done = ~todo
+    counts = {
+        "listed": len(listed),
+        "bytes": pc.sum(refs["size"].filter(pa.array(todo))).as_py() or 0,
+        "new": int(np.count_nonzero(~known)),
+        "changed": int(np.count_nonzero(changed)),
+        "retried": int(np.count_nonzero(again)),
+        "done": int(np.count_nonzero(done & (state == LABELLED))),
+        "failed_before": int(np.count_nonzero(done & (state != LABELLED))),
+        "matched": int(np.count_nonzero(found.in_scope)),
+    }
+    replaces = pa.array(found.file, pa.int32(), mask=~known)
+    with_replaces = refs.set_column(refs.schema.get_field_index("replaces"), "replaces", replaces)
+    return Todo(with_replaces.filter(pa.array(todo)), counts, in_scope)
+
+
+def _find_in_shards(
+    ledgers: Sequence[Ledger], ids: Ids
+) -> tuple[Found, list[tuple[int, npt.NDArray[np.int64]]]]:
+    size = len(ids.high)
+    found = Found(np.full(size, -1, np.int64), np.zeros(size, np.int64), np.zeros(size, np.int32))
+    which = shard_of(ids.high, max(1, len(ledgers)))
+    in_scope = []
+    for shard, ledger in enumerate(ledgers):
+        asked = np.flatnonzero(which == shard)
+        answer = ledger.find(ids.take(asked))
+        found.at[asked], found.version[asked] = answer.at, answer.version
+        found.place[asked] = answer.place
+        in_scope.append((shard, answer.at[answer.in_scope]))
+    return found, in_scope
+
+
+def _states(rows: pa.Table) -> I32:
+    codes = rows["error_code"]
+    retry = pc.is_in(codes, value_set=pa.array([str(code) for code in TRANSIENT_CODES]))
+    failed = pc.is_valid(codes)
+    state = np.where(_numpy(failed), FAILED, LABELLED)
+    return np.where(_numpy(retry), RETRY, state).astype(np.int32)
+
+
+def _numpy(mask: pa.ChunkedArray) -> Mask:
+    return np.asarray(mask.to_numpy(), dtype=bool)
+
+
+def _fixed_bytes(chunk: pa.Array, width: int) -> bytes:
+    """The data of a binary chunk all of whose values have `width` bytes."""
+    _, _, data = chunk.buffers()
+    if data is None or len(chunk) == 0:
+        return b""
+    offsets = np.frombuffer(chunk.buffers()[1], np.int32)[
+        chunk.offset : chunk.offset + len(chunk) + 1
+    ]
+    if int(offsets[-1] - offsets[0]) != width * len(chunk):
+        raise ValueError(f"an object_id column holds ids that are not {width} bytes long")
+    return bytes(data[int(offsets[0]) : int(offsets[-1])])

@@ -1,0 +1,130 @@
+"""One Parquet file of the label store: write it, rewrite it without some rows, merge many.
+
+A file means nothing until the table's commit names it: every function here may be run
+twice, die half-way or finish after its run is dead, and no reader sees a difference.
+"""
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline import schema
+from pipeline.storage import Folder
+
+#: zstd's default level: a third smaller than snappy, at no cost that shows beside a model.
+COMPRESSION = "zstd"
+ROW_GROUP_ROWS = 131_072
+
+#: Delta wants bounds that hold, so a cut maximum gets this, which sorts after all else.
+_LAST_CHARACTER = "\U0010ffff"
+_STRING_STATS_LENGTH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One written file, a row of `schema.PARTS` and the recipe whose partition it is in."""
+
+    path: str
+    recipe: str
+    num_rows: int
+    num_errors: int
+    size_bytes: int
+    stats: str
+
+
+def write_part(folder: Folder, path: str, recipe: str, labels: pa.Table) -> Part:
+    """Write `labels` (schema.LABELS) to `path` below the store in one PUT."""
+    sink = io.BytesIO()
+    pq.write_table(
+        labels.cast(schema.LABELS),
+        sink,
+        compression=COMPRESSION,
+        row_group_size=ROW_GROUP_ROWS,
+    )
+    return _put(folder, path, recipe, sink.getvalue())
+
+
+def copy_part(folder: Folder, path: str, new_path: str, recipe: str) -> Part:
+    """The same file under another name."""
+    return _put(folder, new_path, recipe, folder.read(path))
+
+
+def read_part(folder: Folder, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of one file, in schema.LABELS or the named columns of it."""
+    names = list(columns) if columns is not None else None
+    return pq.read_table(pa.BufferReader(folder.read(path)), columns=names, partitioning=None)
+
+
+def rewrite_without(
+    folder: Folder, path: str, new_path: str, recipe: str, object_ids: Iterable[bytes]
+) -> Part | None:
+    """Copy a file without the rows of `object_ids`; None if no row would be left."""
+    rows = read_part(folder, path)
+    gone = pc.is_in(rows["object_id"], value_set=pa.array(list(object_ids), pa.binary()))
+    left = rows.filter(pc.invert(gone))
+    return write_part(folder, new_path, recipe, left) if left.num_rows else None
+
+
+def merge_parts(folder: Folder, paths: Sequence[str], new_path: str, recipe: str) -> Part:
+    """One file with the rows of many, in the order of their uris.
+
+    Sorted rows compress better, and their min and max let readers skip whole files.
+    """
+    rows = pa.concat_tables([read_part(folder, path) for path in paths])
+    return write_part(folder, new_path, recipe, rows.sort_by([("uri", "ascending")]))
+
+
+def _put(folder: Folder, path: str, recipe: str, parquet: bytes) -> Part:
+    footer = pq.read_metadata(pa.BufferReader(parquet))
+    stats = _stats(footer)
+    folder.put(path, parquet)
+    errors = footer.num_rows - stats["nullCount"]["error_code"]
+    return Part(path, recipe, footer.num_rows, errors, len(parquet), json.dumps(stats))
+
+
+def _stats(footer: pq.FileMetaData) -> dict[str, Any]:
+    """Delta's statistics of one file, from its own Parquet footer.
+
+    numRecords, minValues, maxValues and nullCount as in Delta's protocol,
+    "Per-file Statistics"; binary and nested columns have no bounds.
+    """
+    lower: dict[str, Any] = {}
+    upper: dict[str, Any] = {}
+    nulls: dict[str, int] = {}
+    for index in range(footer.num_columns):
+        column = footer.schema.column(index)
+        if column.path != column.name:  # inside a list or a struct
+            continue
+        groups = [
+            footer.row_group(g).column(index).statistics for g in range(footer.num_row_groups)
+        ]
+        nulls[column.name] = sum(group.null_count for group in groups)
+        bounds = [(group.min, group.max) for group in groups if group.has_min_max]
+        if bounds and not isinstance(bounds[0][0], bytes):
+            lower[column.name] = _lower(min(low for low, _ in bounds))
+            upper[column.name] = _upper(max(high for _, high in bounds))
+    return {
+        "numRecords": footer.num_rows,
+        "minValues": lower,
+        "maxValues": upper,
+        "nullCount": nulls,
+    }
+
+
+def _lower(value: Any) -> Any:
+    if isinstance(value, str):
+        return value[:_STRING_STATS_LENGTH]
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _upper(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > _STRING_STATS_LENGTH:
+        return value[:_STRING_STATS_LENGTH] + _LAST_CHARACTER
+    return _lower(value)

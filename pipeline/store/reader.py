@@ -1,0 +1,76 @@
+"""Reading labels back, exactly, whatever a run is doing meanwhile."""
+
+from collections import Counter
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import schema
+from pipeline.errors import MissingError
+from pipeline.storage import Folder, canonical, join
+from pipeline.store.parts import read_part
+from pipeline.store.runs import RunSummary, load_current, load_recipes, load_runs
+from pipeline.store.table import LiveFile, Table
+
+
+class LabelStore:
+    """The labels at a folder, as of one version of its table.
+
+    `recipe` chooses whose labels: an id, or by default the current one.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.folder = Folder(canonical(uri))
+        table = Table.open(self.folder)
+        if table is None:
+            raise MissingError(f"{uri}: no label store; `nightlabel label SRC {uri}` makes one")
+        self._table = table
+
+    @property
+    def version(self) -> int:
+        return self._table.version
+
+    def refresh(self) -> Self:
+        """See what was committed since."""
+        self._table.refresh()
+        return self
+
+    def current(self) -> str | None:
+        """The recipe people should read."""
+        return load_current(self.folder)
+
+    def recipes(self) -> dict[str, str]:
+        """What made these labels: JSON documents by recipe id."""
+        return load_recipes(self.folder)
+
+    def runs(self) -> list[RunSummary]:
+        """All runs, the oldest first."""
+        return list(load_runs(self.folder))
+
+    def live(self, recipe: str | None = None) -> list[LiveFile]:
+        chosen = recipe or self.current()
+        return [file for file in self._table.live() if file.recipe == chosen]
+
+    def files(self, recipe: str | None = None) -> list[str]:
+        """The uris of the live Parquet files, for any reader that knows no Delta."""
+        return [join(self.folder.uri, file.path) for file in self.live(recipe)]
+
+    def count(self, recipe: str | None = None) -> int:
+        """Rows, from the table's log alone."""
+        return sum(file.num_rows for file in self.live(recipe))
+
+    def to_table(self, columns: list[str] | None = None, recipe: str | None = None) -> pa.Table:
+        """All rows in memory, in schema.LABELS or the named columns of it."""
+        kept = schema.LABELS if columns is None else pa.schema(map(schema.LABELS.field, columns))
+        tables = [read_part(self.folder, file.path, columns) for file in self.live(recipe)]
+        return pa.concat_tables([kept.empty_table(), *tables])
+
+    def label_counts(self, recipe: str | None = None) -> list[tuple[str | None, int]]:
+        """(label, rows), the most frequent first; None stands for images without a label."""
+        counts: Counter[str | None] = Counter()
+        for file in self.live(recipe):
+            labels = read_part(self.folder, file.path, ["label"])["label"]
+            for pair in pc.value_counts(labels.combine_chunks()).to_pylist():
+                counts[pair["values"]] += pair["counts"]
+        return counts.most_common()

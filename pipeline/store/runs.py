@@ -1,0 +1,132 @@
+"""The small documents of a label store: recipes, run summaries, the recipe to read."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, Self
+from uuid import uuid4
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import Exit, MissingError, StoreError
+from pipeline.storage import Folder
+
+RUNS: Final = "_nightlabel/runs/"
+RECIPES: Final = "_nightlabel/recipes/"
+CURRENT: Final = "_nightlabel/current.json"
+
+Status = Literal["running", "complete", "incomplete", "interrupted", "gate", "failed"]
+
+
+class Counts(BaseModel):
+    """How many objects came to what in one run.
+
+    listed = done + failed_before + labelled + failed + remaining, once a run is over.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    listed: int = 0
+    excluded: int = 0
+    done: int = 0
+    failed_before: int = 0
+    new: int = 0
+    changed: int = 0
+    retried: int = 0
+    labelled: int = 0
+    failed: int = 0
+    gone: int = 0
+    deleted: int = 0
+    bytes: int = 0
+    errors: dict[str, int] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, counts: Mapping[str, int]) -> Self:
+        """From counts by name; names that are no field are left out."""
+        known = {name: number for name, number in counts.items() if name in cls.model_fields}
+        return cls.model_validate(known)
+
+    @property
+    def todo(self) -> int:
+        return self.new + self.changed + self.retried
+
+    @property
+    def remaining(self) -> int:
+        return self.todo - self.labelled - self.failed
+
+
+class RunSummary(BaseModel):
+    """One run, written when it starts and again when it ends."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    run_id: str
+    status: Status = "running"
+    reason: str | None = None
+    exit_code: int = 0
+    started: datetime
+    finished: datetime | None = None
+    recipe: str
+    scope: dict[str, Any]
+    spec: dict[str, Any]
+    listing_complete: bool = False
+    counts: Counts = Field(default_factory=Counts)
+    hardware: dict[str, Any] = Field(default_factory=dict)
+    seconds: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def exit(self) -> Exit:
+        return Exit(self.exit_code)
+
+
+def new_run_id(now: datetime) -> str:
+    """An id that sorts by time: 20260131T020000Z-3f9c2a71."""
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
+
+
+def save_run(folder: Folder, run: RunSummary) -> None:
+    folder.put(f"{RUNS}{run.run_id}.json", run.model_dump_json(indent=1).encode())
+
+
+def load_runs(folder: Folder) -> Iterator[RunSummary]:
+    """All runs, the oldest first. Raises StoreError for a file that is no run summary."""
+    names = sorted(folder.relative(entry.uri) for entry in folder.list(RUNS))
+    for name in names:
+        try:
+            yield RunSummary.model_validate_json(folder.read(name))
+        except ValidationError as error:
+            raise StoreError(f"{folder.uri}/{name}: not a run summary: {error}") from None
+
+
+def save_recipe(folder: Folder, recipe_id: str, document: str) -> None:
+    """Record what made these labels; a recipe never changes, so the first writer wins."""
+    folder.create(f"{RECIPES}{recipe_id}.json", document.encode())
+
+
+def load_recipes(folder: Folder) -> dict[str, str]:
+    """The recipes' documents by id."""
+    found = {}
+    for entry in folder.list(RECIPES):
+        name = folder.relative(entry.uri)
+        found[name.removeprefix(RECIPES).removesuffix(".json")] = folder.read(name).decode()
+    return found
+
+
+class Current(BaseModel):
+    """The recipe people should read."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    recipe: str
+
+
+def save_current(folder: Folder, recipe_id: str) -> None:
+    folder.put(CURRENT, Current(recipe=recipe_id).model_dump_json().encode())
+
+
+def load_current(folder: Folder) -> str | None:
+    try:
+        return Current.model_validate_json(folder.read(CURRENT)).recipe
+    except MissingError:
+        return None
+    except ValidationError as error:
+        raise StoreError(f"{folder.uri}/{CURRENT}: {error}") from None

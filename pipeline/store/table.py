@@ -1,0 +1,191 @@
+"""The Delta table of a label store: which files are true, and the one way to change that.
+
+The order of a commit, and why it is safe:
+
+1. Files are written first, under names nobody used. Until step 3 no reader sees them.
+2. The table is reloaded. If its version is not the one this writer saw last, another run
+   has written here: this one is fenced and stops.
+3. One Delta commit names the files added and the files removed, together with a Delta
+   application transaction (the writer's number + 1). Delta refuses it if any other commit
+   took the version in between, which closes the race between 2 and 3.
+4. If the answer to 3 is lost, the table is read again and the commit's own mark looked
+   for: a commit of unknown fate is never guessed at and never repeated blindly.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+from uuid import uuid4
+
+import pyarrow as pa
+
+from pipeline import schema
+from pipeline.errors import ConflictError, MissingError, StoreError
+from pipeline.storage import Folder
+from pipeline.store.parts import Part
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+#: The table's application id in Delta's transaction identifiers.
+WRITER = "nightlabel"
+
+SCHEMA = pa.schema([pa.field(schema.PARTITION, pa.string(), nullable=False), *schema.LABELS])
+
+#: A checkpoint every 20 commits and a week of log keep opening fast on a table that is
+#: committed to every half minute.
+CONFIGURATION = {
+    "delta.checkpointInterval": "20",
+    "delta.logRetentionDuration": "interval 7 days",
+    "delta.enableExpiredLogCleanup": "true",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFile:
+    """A file that the present version of the table names."""
+
+    path: str
+    recipe: str
+    num_rows: int
+    size_bytes: int
+
+
+class Table:
+    """A label store's table as one writer sees it. Not safe for use by several threads."""
+
+    def __init__(self, delta: "DeltaTable") -> None:
+        self._delta = delta
+        self.commits = 0
+
+    @classmethod
+    def open(cls, folder: Folder) -> Self | None:
+        """The table of a store, or None where there is none yet."""
+        from deltalake import DeltaTable
+        from deltalake.exceptions import TableNotFoundError
+
+        with _translated(folder.uri):
+            try:
+                return cls(DeltaTable(folder.delta_url, storage_options=folder.delta_options))
+            except TableNotFoundError:
+                return None
+
+    @classmethod
+    def create(cls, folder: Folder) -> Self:
+        """Make an empty table. Raises ConflictError if another run made one meanwhile."""
+        from deltalake import DeltaTable
+
+        with _translated(folder.uri):
+            return cls(
+                DeltaTable.create(
+                    folder.delta_url,
+                    schema=SCHEMA,
+                    partition_by=[schema.PARTITION],
+                    mode="error",
+                    configuration=dict(CONFIGURATION),
+                    storage_options=folder.delta_options,
+                )
+            )
+
+    @property
+    def version(self) -> int:
+        return int(self._delta.version())
+
+    def live(self) -> list[LiveFile]:
+        """The live files of this snapshot, ordered by path: a file's place is its ordinal."""
+        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        columns = ["path", f"partition.{schema.PARTITION}", "num_records", "size_bytes"]
+        rows = zip(*(actions[name].to_pylist() for name in columns), strict=True)
+        return sorted((LiveFile(*row) for row in rows), key=lambda file: file.path)
+
+    def commit(self, added: Sequence[Part] = (), removed: Sequence[LiveFile | Part] = ()) -> None:
+        """Make `added` true and `removed` untrue in one step (with neither: a fence).
+
+        Raises ConflictError if another writer committed since our last look.
+        """
+        self._refuse_if_moved()
+        mark = uuid4().hex
+        try:
+            with _translated(self._delta.table_uri):
+                self._write(added, removed, mark)
+        except StoreError:
+            if not self._landed(mark):
+                raise
+        self.refresh()
+        self.commits += 1
+
+    def refresh(self) -> None:
+        """See what others committed."""
+        with _translated(self._delta.table_uri):
+            self._delta.update_incremental()
+
+    def _refuse_if_moved(self) -> None:
+        seen = self.version
+        self.refresh()
+        if self.version != seen:
+            raise ConflictError(
+                f"another run has written to {self._delta.table_uri} (version {seen} became "
+                f"{self.version}); this run stops, what it committed stays"
+            )
+
+    def _write(self, added: Sequence[Part], removed: Sequence[LiveFile | Part], mark: str) -> None:
+        from deltalake import CommitProperties, Transaction
+
+        number = (self._delta.transaction_version(WRITER) or 0) + 1
+        now = int(time.time() * 1000)
+        self._delta.create_write_transaction(
+            [*(_add(part, now) for part in added), *(_remove(file, now) for file in removed)],
+            mode="append",
+            schema=self._delta.schema(),
+            partition_by=[schema.PARTITION],
+            commit_properties=CommitProperties(
+                app_transactions=[Transaction(WRITER, number)],
+                max_commit_retries=0,
+                custom_metadata={"mark": mark},
+            ),
+        )
+
+    def _landed(self, mark: str) -> bool:
+        self.refresh()
+        return any(entry.get("mark") == mark for entry in self._delta.history(limit=5))
+
+
+def _add(part: Part, now: int) -> Any:
+    from deltalake.transaction import AddAction
+
+    return AddAction(
+        path=part.path,
+        size=part.size_bytes,
+        partition_values={schema.PARTITION: part.recipe},
+        modification_time=now,
+        data_change=True,
+        stats=part.stats,
+    )
+
+
+def _remove(file: LiveFile | Part, now: int) -> Any:
+    from deltalake.transaction import RemoveAction
+
+    return RemoveAction(
+        path=file.path,
+        data_change=True,
+        deletion_timestamp=now,
+        size=file.size_bytes,
+        partition_values={schema.PARTITION: file.recipe},
+    )
+
+
+@contextmanager
+def _translated(uri: str) -> Iterator[None]:
+    from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+    try:
+        yield
+    except CommitFailedError as error:
+        raise ConflictError(f"{uri}: another run committed first ({error})") from error
+    except TableNotFoundError as error:
+        raise MissingError(f"{uri}: no label store here") from error
+    except (DeltaError, OSError) as error:
+        raise StoreError(f"{uri}: {error}") from error

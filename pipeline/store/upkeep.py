@@ -1,0 +1,113 @@
+"""The end of a run: parts become large files at rest, and what nobody names is removed.
+
+Plain Parquet readers see `recipe=*/*.parquet`, all of it and at every moment, so nothing
+may lie there twice. Hence the order:
+
+1. A commit of our own. It fences every older writer, so that a file no version names is
+   nobody's to come.
+2. Files under `recipe=` that no version names are deleted: those whose rows were replaced
+   or moved into parts, and what a merge left that died before its commit.
+3. The merged files are written under `recipe=`.
+4. One commit removes the parts and adds the merged files.
+5. The parts are deleted.
+
+Between 2 and 4 a plain reader misses the rows of files that were replaced; it never sees
+a row twice. A crash anywhere leaves a table that is exact and is tidied by the next run.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import groupby
+from typing import Final
+
+from pipeline import schema
+from pipeline.storage import Folder
+from pipeline.store.table import LiveFile
+
+PARTS: Final = "_parts/"
+AT_REST: Final = f"{schema.PARTITION}="
+
+#: A merged file's size before it counts as large, in bytes of Parquet.
+LARGE_BYTES: Final = 256 * 2**20
+
+#: How long a file that no version names is left alone under `_parts/`: longer than a
+#: reader keeps a snapshot, and than a dead run's last write can take to land.
+ORPHAN_AGE: Final = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Parts of one recipe that become one file."""
+
+    recipe: str
+    paths: tuple[str, ...]
+    new_path: str
+
+
+def part_path(run_id: str, number: int | str) -> str:
+    return f"{PARTS}{run_id}/{number}.parquet"
+
+
+def parts_of(files: Sequence[LiveFile]) -> list[LiveFile]:
+    return [file for file in files if file.path.startswith(PARTS)]
+
+
+def plan_merge(files: Sequence[LiveFile], run_id: str) -> list[Group]:
+    """How the live parts become large files, one recipe at a time, in the order of commit."""
+    groups = []
+    by_recipe = sorted(parts_of(files), key=lambda file: (file.recipe, file.path))
+    for recipe, parts in groupby(by_recipe, key=lambda file: file.recipe):
+        for number, chunk in enumerate(_chunks(list(parts))):
+            path = f"{AT_REST}{recipe}/{run_id}-{number:05}.parquet"
+            groups.append(Group(recipe, tuple(file.path for file in chunk), path))
+    return groups
+
+
+def at_rest(folder: Folder, recipes: Iterable[str]) -> list[str]:
+    """What lies under `recipe=`, whether a version of the table names it or not."""
+    return [
+        folder.relative(entry.uri)
+        for recipe in sorted(recipes)
+        for entry in folder.list(f"{AT_REST}{recipe}/")
+    ]
+
+
+def strays(folder: Folder, files: Sequence[LiveFile], recipes: Iterable[str]) -> list[str]:
+    """Files at rest that no version of the table names; only after a commit of our own."""
+    live = {file.path for file in files}
+    return [name for name in at_rest(folder, recipes) if name not in live]
+
+
+def orphans(folder: Folder, files: Sequence[LiveFile], run_id: str) -> list[str]:
+    """Parts that no version names: this run's at once, those of others after a day."""
+    live = {file.path for file in files}
+    entries = [(folder.relative(entry.uri), entry.modified) for entry in folder.list(PARTS)]
+    newest = max((modified for _, modified in entries), default=None)
+    return [
+        name
+        for name, modified in entries
+        if name not in live
+        and (name.startswith(f"{PARTS}{run_id}/") or (newest and newest - modified > ORPHAN_AGE))
+    ]
+
+
+def plan_compact(files: Sequence[LiveFile]) -> list[LiveFile]:
+    """Small files at rest, where a recipe has more than one of them."""
+    small = [f for f in files if not f.path.startswith(PARTS) and f.size_bytes < LARGE_BYTES // 2]
+    crowded = {recipe for recipe, n in Counter(f.recipe for f in small).items() if n > 1}
+    return [file for file in small if file.recipe in crowded]
+
+
+def _chunks(files: list[LiveFile]) -> Iterator[list[LiveFile]]:
+    chunk: list[LiveFile] = []
+    size = 0
+    for file in files:
+        if chunk and size + file.size_bytes > LARGE_BYTES:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(file)
+        size += file.size_bytes
+    if chunk:
+        yield chunk

@@ -1,0 +1,24 @@
+"""Fixtures that several test files share."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.parts.s3 import FOREIGN, S3Server, serve
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """A real S3 server for the session; its credentials stand in `os.environ` meanwhile."""
+    with (
+        tempfile.TemporaryDirectory(prefix="nightlabel-s3-") as folder,
+        serve(Path(folder)) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name in FOREIGN:
+            patch.delenv(name, raising=False)
+        for name, value in server.env.items():
+            patch.setenv(name, value)
+        yield server

@@ -1,0 +1,50 @@
+"""From counts to exit codes."""
+
+import pytest
+
+from pipeline.errors import Exit
+from pipeline.flow.outcome import conclude
+from pipeline.spec import make_spec
+from pipeline.store.runs import Counts
+
+LEFT = ("incomplete", Exit.INCOMPLETE)
+
+
+def counts(**numbers: int) -> Counts:
+    errors = {name: numbers.pop(name) for name in ("transient", "changed_code") if name in numbers}
+    errors = {"changed" if name == "changed_code" else name: n for name, n in errors.items()}
+    return Counts(errors=errors, **numbers)
+
+
+@pytest.mark.parametrize(
+    ("found", "reason", "options", "expected"),
+    [
+        (counts(new=5, labelled=5), None, {}, ("complete", Exit.OK)),
+        (counts(), None, {}, ("complete", Exit.OK)),
+        (counts(new=5, labelled=4), None, {}, ("incomplete", Exit.INCOMPLETE)),
+        (counts(new=5, labelled=4), None, {"partial_ok": True}, ("incomplete", Exit.OK)),
+        (counts(new=5, labelled=4, failed=1), None, {}, ("complete", Exit.OK)),
+        (counts(new=5, failed=1, transient=1, labelled=4), None, {}, LEFT),
+        (counts(new=5, failed=1, changed_code=1, labelled=4), None, {}, LEFT),
+        (counts(new=300, labelled=199, failed=101), None, {}, ("gate", Exit.GATE)),
+        (counts(new=300, labelled=200, failed=100), None, {}, ("complete", Exit.OK)),
+        (counts(new=20_000, labelled=19_800, failed=200), None, {}, ("complete", Exit.OK)),
+        (counts(new=9, labelled=8, failed=1), None, {"max_errors": "0"}, ("gate", Exit.GATE)),
+        (counts(new=9, labelled=8, failed=1), None, {"max_errors": "12%"}, ("complete", Exit.OK)),
+        (counts(new=9, labelled=4), "deadline", {}, ("incomplete", Exit.INCOMPLETE)),
+        (counts(new=9, labelled=4), "interrupted", {}, ("interrupted", Exit.INTERRUPTED)),
+        (counts(new=9, labelled=4), "terminated", {}, ("interrupted", Exit.TERMINATED)),
+        (counts(new=9, labelled=4), "lease", {}, ("failed", Exit.BUSY)),
+    ],
+)  # fmt: skip
+def test_how_a_run_ended(found: Counts, reason: str, options: dict, expected: tuple) -> None:
+    spec = make_spec(src="a", dst="b", **options)
+    status, code, words = conclude(spec, found, reason=reason, listing_complete=True)
+    assert (status, code) == expected
+    assert (words is None) == (status == "complete")
+
+
+def test_an_unfinished_listing_is_no_complete_run() -> None:
+    spec = make_spec(src="a", dst="b")
+    status, code, _ = conclude(spec, counts(), reason=None, listing_complete=False)
+    assert (status, code) == ("incomplete", Exit.INCOMPLETE)

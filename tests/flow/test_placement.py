@@ -1,0 +1,50 @@
+"""From resources to the graph's numbers."""
+
+import pytest
+
+from pipeline.errors import PlacementError
+from pipeline.flow.placement import local_slots, place
+
+
+@pytest.mark.parametrize(
+    ("cores", "predictors", "decode"), [(1, 1, 1), (2, 2, 1), (4, 4, 2), (8, 8, 4), (64, 64, 32)]
+)
+def test_a_machine_without_gpus_predicts_on_every_core(
+    cores: int, predictors: int, decode: int
+) -> None:
+    placement = place({"CPU": local_slots(cores)}, None)
+    assert placement.predictors == (predictors, predictors)
+    assert placement.decode_slots == decode
+    assert placement.predictor_cpus < 1  # else Ray fuses it with decoding
+    needed = predictors * placement.predictor_cpus + placement.decode_slots
+    assert needed <= local_slots(cores)
+
+
+def test_every_gpu_gets_a_predictor_that_takes_no_cpu() -> None:
+    placement = place({"CPU": 32.0, "GPU": 4.0}, None)
+    assert placement.predictors == (4, 4)
+    assert (placement.predictor_cpus, placement.predictor_gpus) == (0.0, 1.0)
+    assert placement.decode_slots == 32
+
+
+def test_a_range_is_kept_within_what_there_is() -> None:
+    assert place({"CPU": 8, "GPU": 4}, (1, 16)).predictors == (1, 4)
+    assert place({"CPU": 6}, (1, 16)).predictors == (1, 5)
+    assert place({"CPU": 6}, (2, 2)).decode_slots == 4
+
+
+@pytest.mark.parametrize(
+    ("resources", "wanted", "missing"),
+    [
+        ({"CPU": 8, "GPU": 2}, (4, 4), "needs 4 GPUs and the cluster has 2"),
+        ({"GPU": 2}, None, "no CPU to decode"),
+        ({"CPU": 1}, None, "needs 2"),
+        ({}, None, "0 CPU slots"),
+        ({"CPU": 4}, (4, 4), "ask for 3 at most"),
+    ],
+)
+def test_what_cannot_be_placed_is_refused_with_what_is_missing(
+    resources: dict[str, float], wanted: tuple[int, int] | None, missing: str
+) -> None:
+    with pytest.raises(PlacementError, match=missing):
+        place(resources, wanted)

@@ -1,0 +1,99 @@
+"""A small model, archives on disk and on S3, and `nightlabel` as people run it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from pipeline.storage import Folder
+from pipeline.store.parts import read_part
+from tests.parts.s3 import S3Server
+from tests.parts.tiny import make_model
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def slow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Takes some 15 ms an image, so that a run lasts long enough to be interrupted."""
+    return make_model(tmp_path_factory.mktemp("slow"), layers=16, width=384)
+
+
+@pytest.fixture(scope="session")
+def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("other"), seed=1)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def command(*arguments: object) -> list[str]:
+    return [str(Path(sys.executable).with_name("nightlabel")), *map(str, arguments)]
+
+
+def nightlabel(*arguments: object, env: Mapping[str, str] | None = None) -> Ran:
+    """Run the console command to its end."""
+    done = subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=300, env=env or os.environ
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+class Archive:
+    """Images at SRC and labels at DST, on S3."""
+
+    def __init__(self, server: S3Server, objects: Mapping[str, bytes]) -> None:
+        self.server = server
+        self.src = f"{server.bucket()}/photos"
+        self.dst = f"{server.bucket()}/labels"
+        self.put(objects)
+
+    def put(self, objects: Mapping[str, bytes]) -> None:
+        self.server.put_many((f"{self.src}/{name}", data) for name, data in objects.items())
+
+    @property
+    def folder(self) -> Folder:
+        return Folder(self.dst)
+
+    def delta(self, columns: Iterable[str] = ("uri",)) -> pa.Table:
+        """What a Delta reader sees; no rows where there is no table yet."""
+        names = list(columns)
+        if not any(self.folder.list("_delta_log/")):
+            return pa.table({name: pa.array([], pa.string()) for name in names})
+        table = DeltaTable(self.folder.delta_url, storage_options=self.folder.delta_options)
+        return table.to_pyarrow_table(columns=names)
+
+    def plain(self, columns: Iterable[str] = ("uri",)) -> pa.Table:
+        """What any reader of `recipe=*/*.parquet` sees."""
+        paths = [self.folder.relative(entry.uri) for entry in self.folder.list("recipe=")]
+        names = list(columns)
+        tables = [read_part(self.folder, path, names) for path in paths]
+        return pa.concat_tables(tables) if tables else pa.table({n: [] for n in names})
+
+    def uris(self) -> list[str]:
+        return sorted(self.server.uris(self.src))
+
+
+def uris_of(table: pa.Table) -> list[str]:
+    return sorted(table["uri"].to_pylist())

@@ -1,0 +1,234 @@
+"""Nights on a real S3 server, a real Ray and a real (tiny) ViT, through the command line."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import Archive, command, nightlabel, uris_of
+from tests.parts.s3 import S3Server
+from tests.parts.tiny import archive, image_bytes
+
+pytestmark = pytest.mark.s3
+
+
+def label(found: Archive, model: Path, *more: object) -> list[object]:
+    return ["label", found.src, found.dst, "--model", model, "--json", *more]
+
+
+def test_a_first_night_and_the_nights_after(s3: S3Server, tiny_model: Path) -> None:
+    broken = {"bad.jpg": b"<html>", "none.png": b"", "cut.jpg": image_bytes(1)[:400]}
+    found = Archive(s3, archive(120) | broken | {"notes.txt": b"text"})
+    everything = [uri for uri in found.uris() if not uri.endswith("notes.txt")]
+
+    first = nightlabel(*label(found, tiny_model))
+    assert first.code == 0, first.err
+    counts = first.json["counts"]
+    assert (counts["listed"], counts["labelled"], counts["excluded"]) == (123, 120, 1)
+    assert counts["errors"] == {"not_an_image": 1, "empty": 1, "truncated": 1}
+    assert uris_of(found.delta()) == uris_of(found.plain()) == everything
+
+    again = nightlabel(*label(found, tiny_model))
+    assert again.code == 0
+    counts = again.json["counts"]
+    assert (counts["labelled"], counts["done"], counts["failed_before"]) == (0, 120, 3)
+
+    changed = {name: image_bytes(1000 + n) for n, name in enumerate(archive(5))}
+    found.put(changed | archive(7, first=500))
+    third = nightlabel(*label(found, tiny_model))
+    counts = third.json["counts"]
+    assert (third.code, counts["labelled"], counts["changed"], counts["new"]) == (0, 12, 5, 7)
+    rows = found.plain(["uri", "etag"]).to_pylist()
+    assert sorted(row["uri"] for row in rows) == sorted(
+        {*everything, *(f"{found.src}/{name}" for name in archive(7, first=500))}
+    )
+    tags = {row["uri"]: row["etag"] for row in rows}
+    listed = {entry.uri: entry.etag for entry in _entries(found.src)}
+    assert all(tags[f"{found.src}/{name}"] == listed[f"{found.src}/{name}"] for name in changed)
+
+    proof = nightlabel("verify", found.src, found.dst, "--json")
+    assert proof.code == 0, proof.out
+    assert proof.json["sample"]["agree"] == proof.json["sample"]["images"] == 16
+
+
+def _entries(uri: str) -> list[object]:
+    from pipeline.storage import list_pages
+
+    return [entry for page in list_pages(f"{uri}/") for entry in page]
+
+
+def test_three_kills_and_then_every_image_has_one_row(s3: S3Server, slow_model: Path) -> None:
+    found = Archive(s3, archive(1500))
+    arguments = command(*label(found, slow_model, "--commit-seconds", 0.3))
+    already = 0
+    for kill in range(3):
+        _kill_after_rows(arguments, found, already + 150)
+        seen = uris_of(found.delta())
+        assert len(seen) == len(set(seen)), f"a row twice after kill {kill}"
+        assert max(Counter(uris_of(found.plain())).values(), default=1) == 1
+        assert len(seen) > already
+        already = len(seen)
+    last = nightlabel(*label(found, slow_model))
+    assert last.code == 0, last.err
+    counts = last.json["counts"]
+    assert counts["listed"] == 1500
+    assert counts["done"] >= already
+    assert counts["done"] + counts["labelled"] == 1500
+    assert uris_of(found.delta()) == uris_of(found.plain()) == found.uris()
+    idle = nightlabel(*label(found, slow_model))
+    assert (idle.code, idle.json["counts"]["labelled"]) == (0, 0)
+    assert nightlabel("verify", found.src, found.dst, "--sample", 0).code == 0
+
+
+def _kill_after_rows(arguments: list[str], found: Archive, rows: int) -> None:
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 120
+        while found.delta().num_rows < rows:
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < until, "the run committed nothing"
+            time.sleep(0.05)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_while_a_run_lasts_readers_see_no_row_twice(s3: S3Server, slow_model: Path) -> None:
+    found = Archive(s3, archive(100))
+    assert nightlabel(*label(found, slow_model)).code == 0
+    finished_night = uris_of(found.plain())
+    replaced = {name: image_bytes(2000 + n) for n, name in enumerate(archive(20))}
+    found.put(archive(600, first=1000) | replaced)
+    process = subprocess.Popen(
+        command(*label(found, slow_model, "--commit-seconds", 0.3)), stdout=subprocess.DEVNULL
+    )
+    grew = set()
+    while process.poll() is None:
+        seen = uris_of(found.delta())
+        assert len(seen) == len(set(seen))
+        grew.add(len(seen))
+        plain = uris_of(found.plain())
+        assert len(plain) == len(set(plain))
+        if len(seen) < 700:
+            assert plain == finished_night
+    assert process.returncode == 0
+    assert len(grew) > 2
+    assert uris_of(found.plain()) == found.uris()
+
+
+def test_of_two_runs_at_once_one_wins(s3: S3Server, tiny_model: Path) -> None:
+    found = Archive(s3, archive(200))
+    pair = [
+        subprocess.Popen(
+            command(*label(found, tiny_model)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    ended = [(process.communicate(timeout=300), process.returncode) for process in pair]
+    assert sorted(code for _, code in ended) == [0, 5]
+    [(_, words)] = [streams for streams, code in ended if code == 5]
+    winner = next(process for process in pair if process.returncode == 0)
+    assert f"process {winner.pid}" in words
+    assert uris_of(found.delta()) == found.uris()
+
+
+def test_another_model_needs_a_word(s3: S3Server, tiny_model: Path, other_model: Path) -> None:
+    found = Archive(s3, archive(30))
+    assert nightlabel(*label(found, tiny_model)).code == 0
+    refused = nightlabel(*label(found, other_model))
+    assert refused.code == 2
+    assert "--new-recipe" in refused.err
+    assert "weights_sha256" in refused.err
+    assert found.delta().num_rows == 30
+    beside = nightlabel(*label(found, other_model, "--new-recipe"))
+    assert beside.code == 0, beside.err
+    recipes = Counter(found.delta(["recipe"])["recipe"].to_pylist())
+    assert sorted(recipes.values()) == [30, 30]
+    assert beside.json["recipe"] in recipes
+    assert nightlabel(*label(found, tiny_model)).json["counts"]["done"] == 30
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"]
+)
+def test_a_signal_commits_what_is_done(
+    s3: S3Server, slow_model: Path, number: signal.Signals, code: int
+) -> None:
+    found = Archive(s3, archive(1500))
+    process = subprocess.Popen(
+        command(*label(found, slow_model, "--commit-seconds", 0.3)),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while found.delta().num_rows < 100:
+        assert process.poll() is None
+        time.sleep(0.05)
+    sent = time.monotonic()
+    os.killpg(process.pid, number)  # as a terminal does, to the workers too
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert time.monotonic() - sent < 10
+    summary = json.loads(out)
+    assert summary["status"] == "interrupted"
+    assert found.delta().num_rows == summary["counts"]["labelled"] < 1500
+    rest = nightlabel(*label(found, slow_model))
+    assert rest.code == 0, rest.err
+    assert uris_of(found.plain()) == found.uris()
+
+
+def test_stops_that_leave_work_exit_4(s3: S3Server, tiny_model: Path) -> None:
+    found = Archive(s3, archive(60))
+    some = nightlabel(*label(found, tiny_model, "--max-images", 20))
+    assert (some.code, some.json["counts"]["labelled"]) == (4, 20)
+    soft = nightlabel(*label(found, tiny_model, "--max-images", 20, "--partial-ok"))
+    assert (soft.code, soft.json["counts"]["labelled"]) == (0, 20)
+    rest = nightlabel(*label(found, tiny_model))
+    assert (rest.code, rest.json["counts"]["labelled"]) == (0, 20)
+
+
+def test_too_many_errors_exit_3(s3: S3Server, tiny_model: Path) -> None:
+    broken = {f"broken{n}.jpg": b"no image" for n in range(10)}
+    found = Archive(s3, archive(30) | broken)
+    gate = nightlabel(*label(found, tiny_model, "--max-errors", "5%"))
+    assert gate.code == 3
+    assert gate.json["status"] == "gate"
+    assert found.delta().num_rows > 0
+    assert nightlabel(*label(found, tiny_model, "--max-errors", "50%")).code == 0
+    assert found.delta().num_rows == 40
+
+
+def test_gone_objects_are_counted_and_deleted_on_demand(s3: S3Server, tiny_model: Path) -> None:
+    found = Archive(s3, archive(50))
+    assert nightlabel(*label(found, tiny_model)).code == 0
+    for name in list(archive(3)):
+        s3.delete(f"{found.src}/{name}")
+    kept = nightlabel(*label(found, tiny_model))
+    assert (kept.json["counts"]["gone"], found.delta().num_rows) == (3, 50)
+    gone = nightlabel(*label(found, tiny_model, "--delete"))
+    assert (gone.code, gone.json["counts"]["deleted"]) == (0, 3)
+    assert uris_of(found.delta()) == uris_of(found.plain()) == found.uris()
+
+
+def test_limit_takes_the_same_images_every_night(s3: S3Server, tiny_model: Path) -> None:
+    found = Archive(s3, archive(50))
+    first = nightlabel(*label(found, tiny_model, "--limit", 20))
+    assert (first.code, first.json["counts"]["labelled"]) == (0, 20)
+    again = nightlabel(*label(found, tiny_model, "--limit", 20))
+    assert (again.json["counts"]["listed"], again.json["counts"]["done"]) == (20, 20)
+
+
+def test_errors_are_tried_again_on_demand(s3: S3Server, tiny_model: Path) -> None:
+    found = Archive(s3, archive(5) | {"bad.jpg": b"no image"})
+    assert nightlabel(*label(found, tiny_model)).json["counts"]["failed"] == 1
+    again = nightlabel(*label(found, tiny_model, "--retry-errors"))
+    assert (again.json["counts"]["retried"], again.json["counts"]["failed"]) == (1, 1)
+    assert uris_of(found.delta()) == found.uris()

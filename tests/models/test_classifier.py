@@ -1,0 +1,152 @@
+"""From PIXELS to LABELLED: every row comes out, in its place."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from transformers import AutoModelForImageClassification
+
+from pipeline import schema
+from pipeline.errors import ModelError
+from pipeline.models import KINDS
+from pipeline.models.classifier import Classifier, image_array
+from pipeline.models.engine import Engine
+from tests.models import tiny
+from tests.models.tables import pixel_table
+
+SHAPE = (tiny.SIZE, tiny.SIZE, 3)
+
+
+def load(folder: Path, **changes: Any) -> Engine:
+    settings = {"height": tiny.SIZE, "width": tiny.SIZE, **tiny.SCALE}
+    settings |= {"precision": "fp32", "top_k": 3, "batch_size": 4}
+    return Engine.load(folder, **settings | changes)
+
+
+@pytest.fixture(scope="module")
+def engine(vit: Path) -> Engine:
+    return load(vit)
+
+
+@pytest.fixture(scope="module")
+def classify(engine: Engine) -> Classifier:
+    return KINDS["classifier"]()(engine, run_id="night-1", recipe_id="r0123abcd")
+
+
+def test_rows_keep_their_place_and_errors_pass_through(
+    classify: Classifier, engine: Engine
+) -> None:
+    images = tiny.images(9)
+    failed = (0, 4, 5, 11)
+    before = datetime.now(UTC)
+    pixels = pixel_table(images, failed)
+    labelled = classify(pixels)
+    assert labelled.schema == schema.LABELLED
+    labelled.validate(full=True)
+    kept = [name for name in schema.LABELLED.names if name in schema.PIXELS.names]
+    assert labelled.select(kept).equals(pixels.select(kept))
+
+    indices, scores = engine.predict(images)
+    answers = iter(zip(indices, scores, strict=True))
+    for number, row in enumerate(labelled.to_pylist()):
+        assert (row["run_id"], row["recipe_id"]) == ("night-1", "r0123abcd")
+        assert before <= row["labelled_at"] <= datetime.now(UTC)
+        if number in failed:
+            assert row["error_code"] == "truncated"
+            unlabelled = ("label", "score", "top_k", "precision", "device")
+            assert [row[name] for name in unlabelled] == [None] * 5
+            continue
+        classes, values = next(answers)
+        top_k = [
+            {"label": engine.labels[i], "score": value.item()}
+            for i, value in zip(classes, values, strict=True)
+        ]
+        assert row["top_k"] == top_k
+        assert {"label": row["label"], "score": row["score"]} == top_k[0]
+        assert (row["precision"], row["device"]) == (engine.precision, engine.device)
+
+
+@pytest.mark.parametrize("failed", [(), (0, 1, 2)], ids=["none", "only errors"])
+def test_tables_without_images(classify: Classifier, failed: tuple[int, ...]) -> None:
+    labelled = classify(pixel_table(tiny.images(0), failed))
+    assert labelled.schema == schema.LABELLED
+    assert labelled["error_code"].to_pylist() == ["truncated"] * len(failed)
+
+
+def test_slices_and_chunks_give_the_same(classify: Classifier) -> None:
+    table = pixel_table(tiny.images(8), (0, 3, 9))
+    whole = classify(table).drop_columns("labelled_at")
+    parts = [table.slice(start, 4) for start in range(0, len(table), 4)]
+    sliced = pa.concat_tables([classify(part) for part in parts]).drop_columns("labelled_at")
+    chunked = classify(pa.concat_tables(parts)).drop_columns("labelled_at")
+    exact = [name for name in whole.column_names if name not in {"score", "top_k"}]
+    for other in (sliced, chunked):
+        assert other.select(exact).equals(whole.select(exact))
+
+
+def test_pixels_are_not_copied() -> None:
+    images = tiny.images(6)
+    column = pixel_table(images, (2,)).slice(1)["pixels"]
+    found = image_array(column, SHAPE)
+    np.testing.assert_array_equal(found, images[1:])
+    data = column.chunk(0).buffers()[2]
+    assert data.address <= found.ctypes.data < data.address + data.size
+
+
+def test_null_rows_that_keep_their_bytes_are_left_out() -> None:
+    images = tiny.images(3)
+    whole = pa.array([image.tobytes() for image in images], pa.large_binary())
+    _, offsets, data = whole.buffers()
+    gap = pa.LargeBinaryArray.from_buffers(
+        pa.large_binary(), 3, [pa.py_buffer(b"\x05"), offsets, data]
+    )
+    np.testing.assert_array_equal(image_array(pa.chunked_array([gap]), SHAPE), images[[0, 2]])
+
+
+def test_a_wrong_size_is_a_mistake(classify: Classifier) -> None:
+    table = pixel_table(np.zeros((2, 16, 16, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"pixels of \[768\] bytes, the model takes 3072"):
+        classify(table)
+
+
+def test_a_row_has_pixels_or_an_error(classify: Classifier) -> None:
+    table = pixel_table(tiny.images(2))
+    at = table.schema.get_field_index("error_code")
+    both = table.set_column(at, table.schema.field(at), pa.array(["crashed", None], pa.string()))
+    with pytest.raises(ValueError, match="either pixels or an error_code"):
+        classify(both)
+
+
+def huge_where_bright(folder: Path) -> Path:
+    """A model that leaves the range of fp16, not that of fp32, for a bright image alone."""
+    import torch
+
+    model = AutoModelForImageClassification.from_pretrained(tiny.save_vit(folder))
+    with torch.no_grad():
+        model.vit.embeddings.patch_embeddings.projection.weight.fill_(300.0)
+        model.vit.embeddings.patch_embeddings.projection.bias.zero_()
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_what_overflows_in_half_precision_is_labelled_in_fp32(tmp_path: Path) -> None:
+    folder = huge_where_bright(tmp_path)
+    images = np.stack([np.full(SHAPE, value, np.uint8) for value in (118, 255, 120, 254)])
+    table = pixel_table(images, (1,))
+    half = Classifier(load(folder, precision="fp16"), "run", "rid")(table)
+    assert half["precision"].to_pylist() == ["fp16", None, "fp32", "fp16", "fp32"]
+    exact = Classifier(load(folder), "run", "rid")(table)
+    rows = [2, 4]
+    assert half.take(rows)["top_k"].to_pylist() == exact.take(rows)["top_k"].to_pylist()
+
+
+def test_broken_weights_stop_the_run(tmp_path: Path) -> None:
+    model = AutoModelForImageClassification.from_pretrained(tiny.save_vit(tmp_path))
+    model.classifier.bias.data[3] = float("nan")
+    model.save_pretrained(tmp_path)
+    classify = Classifier(load(tmp_path), "run", "rid")
+    with pytest.raises(ModelError, match="not finite, in fp32 as well"):
+        classify(pixel_table(tiny.images(2)))

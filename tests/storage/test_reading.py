@@ -1,0 +1,287 @@
+"""read_many: one outcome for each object, whatever happens to it."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from pipeline.errors import ErrorCode, ImageError, TransientError
+from pipeline.storage import UNKNOWN_TIME, Want, list_pages, read_many, reading, translate
+from tests.parts.s3 import S3Server
+from tests.storage.servers import BODY, ETAG, web_server
+
+MAX = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[str]:
+    with web_server({"/plain.jpg": b"jpeg", "/large.jpg": bytes(4096)}) as url:
+        yield url
+
+
+@pytest.fixture
+def few_tries(monkeypatch) -> None:
+    monkeypatch.setattr(translate, "TRIES", 2)
+
+
+def read(*wants: Want | str, max_bytes: int = MAX) -> list:
+    """Outcomes in the order of `wants`: bytes, or the error's code."""
+    wants = [Want(want) if isinstance(want, str) else want for want in wants]
+    found = dict(read_many(wants, max_bytes=max_bytes))
+    assert sorted(found) == list(range(len(wants)))
+    return [
+        str(one.code) if isinstance(one, ImageError | TransientError) else one
+        for _, one in sorted(found.items())
+    ]
+
+
+def test_local_files(tmp_path: Path) -> None:
+    image = tmp_path / "ä%41 #.jpg"
+    image.write_bytes(b"jpeg")
+    empty = tmp_path / "empty.jpg"
+    empty.touch()
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    uri, stat = f"file://{image}", image.stat()
+    seen = stat.st_mtime_ns // 1000
+    assert read(
+        uri,
+        Want(uri, None, 4, seen),
+        Want(uri, None, 5, seen),
+        Want(uri, None, 4, seen + 1),
+        f"file://{tmp_path}/nope.jpg",
+        f"file://{empty}",
+        f"file://{pipe}",
+        f"file://{tmp_path}",
+        f"file://{image}/below.jpg",
+    ) == [b"jpeg", b"jpeg", "changed", "changed", "missing", "empty"] + ["not_an_image"] * 2 + [
+        "missing"
+    ]
+    assert read(uri, Want(uri, None, 4, None), max_bytes=3) == ["too_large"] * 2
+    assert read(uri, max_bytes=4) == [b"jpeg"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_denied(tmp_path: Path) -> None:
+    image = tmp_path / "a.jpg"
+    image.write_bytes(b"x")
+    image.chmod(0)
+    assert read(f"file://{image}") == ["denied"]
+
+
+def test_a_listed_file_is_read_as_listed(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    [[entry]] = list_pages(f"file://{tmp_path}/")
+    modified = (entry.modified - UNKNOWN_TIME).total_seconds() * 1_000_000
+    want = Want(entry.uri, entry.etag, entry.size, round(modified))
+    assert read(want) == [b"x"]
+    os.utime(tmp_path / "a.jpg", ns=(0, 1_234_567_890))
+    assert read(want) == ["changed"]
+    for rounded in (1_000_000, 1_234_000, 1_234_567):
+        assert read(Want(entry.uri, None, 1, rounded)) == [b"x"]
+    assert read(Want(entry.uri, None, 1, 1_234_566)) == ["changed"]
+
+
+def test_http(web: str) -> None:
+    assert read(
+        f"{web}/plain.jpg",
+        f"{web}/nope.jpg",
+        f"{web}/status/403",
+        f"{web}/status/401",
+        f"{web}/status/410",
+        f"{web}/empty/x.jpg",
+        f"{web}/redirect/x.jpg",
+        Want(f"{web}/ok/a.jpg", ETAG),
+        Want(f"{web}/ok/b.jpg", "other"),
+        Want(f"{web}/plain.jpg", None, 5),
+        Want(f"{web}/plain.jpg", None, 0),
+        Want(f"{web}/weak/a.jpg", 'W/"7"'),
+        Want(f"{web}/weak/a.jpg", 'W/"8"'),
+    ) == [
+        b"jpeg",
+        "missing",
+        "denied",
+        "denied",
+        "missing",
+        "empty",
+        BODY,
+        BODY,
+        "changed",
+        "changed",
+        "empty",
+        BODY,
+        "changed",
+    ]
+
+
+def test_http_too_large_is_known_by_its_header_or_by_counting(web: str) -> None:
+    uris = [f"{web}/large.jpg", f"{web}/endless/x.jpg"]
+    assert read(*uris, max_bytes=4095) == ["too_large", "too_large"]
+    assert read(uris[0], max_bytes=4096) == [bytes(4096)]
+
+
+def test_http_faults_that_pass_are_tried_again(web: str) -> None:
+    assert read(f"{web}/twice-503/a.jpg", f"{web}/cut-once/a.jpg") == [BODY, BODY]
+
+
+@pytest.mark.usefixtures("few_tries")
+def test_http_faults_that_stay_are_transient(web: str) -> None:
+    uris = [f"{web}/status/{status}" for status in (429, 500, 503)]
+    assert read(*uris, f"{web}/cut-always/a.jpg", "http://127.0.0.1:9/x.jpg") == ["transient"] * 5
+
+
+@pytest.mark.usefixtures("few_tries")
+def test_messages_show_no_signature(web: str) -> None:
+    uris = [f"{web}/status/{n}?X-Amz-Signature=secret" for n in (403, 404, 412, 503)]
+    for _, found in read_many([Want(uri) for uri in uris], max_bytes=MAX):
+        assert isinstance(found, ImageError | TransientError)
+        assert "secret" not in repr(found) + found.message
+
+
+def test_memory_through_fsspec() -> None:
+    import fsspec
+
+    fsspec.filesystem("memory").pipe_file("/reading/a.jpg", b"jpeg")
+    assert read("memory://reading/a.jpg", "memory://reading/no.jpg") == [b"jpeg", "missing"]
+    assert read("memory://reading/a.jpg", max_bytes=3) == ["too_large"]
+    assert read("nosuch://a/b.jpg") == ["transient"]
+
+
+def test_what_arrives_first_is_given_first(web: str) -> None:
+    wants = [Want(f"{web}/twice-503/slow.jpg"), *[Want(f"{web}/plain.jpg")] * 5]
+    order = [index for index, _ in read_many(wants, max_bytes=MAX)]
+    assert order[-1] == 0
+
+
+def test_in_flight_is_bounded_by_objects_and_bytes(monkeypatch) -> None:
+    monkeypatch.setattr(reading, "BYTES_IN_FLIGHT", 10)
+    taken: list[int] = []
+    done = reading.in_parallel(taken.append, range(6), in_flight=3, cost=lambda _: 6)
+    next(done)
+    assert len(taken) <= 2
+    assert len(list(done)) == 5
+    with pytest.raises(ZeroDivisionError):
+        list(reading.in_parallel(lambda n: 1 // n, [1, 0]))
+
+
+# --- s3 -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def s3_at(web: str, monkeypatch) -> str:
+    """The faulty server in the place of S3: `s3://bucket/<kind>/<name>`."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": web,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    return "s3://bucket"
+
+
+def test_s3_faults_that_pass_are_tried_again(s3_at: str) -> None:
+    wants = [
+        f"{s3_at}/twice-503/s3.jpg",
+        f"{s3_at}/cut-once/s3.jpg",
+        f"{s3_at}/cut-once/odd\x7f.jpg",
+    ]
+    assert read(*wants) == [BODY, BODY, BODY]
+
+
+@pytest.mark.usefixtures("few_tries")
+def test_s3_faults_that_stay_are_transient(s3_at: str) -> None:
+    kinds = ["status/503-SlowDown", "status/429", "cut-always/a.jpg", "status/403-ExpiredToken"]
+    assert read(*(f"{s3_at}/{kind}" for kind in kinds)) == ["transient"] * 4
+    assert read(f"{s3_at}/status/403-AccessDenied", f"{s3_at}/status/404-NoSuchKey") == [
+        "denied",
+        "missing",
+    ]
+
+
+@pytest.mark.usefixtures("few_tries")
+def test_bytes_damaged_on_the_way_are_read_again(s3_at: str) -> None:
+    assert read(Want(f"{s3_at}/flipped-once/a.jpg", ETAG)) == [BODY]
+    assert read(Want(f"{s3_at}/flipped-always/a.jpg", ETAG)) == ["transient"]
+
+
+def test_an_etag_that_is_no_md5_is_accepted_and_checking_stops(s3_at: str, web: str) -> None:
+    folder = f"{s3_at}/no-md5"
+    names = ("a.jpg", "b.jpg")
+    for name in names:
+        assert read(Want(f"{folder}/{name}", "0" * 32)) == [BODY]
+    counts = json.loads(urlopen(f"{web}/seen/").read())
+    assert [counts[f"/bucket/no-md5/{name}"] for name in names] == [2, 1]
+
+
+@pytest.mark.s3
+def test_s3_objects(s3: S3Server) -> None:
+    bucket = s3.bucket()
+    names = ["a.jpg", "ü b%41+#?.jpg", "deep/er/x.jpg", "a~b.jpg", "new\nline.jpg", "del\x7f.jpg"]
+    etags = {name: s3.put(f"{bucket}/{name}", name.encode()) for name in names}
+    wants = [Want(f"{bucket}/{name}", etag) for name, etag in etags.items()]
+    assert read(*wants) == [name.encode() for name in names]
+
+    uri = f"{bucket}/a.jpg"
+    s3.put(f"{bucket}/empty.jpg", b"")
+    assert read(
+        f"{bucket}/nope.jpg",
+        f"{bucket}/empty.jpg",
+        "s3://no-such-bucket-at-all/a.jpg",
+        Want(uri, "0" * 32),
+        Want(f"{bucket}/del\x7f.jpg", "0" * 32),
+        Want(uri, None, 4),
+    ) == ["missing", "empty", "missing", "changed", "changed", "changed"]
+    assert read(uri, Want(uri, None, 5), f"{bucket}/del\x7f.jpg", max_bytes=4) == ["too_large"] * 3
+
+
+@pytest.mark.s3
+def test_s3_objects_as_listed_are_read(s3: S3Server) -> None:
+    bucket = s3.bucket()
+    s3.put_many((f"{bucket}/{n:03d}.jpg", b"%d" % n) for n in range(50))
+    entries = [entry for page in list_pages(f"{bucket}/") for entry in page]
+    wants = [Want(entry.uri, entry.etag, entry.size) for entry in entries]
+    assert read(*wants) == [b"%d" % n for n in range(50)]
+
+
+@pytest.mark.s3
+@pytest.mark.usefixtures("few_tries")
+@pytest.mark.parametrize("change", ["AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"])
+def test_refused_credentials_are_the_nights_fault(s3: S3Server, monkeypatch, change: str) -> None:
+    bucket = s3.bucket()
+    s3.put(f"{bucket}/a.jpg", b"x")
+    monkeypatch.setenv(change, "wrong")
+    [(_, found)] = read_many([Want(f"{bucket}/a.jpg")], max_bytes=MAX)
+    assert isinstance(found, TransientError)
+    assert found.code is ErrorCode.TRANSIENT
+    assert s3.env["AWS_ACCESS_KEY_ID"] not in str(found)
+
+
+@pytest.mark.s3
+def test_without_credentials_access_is_anonymous(s3: S3Server, monkeypatch) -> None:
+    bucket = s3.bucket()
+    s3.put(f"{bucket}/a.jpg", b"x")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    assert read(f"{bucket}/a.jpg") == ["denied"]
+
+
+@pytest.mark.s3
+def test_credentials_of_a_profile_are_found(s3: S3Server, monkeypatch, tmp_path: Path) -> None:
+    bucket = s3.bucket()
+    s3.put(f"{bucket}/a.jpg", b"x")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_REGION"):
+        monkeypatch.delenv(name)
+    config = tmp_path / "config"
+    config.write_text(
+        f"[profile nightly]\nregion = us-east-1\nendpoint_url = {s3.endpoint}\n"
+        f"aws_access_key_id = {s3.env['AWS_ACCESS_KEY_ID']}\n"
+        f"aws_secret_access_key = {s3.env['AWS_SECRET_ACCESS_KEY']}\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_PROFILE", "nightly")
+    assert read(f"{bucket}/a.jpg") == [b"x"]

@@ -1,0 +1,164 @@
+"""The border: nothing foreign passes it, and nothing secret does."""
+
+import builtins
+import inspect
+import pickle
+
+import aiohttp
+import botocore.exceptions
+import obstore.exceptions
+import pytest
+import urllib3.exceptions
+
+from pipeline.errors import (
+    ConflictError,
+    DeniedError,
+    ErrorCode,
+    ImageError,
+    MissingError,
+    StoreError,
+    TransientError,
+)
+from pipeline.storage import translate
+from pipeline.storage.translate import Answer, Kind, border, foreign, judge, row_error, store_error
+
+#: What each of obstore's exceptions means; one that is not here fails the test below.
+OBSTORE = {
+    "AlreadyExistsError": Kind.EXISTS,
+    "BaseError": Kind.OTHER,
+    "GenericError": Kind.OTHER,
+    "InvalidPathError": Kind.OTHER,
+    "JoinError": Kind.OTHER,
+    "NotFoundError": Kind.MISSING,
+    "NotModifiedError": Kind.OTHER,
+    "NotSupportedError": Kind.OTHER,
+    "PermissionDeniedError": Kind.DENIED,
+    "PreconditionError": Kind.CHANGED,
+    "UnauthenticatedError": Kind.CREDENTIALS,
+    "UnknownConfigurationKeyError": Kind.OTHER,
+}
+
+
+def exceptions_of(module: object, base: type[BaseException]) -> list[type[BaseException]]:
+    found = [one for _, one in inspect.getmembers(module, inspect.isclass)]
+    return [one for one in found if issubclass(one, base)]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_every_exception_of_obstore_is_mapped() -> None:
+    found = exceptions_of(obstore.exceptions, Exception)
+    assert {one.__name__: judge(one("text")).kind for one in found} == OBSTORE
+
+
+@pytest.mark.parametrize(
+    ("module", "base"),
+    [
+        (obstore.exceptions, Exception),
+        (botocore.exceptions, Exception),
+        (urllib3.exceptions, urllib3.exceptions.HTTPError),
+        (aiohttp, aiohttp.ClientError),
+        (builtins, OSError),
+        (builtins, ImportError),
+    ],
+)
+def test_every_foreign_exception_is_caught_at_the_border(module, base) -> None:
+    kinds = exceptions_of(module, base)
+    assert kinds
+    # botocore has a few that are no children of its two bases; none comes from a request.
+    loose = {"MissingServiceIdError", "UndefinedModelAttributeError"}
+    kinds = [kind for kind in kinds if not issubclass(kind, Warning)]
+    missed = [kind for kind in kinds if not issubclass(kind, foreign())]
+    assert {kind.__name__ for kind in missed} <= loose
+
+
+ANSWERS = [
+    (403, "AccessDenied", DeniedError, ErrorCode.DENIED),
+    (403, "InvalidObjectState", DeniedError, ErrorCode.DENIED),
+    (403, "InvalidAccessKeyId", DeniedError, ErrorCode.TRANSIENT),
+    (400, "ExpiredToken", DeniedError, ErrorCode.TRANSIENT),
+    (404, "NoSuchKey", MissingError, ErrorCode.MISSING),
+    (404, "NoSuchBucket", MissingError, ErrorCode.MISSING),
+    (410, None, MissingError, ErrorCode.MISSING),
+    (412, "PreconditionFailed", ConflictError, ErrorCode.CHANGED),
+    (503, "SlowDown", StoreError, ErrorCode.TRANSIENT),
+    (500, None, StoreError, ErrorCode.TRANSIENT),
+    (429, None, StoreError, ErrorCode.TRANSIENT),
+    (400, "BadDigest", StoreError, ErrorCode.TRANSIENT),
+]
+
+
+def raised_by(library: str, status: int, code: str | None) -> BaseException:
+    body = f"<Error><Code>{code}</Code><AWSAccessKeyId>AKIASECRET</AWSAccessKeyId></Error>"
+    if library == "http":
+        return Answer(status, code)
+    if library == "botocore":
+        response = {
+            "Error": {"Code": code or str(status), "Message": "AKIASECRET"},
+            "ResponseMetadata": {"HTTPStatusCode": status},
+        }
+        return botocore.exceptions.ClientError(response, "GetObject")
+    text = f"Server returned non-2xx status code: {status} X: {body if code else ''}"
+    return obstore.exceptions.GenericError(text)
+
+
+@pytest.mark.parametrize("library", ["http", "obstore", "botocore"])
+@pytest.mark.parametrize(("status", "code", "store", "row"), ANSWERS)
+def test_one_answer_means_the_same_in_every_library(library, status, code, store, row) -> None:
+    error = raised_by(library, status, code)
+    found = store_error(error, "s3://bucket/key?x")
+    assert type(found) is store
+    assert "\n" not in str(found)
+    assert "AKIASECRET" not in str(found)
+    line = row_error(error)
+    assert line.code is row
+    assert isinstance(line, ImageError | TransientError)
+    assert "AKIASECRET" not in line.message
+
+
+def test_messages_name_the_mend() -> None:
+    assert "no such bucket; check its name" in str(
+        store_error(Answer(404, "NoSuchBucket"), "s3://b/k")
+    )
+    assert "AWS_PROFILE" in str(store_error(Answer(403, "SignatureDoesNotMatch"), "s3://b/k"))
+    signed = "https://h/a?X-Amz-Signature=secret"
+    assert "secret" not in str(store_error(Answer(403), signed))
+    needs = ImportError("no gcsfs", name="gcsfs")
+    assert "gcsfs" in str(store_error(needs, "gcs2://b/k"))
+
+
+def test_the_foreign_text_does_not_cross_as_a_cause() -> None:
+    with pytest.raises(StoreError) as caught, border("s3://b/k"):
+        raise obstore.exceptions.GenericError("AKIASECRET")
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_our_own_bugs_are_not_swallowed() -> None:
+    with pytest.raises(ValueError, match="ours"), border("s3://b/k"):
+        raise ValueError("ours")
+
+
+def test_retries_are_for_what_passes() -> None:
+    calls = iter([Answer(503), Answer(503), None])
+
+    def call() -> str:
+        error = next(calls)
+        if error:
+            raise error
+        return "done"
+
+    assert translate.with_retries(call) == "done"
+    counted: list[int] = []
+
+    def never() -> None:
+        counted.append(1)
+        raise Answer(403)
+
+    with pytest.raises(Answer):
+        translate.with_retries(never)
+    assert len(counted) == 1
+
+
+def test_errors_pickle() -> None:
+    answer = pickle.loads(pickle.dumps(Answer(503, "SlowDown")))
+    assert (answer.status, answer.code) == (503, "SlowDown")

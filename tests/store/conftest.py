@@ -1,0 +1,3 @@
+from tests.store.stores import folder
+
+__all__ = ["folder"]

@@ -1,0 +1,169 @@
+"""Who may write, asked of real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+
+import pytest
+
+from pipeline.errors import BusyError
+from pipeline.storage import Folder
+from pipeline.store import lease as module
+from pipeline.store.lease import PATH, Holder, Lease
+
+HOLD = """
+import sys, time
+from pipeline.storage import Folder
+from pipeline.store.lease import Lease
+with Lease(Folder(sys.argv[1]), "other"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def other(folder: Folder):
+    """Another process of this host that holds the lease."""
+    folder.ensure()
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, folder.uri], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def put_holder(folder: Folder, **fields: object) -> Holder:
+    holder = replace(Holder.me("elsewhere"), **fields)
+    folder.put(PATH, json.dumps(asdict(holder)).encode())
+    return holder
+
+
+def test_a_lease_is_held_and_given_back(folder: Folder) -> None:
+    folder.ensure()
+    with Lease(folder, "one"):
+        assert folder.stat(PATH) is not None
+    assert folder.stat(PATH) is None
+
+
+def test_a_living_holder_is_named(folder: Folder, other: subprocess.Popen[str]) -> None:
+    with pytest.raises(BusyError, match=f"run other .process {other.pid} on"), Lease(folder, "me"):
+        pass
+
+
+def test_a_killed_holder_is_taken_over_at_once(
+    folder: Folder, other: subprocess.Popen[str]
+) -> None:
+    os.kill(other.pid, signal.SIGKILL)
+    other.wait()
+    began = time.monotonic()
+    with Lease(folder, "heir"):
+        assert time.monotonic() - began < 5
+        assert Holder.parse(folder.read(PATH)) == replace(
+            Holder.me("heir"), token=Holder.parse(folder.read(PATH)).token
+        )
+
+
+def test_take_over_fences_a_living_holder(folder: Folder, other: subprocess.Popen[str]) -> None:
+    assert other.poll() is None
+    with Lease(folder, "thief", take_over=True) as lease:
+        assert Holder.parse(folder.read(PATH)) == lease.holder
+
+
+def test_a_pid_that_was_given_again_is_no_holder(folder: Folder) -> None:
+    folder.ensure()
+    put_holder(folder, pid=os.getpid(), started=1)
+    with Lease(folder, "heir"):
+        pass
+
+
+def test_a_holder_of_before_the_reboot_is_dead(folder: Folder) -> None:
+    folder.ensure()
+    put_holder(folder, boot_id="another boot")
+    with Lease(folder, "heir"):
+        pass
+
+
+def test_a_silent_holder_elsewhere_is_waited_for_and_taken_over(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DEAD_SECONDS", 3.0)
+    folder.ensure()
+    put_holder(folder, host="elsewhere")
+    began = time.monotonic()
+    with Lease(folder, "heir"):
+        assert time.monotonic() - began > 1.5
+
+
+def test_a_holder_elsewhere_that_renews_is_alive(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DEAD_SECONDS", 6.0)
+    monkeypatch.setattr(module, "RENEW_SECONDS", 4.0)
+    folder.ensure()
+    put_holder(folder, host="elsewhere")
+    renewer = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys, time\nfrom pipeline.storage import Folder\n"
+            "f = Folder(sys.argv[1])\ntime.sleep(1.5)\nf.put(sys.argv[2], f.read(sys.argv[2]))",
+            folder.uri,
+            PATH,
+        ]
+    )
+    try:
+        with pytest.raises(BusyError, match="on elsewhere"), Lease(folder, "me"):
+            pass
+    finally:
+        renewer.wait()
+
+
+def test_a_holder_learns_that_it_lost_the_lease(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RENEW_SECONDS", 0.2)
+    folder.ensure()
+    with Lease(folder, "one") as lease:
+        assert not lease.lost.wait(0.7)
+        thief = put_holder(folder, host="elsewhere")
+        assert lease.lost.wait(5)
+    assert Holder.parse(folder.read(PATH)) == thief
+
+
+def test_of_many_heirs_one_wins(folder: Folder) -> None:
+    folder.ensure()
+    put_holder(folder, boot_id="another boot")
+    script = HOLD.replace("time.sleep(60)", "sys.stdin.read()")
+    heirs = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, folder.uri],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    # Losers end by themselves; the winner holds on until its standard input closes.
+    deadline = time.monotonic() + 60
+    while sum(heir.poll() is None for heir in heirs) > 1 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    alive = [heir for heir in heirs if heir.poll() is None]
+    outputs = [heir.communicate() for heir in heirs]
+    assert len(alive) == 1
+    assert [out for out, _ in outputs].count("held\n") == 1
+    assert all("BusyError" in error for out, error in outputs if not out)
+
+
+def test_a_file_that_is_no_lease_is_taken_over(folder: Folder) -> None:
+    folder.ensure()
+    folder.put(PATH, b"{not json")
+    with Lease(folder, "me"):
+        pass

@@ -1,0 +1,151 @@
+"""The ledger against a dictionary, which is slow and surely right."""
+
+import random
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline import schema
+from pipeline.store.ledger import FAILED, LABELLED, RETRY, Ids, Ledger, shard_of, subtract
+from tests.store.stores import rows
+
+
+def entries(table: pa.Table, file: int = 0, *, in_scope: bool = True) -> Ledger:
+    return Ledger.of_file(table, file, np.full(table.num_rows, in_scope))
+
+
+def refs(names: list[str | int], version: int = 1) -> pa.Table:
+    uris = [f"s3://photos/{name}" for name in names]
+    return pa.Table.from_pylist(
+        [
+            {"uri": uri, "object_id": schema.object_id(uri), "version": version, "size": 10}
+            for uri in uris
+        ],
+        schema=schema.REFS,
+    )
+
+
+def uris(table: pa.Table) -> list[str]:
+    return [uri.rpartition("/")[2] for uri in table["uri"].to_pylist()]
+
+
+def test_an_entry_takes_24_bytes() -> None:
+    ledger = Ledger.merged([entries(rows(range(1000)))])
+    assert sum(getattr(ledger, name).itemsize for name in ("high", "low", "version", "place")) == 24
+
+
+def test_finds_what_is_there_and_nothing_else() -> None:
+    draw = random.Random(5)
+    there = draw.sample(range(100_000), 20_000)
+    files = {n: draw.randrange(50) for n in there}
+    pieces = [
+        entries(rows([n for n in there if files[n] == file], version=file + 1), file)
+        for file in range(50)
+    ]
+    ledger = Ledger.merged(pieces)
+    asked = draw.sample(range(100_000), 5_000)
+    found = ledger.find(Ids.of(refs(asked)["object_id"]))
+    assert found.known.tolist() == [n in files for n in asked]
+    expected = [files.get(n, 0) for n in asked]
+    assert found.file.tolist() == expected
+    assert found.version[found.known].tolist() == [files[n] + 1 for n in asked if n in files]
+
+
+def test_ids_that_share_64_bits_are_told_apart() -> None:
+    high = np.full(5, 7, np.uint64)
+    low = np.arange(5, dtype=np.uint32)
+    ledger = Ledger(high, low, np.arange(5), np.zeros(5, np.int32))
+    asked = Ids(np.full(7, 7, np.uint64), np.arange(7, dtype=np.uint32))
+    assert ledger.find(asked).at.tolist() == [0, 1, 2, 3, 4, -1, -1]
+
+
+def test_sliced_and_chunked_ids_are_read_rightly() -> None:
+    column = refs(list(range(10)))["object_id"]
+    sliced = pa.chunked_array([*column.slice(2, 3).chunks, *column.slice(7, 2).chunks])
+    assert Ids.of(sliced).to_bytes() == sliced.to_pylist()
+
+
+def test_ids_of_another_length_are_refused() -> None:
+    with pytest.raises(ValueError, match="12 bytes"):
+        Ids.of(pa.chunked_array([[b"short"]]))
+
+
+def test_shards_hold_every_entry_once_and_answer_alike() -> None:
+    whole = entries(rows(range(5000)))
+    shards = [Ledger.merged([piece]) for piece in whole.split(7)]
+    assert sum(map(len, shards)) == 5000
+    assert [set(shard_of(s.high, 7).tolist()) for s in shards] == [{n} for n in range(7)]
+    page = refs(list(range(4000, 6000)))
+    one = subtract([Ledger.merged([whole])], page, retry_errors=False)
+    many = subtract(shards, page, retry_errors=False)
+    assert many.refs == one.refs
+    assert many.counts == one.counts
+    assert uris(many.refs) == [str(n) for n in range(5000, 6000)]
+
+
+def test_the_empty_ledger_knows_nothing() -> None:
+    for ledgers in ([], [Ledger.empty()], [Ledger.merged([])]):
+        todo = subtract(ledgers, refs([1, 2]), retry_errors=False)
+        assert todo.refs.num_rows == 2
+        assert todo.refs["replaces"].null_count == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "version", "retry_errors", "expected"),
+    [
+        (None, 1, False, "done"),
+        (None, 2, False, "changed"),
+        (None, 0, False, "done"),
+        ("truncated", 1, False, "failed_before"),
+        ("truncated", 1, True, "retried"),
+        ("truncated", 2, False, "changed"),
+        ("transient", 1, False, "retried"),
+        ("changed", 1, False, "retried"),
+    ],
+)
+def test_what_is_done_and_what_is_not(
+    error: str | None, version: int, retry_errors: bool, expected: str
+) -> None:
+    ledger = Ledger.merged([entries(rows(["a"], error=error), file=3)])
+    todo = subtract([ledger], refs(["a"], version), retry_errors=retry_errors)
+    names = ("new", "changed", "retried", "done", "failed_before")
+    assert {n: todo.counts[n] for n in names} == {n: int(n == expected) for n in names}
+    again = expected in ("changed", "retried")
+    assert todo.refs["replaces"].to_pylist() == ([3] if again else [])
+    assert todo.counts["bytes"] == (10 if again else 0)
+
+
+def test_states() -> None:
+    place = Ledger.of_file(
+        pa.concat_tables([rows([1]), rows([2], error="empty"), rows([3], error="transient")]),
+        0,
+        np.array([True, True, False]),
+    )
+    found = Ledger.merged([place]).find(Ids.of(refs([1, 2, 3])["object_id"]))
+    assert found.state.tolist() == [LABELLED, FAILED, RETRY]
+    assert found.in_scope.tolist() == [True, True, False]
+
+
+def test_doubled_rows_are_counted() -> None:
+    pieces = [entries(rows([1, 2, 3]), 0), entries(rows([3, 2, 3]), 1)]
+    assert Ledger.merged(pieces).doubled() == 3
+
+
+def test_unseen_names_what_was_not_listed_by_file() -> None:
+    ledger = Ledger.merged(
+        [
+            entries(rows([1, 2, 3]), 0),
+            entries(rows([4, 5]), 1),
+            entries(rows([6]), 2, in_scope=False),
+        ]
+    )
+    todo = subtract([ledger], refs([1, 3, 5]), retry_errors=False)
+    seen = np.zeros(len(ledger), dtype=bool)
+    for _, at in todo.found:
+        seen[at] = True
+    ids = dict(zip(refs([2, 4])["object_id"].to_pylist(), [2, 4], strict=True))
+    unseen = ledger.unseen(seen)
+    assert {file: [ids[i] for i in gone] for file, gone in unseen.items()} == {0: [2], 1: [4]}
+    assert todo.counts["matched"] == 3
+    assert ledger.count_in_scope() == 5

@@ -1,0 +1,176 @@
+"""The house keeps its floors: who may import whom, what loads when, how long a file is."""
+
+import ast
+import statistics
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+#: From the ground up. A unit imports from floors below its own, never from a sibling.
+FLOORS = (
+    {"errors", "schema"},
+    {"spec", "storage"},
+    {"sources", "images", "models", "store"},
+    {"flow", "report", "cluster", "demo"},
+    {"api", "__init__"},
+    {"cli", "jobs"},
+)
+#: The public Python API gathers its names, lazily, from wherever they live.
+FACADES = {"api", "__init__"}
+ENGINE_HOMES = {"flow", "cluster", "jobs"}
+TENSOR_HOMES = {"images", "models"}
+TENSORS = {"torch", "transformers"}
+MAX_LINES = 400
+
+SOURCES = sorted([*(ROOT / "pipeline").rglob("*.py"), *(ROOT / "jobs").rglob("*.py")])
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module, where it is written, and whether it runs when its file loads."""
+
+    path: Path
+    line: int
+    module: str
+    at_load: bool
+
+    @property
+    def home(self) -> str:
+        """The unit that imports: `flow` in pipeline/flow/driver.py, `spec` in pipeline/spec.py."""
+        parts = self.path.relative_to(ROOT).parts
+        return "jobs" if parts[0] == "jobs" else parts[1].removesuffix(".py")
+
+    @property
+    def unit(self) -> str | None:
+        """The unit of ours that is imported, or None."""
+        first, *rest = self.module.split(".")
+        if first == "jobs":
+            return "jobs"
+        if first != "pipeline":
+            return None
+        return rest[0] if rest and rest[0] in floor_of else "__init__"
+
+    @property
+    def package(self) -> str:
+        return self.module.partition(".")[0]
+
+    def __str__(self) -> str:
+        return f"{self.path.relative_to(ROOT)}:{self.line} imports {self.module}"
+
+
+floor_of = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
+
+
+def imports_of(path: Path, source: str | None = None) -> Iterator[Import]:
+    """Every import in a file; those under `if TYPE_CHECKING` never load."""
+    tree = ast.parse(path.read_text() if source is None else source)
+    yield from _walk(path, tree, at_load=True)
+
+
+def _walk(path: Path, node: ast.AST, at_load: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                yield Import(path, child.lineno, alias.name, at_load)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, f"{path}:{child.lineno}: write imports in full"
+            for alias in child.names:
+                yield Import(path, child.lineno, f"{child.module}.{alias.name}", at_load)
+        else:
+            lazy = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            typing = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+            yield from _walk(path, child, at_load and not lazy and not typing)
+
+
+IMPORTS = [found for path in SOURCES for found in imports_of(path)]
+
+
+def breaks_floors(found: Import) -> bool:
+    if found.unit is None or found.unit == found.home or found.home in FACADES:
+        return False
+    return floor_of[found.unit] >= floor_of[found.home]
+
+
+def breaks_homes(found: Import) -> bool:
+    """Ray outside of its home; torch and transformers outside of theirs or at load."""
+    if found.package == "ray":
+        return found.home not in ENGINE_HOMES
+    if found.package in TENSORS:
+        return found.at_load or found.home not in TENSOR_HOMES
+    return False
+
+
+def test_every_unit_stands_on_a_floor() -> None:
+    homes = {found.home for found in IMPORTS}
+    assert homes <= set(floor_of)
+    assert len(SOURCES) > 10
+
+
+def test_imports_come_from_floors_below() -> None:
+    assert [str(found) for found in IMPORTS if breaks_floors(found)] == []
+
+
+def test_ray_and_torch_stay_at_home() -> None:
+    assert [str(found) for found in IMPORTS if breaks_homes(found)] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "floors", "homes"),
+    [
+        ("pipeline/spec.py", "from pipeline.errors import SpecError", False, False),
+        ("pipeline/spec.py", "from pipeline import storage", True, False),
+        ("pipeline/errors.py", "from pipeline.schema import REFS", True, False),
+        ("pipeline/images/decode.py", "import pipeline.models.engine", True, False),
+        ("pipeline/images/decode.py", "def f():\n    from pipeline.flow import x", True, False),
+        ("pipeline/flow/driver.py", "from pipeline.store.table import Table", False, False),
+        ("pipeline/flow/driver.py", "from pipeline import LabelStore", True, False),
+        ("jobs/label.py", "from pipeline.flow.driver import run\nimport ray", False, False),
+        ("pipeline/api.py", "def f():\n    from pipeline.cli import x", False, False),
+        ("pipeline/store/table.py", "def f():\n    import ray.data", False, True),
+        ("pipeline/models/engine.py", "def f():\n    import torch", False, False),
+        ("pipeline/models/engine.py", "class A:\n    import torch.nn", False, True),
+        ("pipeline/flow/predictor.py", "def f():\n    import torch", False, True),
+        (
+            "pipeline/models/engine.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from torch import Tensor",
+            False,
+            False,
+        ),
+    ],
+)
+def test_the_rules_bite(path: str, source: str, floors: bool, homes: bool) -> None:
+    found = list(imports_of(ROOT / path, source))
+    assert any(map(breaks_floors, found)) == floors
+    assert any(map(breaks_homes, found)) == homes
+
+
+def test_no_file_is_long() -> None:
+    files = [*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    lines = {path: len(path.read_text().splitlines()) for path in files}
+    assert {str(path): size for path, size in lines.items() if size >= MAX_LINES} == {}
+
+
+def test_the_command_line_loads_nothing_heavy() -> None:
+    heavy = ["deltalake", "numpy", "obstore", "pyarrow", "pydantic", "ray", "torch", "transformers"]
+    code = f"import sys, pipeline.cli; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_answers_at_once() -> None:
+    command = [str(Path(sysconfig.get_path("scripts")) / "nightlabel"), "--help"]
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        seconds.append(time.perf_counter() - start)
+        assert "Usage: nightlabel" in done.stdout
+    assert statistics.median(seconds) < 0.3

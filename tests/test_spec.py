@@ -1,0 +1,140 @@
+"""One frozen, validated specification, the same from TOML, flags, Python and JSON."""
+
+import pickle
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline.errors import Exit, SpecError
+from pipeline.spec import DEFAULT_MODEL, LabelSpec, deadline_at, load_spec, make_spec
+
+NOW = datetime(2026, 3, 14, 22, 30, 15, tzinfo=timezone(timedelta(hours=1)))
+
+
+def spec(**fields: Any) -> LabelSpec:
+    return make_spec(**{"src": "s3://b/in/", "dst": "s3://b/out", **fields})
+
+
+def test_two_words_are_enough() -> None:
+    assert spec().model == DEFAULT_MODEL
+    assert spec().precision == "auto"
+    assert spec().exif
+
+
+def test_what_a_job_ships_is_what_a_run_records() -> None:
+    one = spec(include=["*.jpg"], top_k=3, deadline="6h", max_errors="2%", predictors="1:4")
+    assert LabelSpec.model_validate_json(one.model_dump_json()) == one
+    assert pickle.loads(pickle.dumps(one)) == one
+
+
+def test_it_is_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        spec().top_k = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("src", ""),
+        ("top_k", 0),
+        ("top_k", "many"),
+        ("limit", -1),
+        ("precision", "int8"),
+        ("predictors", "0"),
+        ("predictors", "3:2"),
+        ("predictors", "two"),
+        ("max_errors", "-1"),
+        ("max_errors", "1 %"),
+        ("deadline", "tomorrow"),
+        ("deadline", "25:00"),
+        ("deadline", ""),
+        ("commit_seconds", 0),
+        ("no_such_field", 1),
+    ],
+)
+def test_a_bad_value_is_named(field: str, value: object) -> None:
+    with pytest.raises(SpecError) as caught:
+        spec(**{field: value})
+    assert (caught.value.field, caught.value.value) == (field, value)
+    assert caught.value.exit_code == Exit.USAGE
+    assert str(caught.value).startswith(f"{field}={value!r}: ")
+
+
+def test_a_missing_field_is_named() -> None:
+    with pytest.raises(SpecError, match=r"^dst=None: Field required"):
+        make_spec(src="s3://b/in/")
+
+
+def test_delete_needs_the_whole_listing() -> None:
+    with pytest.raises(SpecError, match=r"^delete=True: .*--limit cuts"):
+        spec(delete=True, limit=3)
+
+
+def test_later_settings_win(tmp_path: Path) -> None:
+    config = tmp_path / "job.toml"
+    config.write_text('src = "a"\ndst = "b"\ntop-k = 1\nmax_images = 10\ninclude = ["*.png"]\n')
+    sets = {"top_k": "2", "revision": "main", "new-recipe": "true", "exclude": '["x", "y"]'}
+    flags = {"dst": "c", "top_k": None, "include": (), "max_images": 20}
+
+    one = load_spec(config, sets, flags)
+
+    assert (one.src, one.dst, one.top_k, one.max_images) == ("a", "c", 2, 20)
+    assert (one.revision, one.new_recipe) == ("main", True)
+    assert (one.include, one.exclude) == (("*.png",), ("x", "y"))
+
+
+def test_a_config_that_is_missing_or_no_toml_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="no such file"):
+        load_spec(tmp_path / "none.toml", {}, {})
+    for data in (b"src = ", b"\xff\xfe"):
+        (tmp_path / "bad.toml").write_bytes(data)
+        with pytest.raises(SpecError, match="not TOML"):
+            load_spec(tmp_path / "bad.toml", {}, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "wait"),
+    [
+        ("6h", timedelta(hours=6)),
+        ("90m", timedelta(minutes=90)),
+        ("1h30m", timedelta(minutes=90)),
+        ("45s", timedelta(seconds=45)),
+        ("23:00", timedelta(minutes=29, seconds=45)),
+        ("06:30", timedelta(hours=7, minutes=59, seconds=45)),
+        ("22:30", timedelta(hours=23, minutes=59, seconds=45)),
+    ],
+)
+def test_a_deadline_is_a_duration_or_the_next_clock_time(text: str, wait: timedelta) -> None:
+    assert deadline_at(text, NOW) - NOW == wait
+
+
+@pytest.mark.parametrize("text", ["", "6", "h", "-1h", "1d", "6:5", "24:00", "12:60", "1m1h"])
+def test_anything_else_is_no_deadline(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        deadline_at(text, NOW)
+
+
+@pytest.mark.parametrize(
+    ("limit", "total", "allowed"),
+    [
+        (None, 0, 100),
+        (None, 9_999, 100),
+        (None, 1_000_000, 10_000),
+        ("0", 1_000_000, 0),
+        ("7", 10, 7),
+        ("2%", 1_000, 20),
+        ("0.5%", 1_000, 5),
+        ("100%", 7, 7),
+    ],
+)
+def test_errors_allowed(limit: str | None, total: int, allowed: int) -> None:
+    assert spec(max_errors=limit).errors_allowed(total) == allowed
+
+
+def test_a_range_of_predictors() -> None:
+    assert spec().predictor_range is None
+    assert spec(predictors="2").predictor_range == (2, 2)
+    assert spec(predictors="1:4").predictor_range == (1, 4)
