@@ -8,6 +8,7 @@ input. The summary of the run goes to standard output as one JSON document.
 """
 
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from pipeline.errors import NightlabelError
@@ -21,7 +22,9 @@ def main(arguments: list[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     try:
-        summary = label(_spec(arguments[0]))
+        # Ray prints on standard output too, which is the document's alone.
+        with redirect_stdout(sys.stderr):
+            summary = label(_spec(arguments[0]))
     except NightlabelError as error:
         print(f"nightlabel: {error}", file=sys.stderr)
         return error.exit_code

@@ -168,6 +168,8 @@ def _first_problem(error: ValidationError) -> SpecError:
     field = ".".join(str(part) for part in first["loc"]) or "spec"
     # Where nothing was given, pydantic shows all that was: not the value of this field.
     value = None if field == "spec" or first["type"] == "missing" else first["input"]
+    if first["type"] == "missing":
+        return SpecError(field, None, "is needed; give it as an argument, or in --config")
     return SpecError(field, value, first["msg"].removeprefix("Value error, "))
 
 

@@ -3,14 +3,17 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 
 
 @contextmanager
 def quiet_libraries(*, debug: bool) -> Iterator[None]:
-    """Send what C libraries write to file descriptor 2 nowhere; Python's stderr still speaks.
+    """Send what libraries print, and what C libraries write to descriptor 2, nowhere.
 
-    Ray's core warns there of what is no concern of a user's, whatever its log level.
+    Python's `sys.stderr` still speaks. Ray's core warns of what is no concern of a user's,
+    whatever its log level, and tells of a dead worker on standard output, where it would
+    spoil the JSON document.
     """
     if debug:
         yield
@@ -22,7 +25,8 @@ def quiet_libraries(*, debug: bool) -> Iterator[None]:
     python_stderr = sys.stderr
     sys.stderr = os.fdopen(terminal, "w", buffering=1)
     try:
-        yield
+        with Path(os.devnull).open("w") as nowhere_to_print, redirect_stdout(nowhere_to_print):
+            yield
     finally:
         sys.stderr.flush()
         os.dup2(terminal, 2)

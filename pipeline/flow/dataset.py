@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 #: still to do. Ray's own default is to try for ever.
 TASK_RETRIES = 3
 
+#: Blocks at an actor: one that it works on, one that waits. More would pile up at the first
+#: actor that is ready, and Ray then takes the others for idle and ends them.
+IN_FLIGHT = 2
+
 
 def labelled_blocks(
     job: Job,
@@ -69,7 +73,7 @@ def _graph(
     if job.spec.max_images:
         listed = listed.limit(job.spec.max_images)
     decoded = listed.repartition(target_num_rows_per_block=placement.block_rows).map_batches(
-        Decode(job),
+        Decode(job, tally),
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=DECODE_SHARE,
@@ -81,7 +85,9 @@ def _graph(
         batch_size=placement.block_rows,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(
-            min_size=placement.predictors[0], max_size=placement.predictors[1]
+            min_size=placement.predictors[0],
+            max_size=placement.predictors[1],
+            max_tasks_in_flight_per_actor=IN_FLIGHT,
         ),
         num_cpus=placement.predictor_cpus,
         num_gpus=placement.predictor_gpus,
@@ -94,6 +100,7 @@ def _quiet() -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # What it would log as an error is raised as well, and told in our own words.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     # Bounded retries have no other spelling before Ray 2.64, which is why pyproject stops there.
     warnings.filterwarnings("ignore", message=".*ray_remote_args.*deprecated")

@@ -116,8 +116,8 @@ class Run:
         self._listener(Progress("starting"))
         spec = self._job.spec
         with ExitStack() as stack:
-            resources = stack.enter_context(session(spec.address))
             stack.enter_context(self._stop.on_signals())
+            resources = stack.enter_context(session(spec.address))
             placement = place(resources, spec.predictor_range)
             self._summary.hardware = {"slots": resources, **placement.as_dict()}
             self._took("start")

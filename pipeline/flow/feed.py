@@ -32,10 +32,7 @@ class Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Let SIGINT and SIGTERM stop the run in good order; a second one ends it at once.
-
-        Must be entered after `ray.init`, which installs a handler of its own.
-        """
+        """Let SIGINT and SIGTERM stop the run in good order; a second one ends it at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,25 +22,31 @@ def session(address: str | None) -> Iterator[dict[str, float]]:
     connected to is used as it is and left as it was.
     """
     if ray.is_initialized():
-        yield ray.cluster_resources()
+        yield _resources()
         return
     _start(address or os.environ.get("RAY_ADDRESS"))
     try:
-        yield ray.cluster_resources()
+        yield _resources()
     finally:
         ray.shutdown()
 
 
+def _resources() -> dict[str, float]:
+    total = ray.cluster_resources()
+    known = ("CPU", "GPU", "memory", "object_store_memory")
+    return {name: total[name] for name in known if name in total}
+
+
 def _start(address: str | None) -> None:
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address is None:
-        with _unheard(signal.SIGTERM):
+    with _unheard(signal.SIGTERM):
+        if address is None:
             ray.init("local", num_cpus=local_slots(cores()), include_dashboard=False, **quiet)
-        return
-    try:
-        ray.init(address, **quiet)
-    except ConnectionError as error:
-        raise PlacementError(f"no Ray cluster answers at {address}: {error}") from None
+            return
+        try:
+            ray.init(address, **quiet)
+        except ConnectionError as error:
+            raise PlacementError(f"no Ray cluster answers at {address}: {error}") from None
 
 
 @contextmanager
@@ -47,13 +54,17 @@ def _unheard(number: signal.Signals) -> Iterator[None]:
     """Processes started meanwhile inherit a blocked signal, as Ray itself does with SIGINT.
 
     A supervisor that ends a whole process group must not end the workers before the driver
-    has committed what they made. They end with the driver all the same.
+    has committed what they made. They end with the driver all the same. Ray's own handler,
+    which would exit at once, is put back to ours.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    handler = signal.getsignal(number)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def fetch(reference: "ray.ObjectRef") -> Any:

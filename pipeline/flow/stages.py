@@ -7,15 +7,18 @@ Every ref that leaves List leaves Predict as one row: a label, or an error code.
 
 import pickle
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import ray
 
 from pipeline import schema
-from pipeline.errors import ImageError, ModelError, TransientError
+from pipeline.errors import ImageError, ModelError, NightlabelError, TransientError
+from pipeline.flow.careful import Careful, Decoder, attempt_number
 from pipeline.flow.job import Job
+from pipeline.flow.pixels import Pixels
 from pipeline.flow.survey import Survey
 from pipeline.store.ledger import Ledger
 
@@ -49,19 +52,39 @@ class List:
 
 
 class Decode:
-    """Refs to pixels: many reads in flight, each image decoded as it arrives."""
+    """Refs to pixels: many reads in flight, each image decoded as it arrives.
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    A block whose worker died is decoded carefully the next time, see careful.py.
+    """
+
+    def __init__(self, job: Job, tally: "ActorHandle | None" = None) -> None:
+        self._job, self._tally = job, tally
 
     def __call__(self, refs: pa.Table) -> pa.Table:
-        pixels = Pixels(self._job.preprocess.height, self._job.preprocess.width, refs.num_rows)
-        for index, outcome in self._read(refs):
-            if isinstance(outcome, bytes):
-                self._decode(index, outcome, pixels)
-            else:
-                pixels.fail(index, outcome)
-        return pixels.table(refs)
+        try:
+            return self._pixels(refs)
+        except NightlabelError as error:
+            if self._tally is not None:
+                # Ray would tell the driver of a UDF that failed and lose the kind of error.
+                ray.get(self._tally.fail.remote(error))
+            raise
+
+    def _pixels(self, refs: pa.Table) -> pa.Table:
+        pixels = Pixels(refs, self._job.preprocess.height, self._job.preprocess.width)
+        with self._decoder() as decode:
+            for index, outcome in self._read(refs):
+                if isinstance(outcome, bytes):
+                    self._decode(decode, index, outcome, pixels)
+                else:
+                    pixels.fail(index, outcome)
+        return pixels.table()
+
+    def _decoder(self) -> AbstractContextManager[Decoder]:
+        from pipeline.images import prepare
+
+        shape, spec = self._job.preprocess, self._job.spec
+        decode = partial(prepare, preprocess=shape, exif=spec.exif, max_pixels=spec.max_pixels)
+        return Careful(decode) if attempt_number() else nullcontext(decode)
 
     def _read(self, refs: pa.Table) -> Iterator[tuple[int, bytes | ImageError | TransientError]]:
         from pipeline.storage import Want, read_many
@@ -72,69 +95,13 @@ class Decode:
         wants = [Want(*row) for row in rows]
         return read_many(wants, max_bytes=self._job.spec.max_bytes, in_flight=READS_IN_FLIGHT)
 
-    def _decode(self, index: int, data: bytes, pixels: "Pixels") -> None:
-        from pipeline.images import prepare
-
-        spec = self._job.spec
+    def _decode(self, decode: Decoder, index: int, data: bytes, pixels: Pixels) -> None:
         try:
-            image = prepare(data, self._job.preprocess, exif=spec.exif, max_pixels=spec.max_pixels)
+            image = decode(data)
         except ImageError as error:
             pixels.fail(index, error)
         else:
             pixels.put(index, image.pixels, image.width, image.height, image.format)
-
-
-class Pixels:
-    """A PIXELS table while it is filled, its images side by side in one buffer."""
-
-    def __init__(self, height: int, width: int, rows: int) -> None:
-        self._buffer = np.empty((rows, height, width, 3), np.uint8)
-        self._order: list[int] = []
-        self._offsets = [0]
-        self._seen: list[tuple[int | None, int | None, str | None]] = []
-        self._errors: list[tuple[str | None, str | None]] = []
-        self._filled = 0
-
-    def put(self, index: int, image: Any, width: int, height: int, kind: str) -> None:
-        """`image`: uint8 (H, W, 3) of row `index` of the refs; width and height as seen."""
-        self._buffer[self._filled] = image
-        self._filled += 1
-        self._add(index, (width, height, kind), (None, None))
-
-    def fail(self, index: int, error: ImageError | TransientError) -> None:
-        self._add(index, (None, None, None), (str(error.code), error.message))
-
-    def table(self, refs: pa.Table) -> pa.Table:
-        """PIXELS, the rows in the order in which they were filled."""
-        width, height, kind = _columns(self._seen, 3)
-        code, message = _columns(self._errors, 2)
-        added = {"width": width, "height": height, "format": kind, "pixels": self._binary()}
-        added |= {"error_code": code, "error_message": message}
-        table = refs.take(pa.array(self._order, pa.int64()))
-        for name, column in added.items():
-            field = schema.PIXELS.field(name)
-            column = column if isinstance(column, pa.Array) else pa.array(column, field.type)
-            table = table.append_column(field, column)
-        return table.select(schema.PIXELS.names).cast(schema.PIXELS)
-
-    def _add(self, index: int, seen: tuple[Any, ...], error: tuple[Any, ...]) -> None:
-        self._order.append(index)
-        self._offsets.append(self._filled * self._buffer[0].nbytes)
-        self._seen.append(seen)
-        self._errors.append(error)
-
-    def _binary(self) -> pa.Array:
-        failed = np.array([code is not None for code, _ in self._errors], bool)
-        valid = pa.py_buffer(np.packbits(~failed, bitorder="little"))
-        offsets = pa.py_buffer(np.asarray(self._offsets, np.int64))
-        data = pa.py_buffer(self._buffer[: self._filled].reshape(-1))
-        return pa.LargeBinaryArray.from_buffers(
-            pa.large_binary(), len(failed), [valid, offsets, data]
-        )
-
-
-def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
 
 
 class Predict:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import ray
+
+from pipeline.errors import NightlabelError
 from pipeline.flow.committer import Committer
 from pipeline.flow.dataset import labelled_blocks
 from pipeline.flow.feed import Feed, Stop
@@ -63,13 +66,21 @@ class Stream:
         blocks = labelled_blocks(self._job, placement, shards, ledgers, board.actor)
         try:
             self._consume(Feed(blocks, self._stop), board, len(shards))
-        except Exception as error:
-            # A model that does not load dies in an actor; only the tally knows why.
-            if (failure := board.failure()) is not None:
-                raise failure from error
-            raise
-        listed, survey = board.survey()
+            listed, survey = board.survey()
+        except ray.exceptions.RayError as error:
+            raise self._reason(error, board) from error
         return survey, listed == len(shards)
+
+    def _reason(self, error: Exception, board: TallyBoard) -> NightlabelError:
+        """What the graph died of, in our own words where they are known."""
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, NightlabelError):
+            return cause
+        # A model that does not load dies in an actor; only the tally knows why.
+        return board.failure() or NightlabelError(
+            f"the graph ended early: {str(error).strip().splitlines()[-1]}; what was committed "
+            "stays, and the next run goes on (--debug shows all)"
+        )
 
     def _consume(
         self, feed: "Feed[tuple[ObjectRef, int, int]]", board: TallyBoard, shards: int

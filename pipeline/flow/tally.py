@@ -1,5 +1,6 @@
 """What tasks tell the driver beside the rows: counts of the listing, and fatal errors."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -60,8 +61,11 @@ class TallyBoard:
         return self._known
 
     def failure(self) -> NightlabelError | None:
-        failure: NightlabelError | None = ray.get(self.actor.failure.remote())
-        return failure
+        """What a task told before it died; None too where Ray itself is gone."""
+        with suppress(ray.exceptions.RayError):
+            failure: NightlabelError | None = ray.get(self.actor.failure.remote())
+            return failure
+        return None
 
     def survey(self) -> tuple[int, Survey]:
         """(shards listed to their end, everything they held)."""

@@ -39,6 +39,6 @@ def prepare(
     data: bytes, preprocess: Preprocess, *, exif: bool = True, max_pixels: int = MAX_PIXELS
 ) -> Prepared:
     """Decode, turn upright, resize and crop one image. Raises ImageError."""
-    image = decode(data, exif=exif, max_pixels=max_pixels)
+    image = decode(data, exif=exif, max_pixels=max_pixels, on_white=preprocess.on_white)
     pixels = resize_crop(image.pixels, preprocess)
     return Prepared(pixels, image.width, image.height, image.format)

@@ -58,11 +58,15 @@ class Decoded(NamedTuple):
     format: str
 
 
-def decode(data: bytes, *, exif: bool = True, max_pixels: int = MAX_PIXELS) -> Decoded:
+def decode(
+    data: bytes, *, exif: bool = True, max_pixels: int = MAX_PIXELS, on_white: bool = False
+) -> Decoded:
     """Decode the first frame of an image to RGB and turn it upright.
 
     `format` is Pillow's name in lower case (`jpeg`, `png`, `webp`, …). `exif=False` leaves the
-    pixels as they are stored. An image of more than `max_pixels` is refused from its header.
+    pixels as they are stored. `on_white` lays it on white where the file calls a colour
+    transparent, which Pillow's RGB still remembers (see `Preprocess.on_white`). An image of
+    more than `max_pixels` is refused from its header.
     Raises ImageError: empty, not_an_image, truncated, undecodable, unsupported, too_large.
     """
     if not data:
@@ -72,7 +76,8 @@ def decode(data: bytes, *, exif: bool = True, max_pixels: int = MAX_PIXELS) -> D
         image = open_image(data, max_pixels)
         pixels = _jpeg_pixels(data, image)
         if pixels is None:
-            pixels = pillow_pixels(data, image)
+            rgb = pillow_rgb(data, image)
+            pixels = np.array(_laid_on_white(rgb) if on_white else rgb)
         _check_size(pixels.shape[1], pixels.shape[0], max_pixels)
         if exif:
             pixels = orient(pixels, _orientation(image))
@@ -133,12 +138,20 @@ def _jpeg_pixels(data: bytes, image: Image.Image) -> NDArray[np.uint8] | None:
     return pixels if pixels.shape[1::-1] == image.size else None
 
 
-def pillow_pixels(data: bytes, image: Image.Image) -> NDArray[np.uint8]:
+def pillow_rgb(data: bytes, image: Image.Image) -> Image.Image:
     """Pillow's own RGB of an image that `open_image` opened; raises ImageError."""
     try:
-        return np.array(image.convert("RGB"))
+        return image.convert("RGB")
     except PILLOW_ERRORS as error:
         raise _translated(error, data) from error
+
+
+def _laid_on_white(rgb: Image.Image) -> Image.Image:
+    """As `transformers.image_transforms.convert_to_rgb` does it."""
+    if rgb.info.get("transparency") is None:
+        return rgb
+    white = Image.new("RGBA", rgb.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, rgb.convert("RGBA")).convert("RGB")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -66,7 +66,8 @@ class Preprocess:
     Resize to `box` (height, width) or so that the short edge is `shortest_edge`, then centre
     crop to `crop` (height, width); `resample` is a `PIL.Image.Resampling`. If `config` is set,
     it is the JSON of the processor that makes the pixels instead. Output: uint8
-    (`height`, `width`, 3).
+    (`height`, `width`, 3). `on_white`: the processor lays images on white (do_convert_rgb),
+    which of an image that is RGB already shows only where one colour is called transparent.
     """
 
     height: int
@@ -75,6 +76,7 @@ class Preprocess:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     processor: str
+    on_white: bool
     resample: int = Resampling.BILINEAR
     box: tuple[int, int] | None = None
     shortest_edge: int | None = None
@@ -91,13 +93,13 @@ class Preprocess:
         scale = _scale(processor)
         _check_split(processor, probes, expected, scale)
         height, width = expected[0].shape[:2]
-        name = type(processor).__name__
+        common = (height, width, *scale, type(processor).__name__, bool(processor.do_convert_rgb))
         steps = _plain_steps(processor)
         if steps is not None:
-            plain = cls(height, width, *scale, name, **steps)
+            plain = cls(*common, **steps)
             if plain._agrees(probes, expected):
                 return plain
-        return cls(height, width, *scale, name, config=_config(processor))
+        return cls(*common, config=_config(processor))
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) after resizing, before the crop.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from pipeline.errors import ModelError
-from pipeline.images.decode import PILLOW_ERRORS, open_image, pillow_pixels
+from pipeline.images.decode import PILLOW_ERRORS, open_image, pillow_rgb
 from pipeline.spec import MAX_PIXELS
 
 CONFIG = "preprocessor_config.json"
@@ -38,12 +38,12 @@ def reference_pixels(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         image = open_image(data, max_pixels)
-        pixels = pillow_pixels(data, image)
+        rgb = pillow_rgb(data, image)
         if exif:
             with suppress(*PILLOW_ERRORS):
-                pixels = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+                rgb = ImageOps.exif_transpose(image).convert("RGB")
     stamp = max((file.stat().st_mtime_ns for file in Path(folder).glob("*.json")), default=0)
-    return run(_loaded(Path(folder), stamp), pixels)
+    return run(_loaded(Path(folder), stamp), rgb)
 
 
 def load_processor(folder: Path) -> Any:
@@ -63,12 +63,19 @@ def saved_processor(name: str, config: str) -> Any:
     return _construct(name, json.loads(config))
 
 
-def run(processor: Any, pixels: NDArray[np.uint8], *, normalise: bool = False) -> NDArray[Any]:
-    """Process uint8 (H, W, 3): to uint8 (h, w, 3) or, normalised, to the model's float32."""
+def run(
+    processor: Any, image: NDArray[np.uint8] | Image.Image, *, normalise: bool = False
+) -> NDArray[Any]:
+    """Process RGB (H, W, 3): to uint8 (h, w, 3) or, normalised, to the model's float32.
+
+    What Pillow knows of an image besides its pixels counts: a transparent colour may turn white.
+    """
     known = set(processor.valid_kwargs.__annotations__) & AFTER_THE_PIXELS
     options = {} if normalise else dict.fromkeys(known, False)
     # An image of Pillow's, for an array of 1 or 3 rows would be taken for channels first.
-    values = processor(Image.fromarray(pixels), return_tensors="np", **options)["pixel_values"]
+    if not isinstance(image, Image.Image):
+        image = Image.fromarray(image)
+    values = processor(image, return_tensors="np", **options)["pixel_values"]
     return np.ascontiguousarray(values[0].transpose(1, 2, 0))
 
 

@@ -7,23 +7,34 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.conftest import nightlabel
 from tests.parts.tiny import archive
 
 LOGICAL_GPUS = """
-import sys, json, ray, pipeline
-from ray.util.state import list_actors
-ray.init("local", num_cpus=3, num_gpus=2, include_dashboard=True, log_to_driver=False)
+import json, os, sys, time, ray, pipeline
+from pathlib import Path
+ray.init("local", num_cpus=3, num_gpus=2, include_dashboard=False, log_to_driver=False)
 src, dst, model = sys.argv[1:]
-seen = set()
+free, busy = [], {}
+def seconds(pid):
+    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 def look(progress):
-    for actor in list_actors(filters=[("state", "=", "ALIVE")], detail=True):
-        if "Predict" in actor.class_name and actor.required_resources:
-            seen.add((actor.actor_id, actor.required_resources.get("GPU")))
+    if not 0 < progress.labelled < 1500:
+        return
+    free.append(ray.available_resources().get("GPU", 0.0))
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            name = (process / "cmdline").read_text()
+            if name.startswith("ray::MapWorker(MapBatches(Predict))"):
+                busy.setdefault(process.name, []).append(seconds(process.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
 summary = pipeline.label(
     pipeline.make_spec(src=src, dst=dst, model=model, batch_size=8, commit_seconds=0.5), look
 )
 print(json.dumps({"hardware": summary.hardware, "counts": summary.counts.model_dump(),
-                  "actors": sorted(seen)}))
+                  "free": min(free), "busy": [s[-1] - s[0] for s in busy.values()]}))
 """
 
 
@@ -46,14 +57,16 @@ def _python(*arguments: object, stdin: str | None = None) -> subprocess.Complete
 
 
 def test_two_logical_gpus_get_a_predictor_each(tmp_path: Path, slow_model: Path) -> None:
-    src = _folder(tmp_path / "photos", 1200)
+    src = _folder(tmp_path / "photos", 2400)
     ran = _python("-c", LOGICAL_GPUS, src, tmp_path / "labels", slow_model)
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout.splitlines()[-1])
     assert found["hardware"]["predictors"] == [2, 2]
     assert found["hardware"]["gpus_per_predictor"] == 1.0
-    assert found["counts"]["labelled"] == 1200
-    assert [gpus for _, gpus in found["actors"]] == [1.0, 1.0]
+    assert found["counts"]["labelled"] == 2400
+    assert found["free"] == 0.0  # each took its GPU
+    assert len(found["busy"]) == 2
+    assert min(found["busy"]) > 0.3 * max(found["busy"]) > 0  # and each worked
 
 
 def test_the_job_takes_a_spec_and_gives_an_exit_code(tmp_path: Path, tiny_model: Path) -> None:
@@ -81,11 +94,15 @@ def test_a_model_that_does_not_load_is_named(tmp_path: Path, tiny_model: Path) -
     weights = load_file(tmp_path / "model" / "model.safetensors")
     del weights["classifier.weight"]
     save_file(weights, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
-    spec = {"src": str(src), "dst": str(tmp_path / "labels"), "model": str(tmp_path / "model")}
-    ran = _python("-m", "jobs.label", "-", stdin=json.dumps(spec))
-    assert ran.returncode == 1
-    assert "classifier.weight" in ran.stderr
-    assert "Traceback" not in ran.stderr
+    ran = nightlabel("label", src, tmp_path / "labels", "--model", tmp_path / "model")
+    assert ran.code == 1
+    [line] = [line for line in ran.err.splitlines() if line.startswith("nightlabel: ")]
+    assert "classifier.weight" in line
+    assert "Traceback" not in ran.err
+    job = {"src": str(src), "dst": str(tmp_path / "labels"), "model": str(tmp_path / "model")}
+    same = _python("-m", "jobs.label", "-", stdin=json.dumps(job))
+    assert same.returncode == 1
+    assert line in same.stderr.splitlines()
 
 
 @pytest.mark.parametrize("predictors", ["9"])

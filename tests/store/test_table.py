@@ -1,12 +1,15 @@
 """Commits, fencing and what Delta and plain readers see."""
 
 import json
+import time
+from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
 
 from pipeline.errors import ConflictError
 from pipeline.storage import Folder
+from pipeline.store import table as table_module
 from pipeline.store.parts import Part, read_part, rewrite_without, write_part
 from pipeline.store.table import Table, _translated
 from tests.store.stores import RECIPE, rows
@@ -138,3 +141,20 @@ def test_checkpoints_happen_while_parts_are_committed(folder: Folder) -> None:
     names = [folder.relative(entry.uri) for entry in folder.list("_delta_log/")]
     assert any(name.endswith(".checkpoint.parquet") for name in names)
     assert len(delta_uris(folder)) == 25
+
+
+def test_the_log_stays_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    short = table_module.CONFIGURATION | {"delta.logRetentionDuration": "interval 1 seconds"}
+    monkeypatch.setattr(table_module, "CONFIGURATION", short)
+    folder = Folder(str(tmp_path / "labels"))
+    folder.ensure()
+    table = Table.create(folder)
+    table.commit(added=[part(folder, "a", 1)])
+    lengths = []
+    for _ in range(5):
+        for _ in range(20):
+            table.commit()
+        lengths.append(sum(1 for _ in folder.list("_delta_log/")))
+        time.sleep(1.1)
+    assert max(lengths[1:]) < 60
+    assert delta_uris(folder) == ["s3://photos/1"]

@@ -1,0 +1,90 @@
+"""The driver's ear: items in time, the iterator's error, and reasons to stop."""
+
+import os
+import signal
+import time
+from collections.abc import Generator
+
+import pytest
+
+from pipeline.flow.feed import Feed, Stop
+
+
+def numbers(count: int, wait: float = 0.0) -> Generator[int, None, None]:
+    for number in range(count):
+        time.sleep(wait)
+        yield number
+
+
+def drain(feed: Feed[int]) -> list[int]:
+    found = []
+    while not feed.ended:
+        if (item := feed.take(0.05)) is not None:
+            found.append(item)
+    return found
+
+
+def test_every_item_comes_in_order() -> None:
+    assert drain(Feed(numbers(100), Stop())) == list(range(100))
+
+
+def test_nothing_in_time_is_none() -> None:
+    feed = Feed(numbers(1, wait=0.5), Stop())
+    assert feed.take(0.05) is None
+    assert not feed.ended
+    assert feed.take(5) == 0
+
+
+def test_what_the_iterator_raises_is_raised_after_its_items() -> None:
+    def broken() -> Generator[int, None, None]:
+        yield 1
+        raise ValueError("broken")
+
+    feed = Feed(broken(), Stop())
+    assert feed.take(5) == 1
+    with pytest.raises(ValueError, match="broken"):
+        feed.take(0.5)
+
+
+def test_a_stop_closes_the_iterator() -> None:
+    closed = []
+
+    def endless() -> Generator[int, None, None]:
+        try:
+            while True:
+                time.sleep(0.01)
+                yield 1
+        finally:
+            closed.append(True)
+
+    stop = Stop()
+    feed = Feed(endless(), stop)
+    assert feed.take(5) == 1
+    stop.now("deadline")
+    feed.leave(5)
+    assert closed == [True]
+
+
+def test_the_first_reason_wins() -> None:
+    stop = Stop()
+    assert not stop
+    stop.now("deadline")
+    stop.now("gate")
+    assert stop
+    assert stop.reason == "deadline"
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
+)
+def test_a_signal_is_a_reason_and_the_second_ends_at_once(
+    number: signal.Signals, reason: str
+) -> None:
+    before = signal.getsignal(number)
+    stop = Stop()
+    with stop.on_signals():
+        os.kill(os.getpid(), number)
+        assert stop.reason == reason
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
