@@ -1,5 +1,8 @@
 """`nightlabel demo`"""
 
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,12 +72,21 @@ def _accuracy(store: "LabelStore", src: Path, known: dict[str, str]) -> tuple[in
 
 
 def _next_steps(dst: Path, recipe: str) -> str:
-    return f"""Read them:
-  duckdb -c "from '{dst}/recipe=*/*.parquet' select label, count(*), avg(score) group by label"
-  python -c "import pandas; print(pandas.read_parquet('{dst}/recipe={recipe}'))"
-  python -c "import pipeline; print(pipeline.LabelStore('{dst}').to_table(['uri', 'label']))"
+    python, nightlabel = _called("python"), _called("nightlabel")
+    plain = f"{dst}/recipe=*/*.parquet"
+    counts = f"from '{plain}' select label, count(*) group by label"
+    return f"""Read them (the first needs `pip install duckdb`):
+  {python} -c "import duckdb; print(duckdb.sql(\\"{counts}\\"))"
+  {python} -c "import pandas; print(pandas.read_parquet('{dst}/recipe={recipe}'))"
+  {python} -c "import pipeline; print(pipeline.LabelStore('{dst}').to_table(['uri', 'label']))"
 
 Next:
-  nightlabel demo                                  again: nothing is labelled twice
-  nightlabel label FOLDER LABELS --model MODEL     your images, your model
-  nightlabel verify FOLDER LABELS                  proof that every image has one true row"""
+  {nightlabel} demo                                  again: nothing is labelled twice
+  {nightlabel} label FOLDER LABELS --model MODEL     your images, your model
+  {nightlabel} verify FOLDER LABELS                  proof that every image has one true row"""
+
+
+def _called(name: str) -> str:
+    """How to call a command of this environment: by its name if it is on the path."""
+    here = Path(sys.executable).with_name(name)
+    return name if shutil.which(name) == str(here) else os.path.relpath(here)

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline import schema
 from pipeline.errors import Exit, MissingError, StoreError
 from pipeline.storage import Folder
 
@@ -60,6 +61,7 @@ class RunSummary(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     run_id: str
+    schema_version: int = schema.VERSION
     status: Status = "running"
     reason: str | None = None
     exit_code: int = 0

@@ -62,15 +62,25 @@ class Table:
 
     @classmethod
     def open(cls, folder: Folder) -> Self | None:
-        """The table of a store, or None where there is none yet."""
+        """The table of a store, or None where there is none yet.
+
+        Raises StoreError for a Delta table that is no label store of this version.
+        """
         from deltalake import DeltaTable
         from deltalake.exceptions import TableNotFoundError
 
         with _translated(folder.uri):
             try:
-                return cls(DeltaTable(folder.delta_url, storage_options=folder.delta_options))
+                delta = DeltaTable(folder.delta_url, storage_options=folder.delta_options)
             except TableNotFoundError:
                 return None
+            names = [field.name for field in delta.schema().fields]
+        if names != SCHEMA.names:
+            raise StoreError(
+                f"{folder.uri} holds a Delta table that is no label store of schema version "
+                f"{schema.VERSION}: give another folder"
+            )
+        return cls(delta)
 
     @classmethod
     def create(cls, folder: Folder) -> Self:

@@ -232,3 +232,13 @@ def test_errors_are_tried_again_on_demand(s3: S3Server, tiny_model: Path) -> Non
     again = nightlabel(*label(found, tiny_model, "--retry-errors"))
     assert (again.json["counts"]["retried"], again.json["counts"]["failed"]) == (1, 1)
     assert uris_of(found.delta()) == found.uris()
+
+
+def test_many_nights_are_compacted(s3: S3Server, tiny_model: Path) -> None:
+    found = Archive(s3, {})
+    for night in range(2):
+        found.put(archive(10, first=100 * night))
+        assert nightlabel(*label(found, tiny_model)).code == 0
+    assert nightlabel("compact", found.dst, "--json").json == {"files_before": 2, "files_after": 1}
+    assert uris_of(found.delta()) == uris_of(found.plain()) == found.uris()
+    assert nightlabel(*label(found, tiny_model)).json["counts"]["done"] == 20

@@ -4,10 +4,11 @@ import json
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from pipeline.errors import ConflictError
+from pipeline.errors import ConflictError, StoreError
 from pipeline.storage import Folder
 from pipeline.store import table as table_module
 from pipeline.store.parts import Part, read_part, rewrite_without, write_part
@@ -27,6 +28,14 @@ def part(folder: Folder, name: str, *numbers: int) -> Part:
 def test_there_is_no_table_in_an_empty_folder(folder: Folder) -> None:
     folder.ensure()
     assert Table.open(folder) is None
+
+
+def test_a_table_of_something_else_is_refused(folder: Folder) -> None:
+    folder.ensure()
+    other = pa.schema([pa.field("name", pa.string())])
+    DeltaTable.create(folder.delta_url, schema=other, storage_options=folder.delta_options)
+    with pytest.raises(StoreError, match="no label store"):
+        Table.open(folder)
 
 
 def test_rows_are_true_only_after_the_commit(folder: Folder) -> None:
