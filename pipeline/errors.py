@@ -11,8 +11,7 @@
     ├── BusyError                        5     another run holds the lease
     ├── ModelError                       1     missing, not a classifier, needs remote code
     ├── PlacementError                   1     the cluster cannot hold the graph
-    ├── GateError                        3     error rate over the limit, verify found something
-    └── IncompleteError                  4     valid but incomplete: deadline, transient errors left
+    └── GateError                        3     what was asked would breach a gate
 
 Foreign exceptions are translated where they enter: in `storage` (object stores),
 `images` (decoders), `models` (transformers) and `store.table` (Delta).
@@ -72,7 +71,7 @@ MEANINGS = {
     ErrorCode.DENIED: "the store refused to let this object be read",
     ErrorCode.CHANGED: "the object was replaced between listing and reading",
     ErrorCode.TRANSIENT: "the store kept failing (throttled, timed out, reset) after retries",
-    ErrorCode.CRASHED: "decoding this image ended its worker process",
+    ErrorCode.CRASHED: "decoding it ended its process, or took over a minute in one of its own",
 }
 
 
@@ -149,12 +148,6 @@ class PlacementError(NightlabelError):
 
 
 class GateError(NightlabelError):
-    """A gate was breached: too many errors, or a check found something wrong."""
+    """What was asked would breach a gate; a breach found on the way is a run's exit code."""
 
     exit_code = Exit.GATE
-
-
-class IncompleteError(NightlabelError):
-    """What was done is committed and valid, but objects remain to be labelled."""
-
-    exit_code = Exit.INCOMPLETE

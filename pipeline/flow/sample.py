@@ -8,9 +8,9 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import ImageError, ModelError, TransientError
+from pipeline.flow.stages import load_engine
 from pipeline.images import Preprocess
 from pipeline.images.reference import reference_pixels
-from pipeline.models.engine import Engine
 from pipeline.models.fetch import fetch
 from pipeline.models.recipe import Recipe
 from pipeline.spec import LabelSpec
@@ -20,6 +20,8 @@ from pipeline.storage import Want, read_many
 #: by 1/255, and a half-precision GPU by more.
 NEAR = 0.02
 READS = 8
+#: More than any model has, so that every label's score is at hand.
+ALL_LABELS = 1_000_000
 
 
 class Difference(BaseModel):
@@ -65,17 +67,7 @@ def check_sample(spec: LabelSpec, recipe: Recipe, rows: pa.Table) -> Sample:
             "folder that does with --model, or leave the sample out with --sample 0"
         )
     shape = Preprocess.from_folder(folder.path)
-    engine = Engine.load(
-        folder.path,
-        height=shape.height,
-        width=shape.width,
-        rescale=shape.rescale,
-        mean=shape.mean,
-        std=shape.std,
-        precision="fp32",
-        top_k=10_000,
-        batch_size=READS,
-    )
+    engine = load_engine(folder.path, shape, "fp32", ALL_LABELS, READS)
     pixels: dict[int, Any] = {}
     for index, outcome in read_many(_wants(rows), max_bytes=spec.max_bytes, in_flight=READS):
         if isinstance(outcome, ImageError | TransientError):

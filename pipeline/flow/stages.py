@@ -23,8 +23,13 @@ from pipeline.flow.survey import Survey
 from pipeline.store.ledger import Ledger
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ray import ObjectRef
     from ray.actor import ActorHandle
+
+    from pipeline.images import Preprocess
+    from pipeline.models.engine import Engine
 
 READS_IN_FLIGHT = 32
 
@@ -123,20 +128,29 @@ class Predict:
 def load_classifier(job: Job) -> Any:
     """The job's model, ready to turn PIXELS into LABELLED. Raises ModelError."""
     from pipeline.models.classifier import Classifier
-    from pipeline.models.engine import Engine
     from pipeline.models.fetch import fetch
 
-    shape = job.preprocess
-    engine = Engine.load(
-        fetch(job.model, job.revision).path,
+    spec = job.spec
+    folder = fetch(job.model, job.revision).path
+    engine = load_engine(folder, job.preprocess, spec.precision, spec.top_k, spec.batch_size)
+    return Classifier(engine, run_id=job.run_id, recipe_id=job.recipe.id)
+
+
+def load_engine(
+    folder: "Path", shape: "Preprocess", precision: str, top_k: int, batch_size: int | None
+) -> "Engine":
+    """A model folder on this process's device, with a thread: predictors run side by side."""
+    from pipeline.models.engine import Engine
+
+    return Engine.load(
+        folder,
         height=shape.height,
         width=shape.width,
         rescale=shape.rescale,
         mean=shape.mean,
         std=shape.std,
-        precision=job.spec.precision,
-        top_k=job.spec.top_k,
-        batch_size=job.spec.batch_size,
-        threads=1,  # predictors run side by side, a core each
+        precision=precision,
+        top_k=top_k,
+        batch_size=batch_size,
+        threads=1,
     )
-    return Classifier(engine, run_id=job.run_id, recipe_id=job.recipe.id)
