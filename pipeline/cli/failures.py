@@ -5,11 +5,13 @@ from typing import Any
 
 import click
 
+from pipeline.cli.output import say_json
 from pipeline.errors import Exit, NightlabelError
 
 
 def exit_code_of(command: click.Command, arguments: list[str] | None = None) -> int:
-    """Run a command; a NightlabelError becomes one line on stderr, its traceback with --debug.
+    """Run a command; a NightlabelError becomes one line on stderr, its traceback with --debug,
+    and with --json a document too: stdout always holds one.
 
     Click's own handling is off, since it turns Ctrl-C into exit 1.
     """
@@ -22,15 +24,13 @@ def exit_code_of(command: click.Command, arguments: list[str] | None = None) -> 
         _say("interrupted")
         return Exit.INTERRUPTED
     except NightlabelError as error:
-        if debugging():
+        if "--debug" in sys.argv:
             raise
         _say(str(error))
+        if "--json" in sys.argv:
+            say_json({"error": type(error).__name__, "message": str(error)})
         return error.exit_code
     return int(result or 0)
-
-
-def debugging() -> bool:
-    return "--debug" in sys.argv
 
 
 def _say(message: str) -> None:

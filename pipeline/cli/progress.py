@@ -17,13 +17,15 @@ RATE_SECONDS = 20.0
 
 
 class Rate:
-    """Images a second over a sliding window."""
+    """Images a second over a sliding window, from the first one on."""
 
     def __init__(self) -> None:
         self._points: list[tuple[float, int]] = []
 
     def add(self, now: float, count: int) -> float:
-        self._points = [p for p in self._points if now - p[0] <= RATE_SECONDS] + [(now, count)]
+        recent = [p for p in self._points if now - p[0] <= RATE_SECONDS]
+        idle = not recent or count == recent[0][1]
+        self._points = [(now, count)] if idle else [*recent, (now, count)]
         (first, before), (last, after) = self._points[0], self._points[-1]
         return (after - before) / (last - first) if last > first else 0.0
 

@@ -124,6 +124,12 @@ def test_wrong_credentials(s3: S3Server, tmp_path: Path, model: Path) -> None:
     assert "wrong" not in found.err
 
 
+def test_a_failure_is_a_document_too(tmp_path: Path) -> None:
+    found = nightlabel("label", tmp_path / "none", tmp_path / "labels", "--json")
+    assert found.json["error"] == "MissingError"
+    assert found.json["message"] in _one_line(found.err)
+
+
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     found = nightlabel("label", tmp_path / "none", tmp_path / "labels", "--debug")
     assert "Traceback" in found.err

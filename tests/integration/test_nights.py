@@ -242,3 +242,20 @@ def test_many_nights_are_compacted(s3: S3Server, tiny_model: Path) -> None:
     assert nightlabel("compact", found.dst, "--json").json == {"files_before": 2, "files_after": 1}
     assert uris_of(found.delta()) == uris_of(found.plain()) == found.uris()
     assert nightlabel(*label(found, tiny_model)).json["counts"]["done"] == 20
+
+
+def test_a_manifest_gives_one_row_an_object(s3: S3Server, tiny_model: Path) -> None:
+    found = Archive(s3, archive(20))
+    listed = [*found.uris(), *found.uris()[:5], f"{found.src}/not-there.jpg"]
+    manifest = f"{s3.bucket()}/tonight.csv"
+    s3.put(manifest, "\n".join(["uri", *listed]).encode())
+    arguments = ["label", manifest, found.dst, "--model", tiny_model, "--json"]
+    first = nightlabel(*arguments)
+    assert first.code == 0, first.err
+    counts = first.json["counts"]
+    assert (counts["listed"], counts["labelled"], counts["errors"]) == (21, 20, {"missing": 1})
+    assert uris_of(found.plain()) == sorted({*listed})
+    s3.put(manifest, "\n".join(["uri", *listed[3:20]]).encode())
+    shorter = nightlabel(*arguments)
+    assert (shorter.json["counts"]["labelled"], shorter.json["counts"]["gone"]) == (0, 4)
+    assert nightlabel("verify", manifest, found.dst).code == 0
