@@ -2,7 +2,7 @@
 
 import time
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import ray
@@ -19,7 +19,7 @@ from pipeline.flow.session import session
 from pipeline.flow.stream import Listener, Progress, Stream
 from pipeline.flow.survey import Survey
 from pipeline.flow.tidy import Runner, delete_gone, in_tasks, inline, merge
-from pipeline.spec import LabelSpec
+from pipeline.spec import LabelSpec, deadline_at
 from pipeline.store.lease import Lease
 from pipeline.store.ledger import Ledger
 from pipeline.store.runs import (
@@ -122,8 +122,9 @@ class Run:
             self._summary.hardware = {"slots": resources, **placement.as_dict()}
             self._took("start")
             ledgers = self._ledger_references(reader)
+            deadline = _deadline(spec.deadline, self._began)
             stream = Stream(
-                self._job, self._committer, self._stop, self._lease.lost, self._listener
+                self._job, self._committer, self._stop, self._lease.lost, self._listener, deadline
             )
             try:
                 survey, complete = stream.run(placement, ledgers)
@@ -195,6 +196,14 @@ class Run:
 
     def _took(self, stage: str) -> None:
         self._summary.seconds[stage] = round(time.monotonic() - self._began, 3)
+
+
+def _deadline(text: str | None, began: float) -> datetime | None:
+    """When it falls, counted from the beginning of the run."""
+    if text is None:
+        return None
+    since = timedelta(seconds=time.monotonic() - began)
+    return deadline_at(text, datetime.now().astimezone() - since)
 
 
 def _open_or_create(job: Job) -> Table:

@@ -1,9 +1,8 @@
 """The part of a run that labels: feeds on the graph, commits, watches clock and signals."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import ray
@@ -16,7 +15,6 @@ from pipeline.flow.job import Job
 from pipeline.flow.placement import Placement
 from pipeline.flow.survey import Survey
 from pipeline.flow.tally import TallyBoard
-from pipeline.spec import deadline_at
 
 if TYPE_CHECKING:
     from threading import Event
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 0.2
 #: After a stop, Ray Data gets this long to end its graph; then Ray is shut down over it.
-LEAVE_SECONDS = 4.0
+LEAVE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +47,16 @@ class Stream:
     """Runs the graph to its end or to the first reason to stop."""
 
     def __init__(
-        self, job: Job, committer: Committer, stop: Stop, lost: "Event", listener: Listener
+        self,
+        job: Job,
+        committer: Committer,
+        stop: Stop,
+        lost: "Event",
+        listener: Listener,
+        deadline: datetime | None,
     ) -> None:
         self._job, self._committer, self._stop, self._lost = job, committer, stop, lost
-        self._listener = listener
-        self._deadline = _deadline(job.spec.deadline)
+        self._listener, self._deadline = listener, deadline
         self._rows = 0
 
     def run(self, placement: Placement, ledgers: "Sequence[ObjectRef]") -> tuple[Survey, bool]:
@@ -117,9 +120,5 @@ class Stream:
     def _look_around(self) -> None:
         if self._lost.is_set():
             self._stop.now("lease")
-        if self._deadline is not None and time.time() >= self._deadline:
+        if self._deadline is not None and datetime.now(UTC) >= self._deadline:
             self._stop.now("deadline")
-
-
-def _deadline(text: str | None) -> float | None:
-    return None if text is None else deadline_at(text, datetime.now().astimezone()).timestamp()

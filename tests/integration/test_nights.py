@@ -195,6 +195,18 @@ def test_stops_that_leave_work_exit_4(s3: S3Server, tiny_model: Path) -> None:
     assert (rest.code, rest.json["counts"]["labelled"]) == (0, 20)
 
 
+def test_a_deadline_commits_what_is_done(s3: S3Server, slow_model: Path) -> None:
+    found = Archive(s3, archive(1500))
+    stopped = nightlabel(*label(found, slow_model, "--deadline", "13s"))
+    assert stopped.code == 4
+    assert stopped.json["reason"] == "the deadline was reached"
+    assert found.delta().num_rows == stopped.json["counts"]["labelled"] < 1500
+    assert stopped.json["seconds"]["all"] < 13 + 10
+    rest = nightlabel(*label(found, slow_model))
+    assert rest.code == 0
+    assert uris_of(found.plain()) == found.uris()
+
+
 def test_too_many_errors_exit_3(s3: S3Server, tiny_model: Path) -> None:
     broken = {f"broken{n}.jpg": b"no image" for n in range(10)}
     found = Archive(s3, archive(30) | broken)
