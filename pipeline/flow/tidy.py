@@ -44,18 +44,15 @@ def merge(folder: Folder, table: Table, run_id: str, run: Runner) -> int:
     files = table.live()
     parts = parts_of(files)
     recipes = {file.recipe for file in files}
-    if not parts and not strays(folder, files, recipes):
-        folder.delete(orphans(folder, files, run_id))
-        return 0
-    table.commit()
-    folder.delete(strays(folder, files, recipes))
-    groups = plan_merge(files, run_id)
-    calls = [(folder, group.paths, group.new_path, group.recipe) for group in groups]
-    merged: list[Part] = run(merge_parts, calls)
-    if merged:
-        table.commit(added=merged, removed=parts)
-    folder.delete([part.path for part in parts])
-    folder.delete(orphans(folder, table.live(), run_id))
+    if parts or strays(folder, files, recipes):
+        table.commit()
+        folder.delete(strays(folder, files, recipes))
+        groups = plan_merge(files, run_id)
+        calls = [(folder, group.paths, group.new_path, group.recipe) for group in groups]
+        merged: list[Part] = run(merge_parts, calls)
+        if merged:
+            table.commit(added=merged, removed=parts)
+    folder.delete(orphans(folder, table))
     return len(parts)
 
 

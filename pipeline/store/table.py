@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
@@ -109,6 +110,18 @@ class Table:
         columns = ["path", f"partition.{schema.PARTITION}", "num_records", "size_bytes"]
         rows = zip(*(actions[name].to_pylist() for name in columns), strict=True)
         return sorted((LiveFile(*row) for row in rows), key=lambda file: file.path)
+
+    def paths_at(self, folder: Folder, moment: datetime) -> set[str]:
+        """What the version of that time named; nothing if the table is younger."""
+        from deltalake import DeltaTable
+
+        with _translated(folder.uri):
+            oldest = self._delta.history()[-1]["timestamp"]
+            if moment.timestamp() * 1000 < oldest:
+                return set()
+            then = DeltaTable(folder.delta_url, storage_options=folder.delta_options)
+            then.load_as_version(moment)
+            return set(pa.table(then.get_add_actions(flatten=True))["path"].to_pylist())
 
     def commit(self, added: Sequence[Part] = (), removed: Sequence[LiveFile | Part] = ()) -> None:
         """Make `added` true and `removed` untrue in one step (with neither: a fence).

@@ -9,7 +9,8 @@ may lie there twice. Hence the order:
    or moved into parts, and what a merge left that died before its commit.
 3. The merged files are written under `recipe=`.
 4. One commit removes the parts and adds the merged files.
-5. The parts are deleted.
+5. Parts that no version of the last day names are deleted: a Delta reader may still be
+   reading an older version.
 
 Between 2 and 4 a plain reader misses the rows of files that were replaced; it never sees
 a row twice. A crash anywhere leaves a table that is exact and is tidied by the next run.
@@ -24,7 +25,7 @@ from typing import Final
 
 from pipeline import schema
 from pipeline.storage import Folder
-from pipeline.store.table import LiveFile
+from pipeline.store.table import LiveFile, Table
 
 PARTS: Final = "_parts/"
 AT_REST: Final = f"{schema.PARTITION}="
@@ -32,8 +33,8 @@ AT_REST: Final = f"{schema.PARTITION}="
 #: A merged file's size before it counts as large, in bytes of Parquet.
 LARGE_BYTES: Final = 256 * 2**20
 
-#: How long a file that no version names is left alone under `_parts/`: longer than a
-#: reader keeps a snapshot, and than a dead run's last write can take to land.
+#: How long a part is kept after the last version that named it: longer than a reader holds
+#: on to a version, and than a dead run's last write can take to land.
 ORPHAN_AGE: Final = timedelta(hours=24)
 
 
@@ -80,17 +81,22 @@ def strays(folder: Folder, files: Sequence[LiveFile], recipes: Iterable[str]) ->
     return [name for name in at_rest(folder, recipes) if name not in live]
 
 
-def orphans(folder: Folder, files: Sequence[LiveFile], run_id: str) -> list[str]:
-    """Parts that no version names: this run's at once, those of others after a day."""
-    live = {file.path for file in files}
+def orphans(folder: Folder, table: Table) -> list[str]:
+    """Parts that no version of the last day names: merged, replaced, or never committed.
+
+    What is younger than a day by the store's clock may be of a version of the last day; of
+    the rest, what the version of a day ago named still is.
+    """
+    live = {file.path for file in table.live()}
     entries = [(folder.relative(entry.uri), entry.modified) for entry in folder.list(PARTS)]
-    newest = max((modified for _, modified in entries), default=None)
-    return [
+    now = max((modified for _, modified in entries), default=None)
+    old = [
         name
         for name, modified in entries
-        if name not in live
-        and (name.startswith(f"{PARTS}{run_id}/") or (newest and newest - modified > ORPHAN_AGE))
+        if name not in live and now is not None and now - modified > ORPHAN_AGE
     ]
+    recent = table.paths_at(folder, now - ORPHAN_AGE) if old and now is not None else set()
+    return [name for name in old if name not in recent]
 
 
 def plan_compact(files: Sequence[LiveFile]) -> list[LiveFile]:
