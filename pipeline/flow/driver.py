@@ -97,7 +97,7 @@ class Run:
     def _nothing_to_label(self, reader: FileReader) -> Survey | None:
         """The whole survey where nothing is to be labelled and that shows soon, else None.
 
-        A night without news then ends in a second, without starting Ray.
+        A night without news then ends in seconds, without starting Ray.
         """
         self._listener(Progress("listing"))
         if not self._files or rows_of(self._files) > LOCAL_ROWS:

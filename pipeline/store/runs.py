@@ -8,7 +8,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline import schema
-from pipeline.errors import Exit, MissingError, StoreError
+from pipeline.errors import MissingError, StoreError
 from pipeline.storage import Folder
 
 RUNS: Final = "_nightlabel/runs/"
@@ -74,10 +74,6 @@ class RunSummary(BaseModel):
     counts: Counts = Field(default_factory=Counts)
     hardware: dict[str, Any] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)
-
-    @property
-    def exit(self) -> Exit:
-        return Exit(self.exit_code)
 
 
 def new_run_id(now: datetime) -> str:

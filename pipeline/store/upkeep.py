@@ -89,13 +89,11 @@ def orphans(folder: Folder, table: Table) -> list[str]:
     """
     live = {file.path for file in table.live()}
     entries = [(folder.relative(entry.uri), entry.modified) for entry in folder.list(PARTS)]
-    now = max((modified for _, modified in entries), default=None)
-    old = [
-        name
-        for name, modified in entries
-        if name not in live and now is not None and now - modified > ORPHAN_AGE
-    ]
-    recent = table.paths_at(folder, now - ORPHAN_AGE) if old and now is not None else set()
+    if not entries:
+        return []
+    a_day_ago = max(modified for _, modified in entries) - ORPHAN_AGE
+    old = [name for name, modified in entries if name not in live and modified < a_day_ago]
+    recent = table.paths_at(folder, a_day_ago) if old else set()
     return [name for name in old if name not in recent]
 
 
