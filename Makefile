@@ -5,20 +5,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow acceptance test-gpu lint format env clean
+.PHONY: demo test test-slow acceptance chaos test-gpu lint format env clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/nightlabel demo
 
 test: $(VENV)/.dev-ready
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not chaos and not gpu"
 
 test-slow: $(VENV)/.dev-ready
-	$(BIN)/python -m pytest -m "slow and not gpu"
+	$(BIN)/python -m pytest -m "slow and not chaos and not gpu"
 
 # The main job at its real size, with its figures; a quarter of an hour.
 acceptance: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -m slow -s tests/acceptance
+
+# Kills, store faults, mutants and poison at full length, with a table of counts; an hour or so.
+chaos: $(VENV)/.dev-ready
+	$(BIN)/python -m pytest -m chaos -s tests/chaos
 
 test-gpu: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -m gpu
