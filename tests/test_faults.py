@@ -94,7 +94,7 @@ def test_bodies_are_cut_flipped_and_slow(
     with pytest.raises(urllib3.exceptions.ProtocolError):
         _raw(client.get_object(**where))
     proxy.rule(method="GET", flip=3, times=1)
-    damaged = client.get_object(**where)["Body"].read()
+    damaged = _raw(client.get_object(**where))  # botocore itself would hold it to a checksum
     assert len(damaged) == len(BODY)
     assert sum(a != b for a, b in zip(damaged, BODY, strict=True)) == 3
     proxy.rule(method="GET", bytes_per_second=len(BODY) * 2, times=1)

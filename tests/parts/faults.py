@@ -107,7 +107,8 @@ class FaultProxy:
 
     async def serve(self, client: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
         """One connection of a client, from its first request to its end."""
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
+        ends = (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError)
+        with suppress(*ends):
             async with _Upstream(self._upstream) as upstream:
                 while await self._exchange(client, answers, upstream):
                     pass
