@@ -8,7 +8,7 @@ Every ref that leaves List leaves Predict as one row: a label, or an error code.
 import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from pipeline.images import Preprocess
     from pipeline.models.engine import Engine
+    from pipeline.storage import Canaries
 
 READS_IN_FLIGHT = 32
 
@@ -92,13 +93,18 @@ class Decode:
         return Careful(decode) if attempt_number() else nullcontext(decode)
 
     def _read(self, refs: pa.Table) -> Iterator[tuple[int, bytes | ImageError | TransientError]]:
-        from pipeline.storage import Want, read_many
+        from pipeline.storage import Want, read_steadily
 
         columns = ("uri", "etag", "size")
         modified = refs["modified"].cast(pa.int64()).to_pylist()
         rows = zip(*(refs[name].to_pylist() for name in columns), modified, strict=True)
         wants = [Want(*row) for row in rows]
-        return read_many(wants, max_bytes=self._job.spec.max_bytes, in_flight=READS_IN_FLIGHT)
+        return read_steadily(
+            wants,
+            canaries(self._job.run_id, self._tally),
+            max_bytes=self._job.spec.max_bytes,
+            in_flight=READS_IN_FLIGHT,
+        )
 
     def _decode(self, decode: Decoder, index: int, data: bytes, pixels: Pixels) -> None:
         try:
@@ -107,6 +113,17 @@ class Decode:
             pixels.fail(index, error)
         else:
             pixels.put(index, image.pixels, image.width, image.height, image.format)
+
+
+@lru_cache(maxsize=1)
+def canaries(run_id: str, tally: "ActorHandle | None") -> "Canaries":
+    """What this process read well in a run; the tally passes it on to those that read nothing."""
+    from pipeline.storage import Canaries
+
+    del run_id
+    if tally is None:
+        return Canaries()
+    return Canaries(ask=lambda: ray.get(tally.good.remote()), tell=tally.read_well.remote)
 
 
 class Predict:

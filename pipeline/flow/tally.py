@@ -7,6 +7,7 @@ import ray
 
 from pipeline.errors import NightlabelError
 from pipeline.flow.survey import Survey
+from pipeline.storage import Want
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -18,6 +19,14 @@ class Tally:
     def __init__(self) -> None:
         self._shards: dict[int, Survey] = {}
         self._failure: NightlabelError | None = None
+        self._good: Want | None = None
+
+    def read_well(self, want: Want) -> None:
+        self._good = want
+
+    def good(self) -> list[Want]:
+        """An object that some worker read well: a canary for those that read none yet."""
+        return [] if self._good is None else [self._good]
 
     def add(self, shard: int, survey: Survey) -> None:
         self._shards[shard] = survey

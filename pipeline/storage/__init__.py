@@ -13,12 +13,14 @@ from pipeline.storage.folder import Folder
 from pipeline.storage.listing import check_readable, first_page, in_key_order, list_pages
 from pipeline.storage.objects import open_binary, stat, stat_many
 from pipeline.storage.reading import Want, read_many
+from pipeline.storage.steady import Canaries, read_steadily
 from pipeline.storage.translate import border
 from pipeline.storage.uris import as_folder, canonical, join, local_path, public, relative, scheme
 
 __all__ = [
     "UNKNOWN_SIZE",
     "UNKNOWN_TIME",
+    "Canaries",
     "Entry",
     "Folder",
     "Want",
@@ -34,6 +36,7 @@ __all__ = [
     "open_binary",
     "public",
     "read_many",
+    "read_steadily",
     "relative",
     "scheme",
     "stat",

@@ -19,7 +19,16 @@ from pipeline.errors import ErrorCode, ImageError, StoreError, TransientError
 from pipeline.storage import aws, web
 from pipeline.storage.buckets import connect, is_bucket, odd
 from pipeline.storage.listing import filesystem
-from pipeline.storage.translate import Answer, Damaged, foreign, row_error, with_retries
+from pipeline.storage.translate import (
+    Answer,
+    Damaged,
+    Fault,
+    Kind,
+    fault_row,
+    foreign,
+    judge,
+    with_retries,
+)
 from pipeline.storage.uris import scheme, split
 
 if TYPE_CHECKING:
@@ -50,6 +59,14 @@ class Want:
     modified_us: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Why there are no bytes: as the row says it, and what the store said, if it was asked."""
+
+    error: ImageError | TransientError
+    fault: Fault | None = None
+
+
 def read_many(
     wants: Sequence[Want], *, max_bytes: int, in_flight: int = 32
 ) -> Iterator[tuple[int, Outcome]]:
@@ -59,12 +76,20 @@ def read_many(
     and what still fails after retries (about 12 s) as TransientError. At most `max_bytes` of an
     object are read, and no more than `in_flight` objects are held or asked for at once.
     """
+    for index, got in attempt_many(wants, max_bytes=max_bytes, in_flight=in_flight):
+        yield index, got.error if isinstance(got, Failed) else got
+
+
+def attempt_many(
+    wants: Sequence[Want], *, max_bytes: int, in_flight: int = 32
+) -> Iterator[tuple[int, bytes | Failed]]:
+    """Like `read_many`, with what the store said where it failed."""
 
     def cost(want: Want) -> int:
         return min(want.size or _GUESS, max_bytes)
 
     reader = _Reader(max_bytes)
-    return in_parallel(reader.outcome, wants, in_flight=in_flight, cost=cost)
+    return in_parallel(reader.attempt, wants, in_flight=in_flight, cost=cost)
 
 
 def in_parallel(
@@ -139,20 +164,21 @@ class _Reader:
         self.max_bytes = max_bytes
         self._stores: dict[str, ObjectStore] = {}
 
-    def outcome(self, want: Want) -> Outcome:
+    def attempt(self, want: Want) -> bytes | Failed:
         """The bytes of one object, or why there are none."""
         try:
             if want.size == 0:
-                return ImageError(ErrorCode.EMPTY, "0 bytes")
+                return Failed(ImageError(ErrorCode.EMPTY, "0 bytes"))
             self._fits(want.size)
             data = with_retries(lambda: self._checked(want))
         except (ImageError, TransientError) as error:
-            return error
+            return Failed(error)
         except StoreError as error:
-            return TransientError(str(error))
+            return Failed(TransientError(str(error)), Fault(Kind.OTHER, str(error)))
         except foreign() as error:
-            return row_error(error)
-        return data or ImageError(ErrorCode.EMPTY, "0 bytes")
+            fault = judge(error)
+            return Failed(fault_row(fault), fault)
+        return data or Failed(ImageError(ErrorCode.EMPTY, "0 bytes"))
 
     def _fits(self, size: int | None) -> None:
         if size is not None and size > self.max_bytes:

@@ -37,6 +37,7 @@ class Kind(Enum):
     MISSING = auto()
     NO_BUCKET = auto()
     DENIED = auto()  # this object is not for us
+    ARCHIVED = auto()  # it lies in a cold storage class
     CREDENTIALS = auto()  # nothing is: wrong, expired or absent credentials
     CHANGED = auto()
     EXISTS = auto()
@@ -133,6 +134,8 @@ def _answered(status: int, code: str | None = None) -> Fault:
     kind = Kind.OTHER
     if code == "NoSuchBucket":
         kind = Kind.NO_BUCKET
+    elif code == "InvalidObjectState":
+        kind = Kind.ARCHIVED
     elif code in CREDENTIAL_CODES:
         kind = Kind.CREDENTIALS
     elif status in {408, 425, 429} or status >= 500 or code in _TRANSIENT_CODES:
@@ -209,14 +212,18 @@ def _words(error: BaseException) -> str:
 
 def store_error(error: BaseException, uri: str) -> StoreError:
     """A foreign exception about a folder or document, with the mend in one line."""
-    fault, where = judge(error), public(uri)
-    root = public(split(uri)[0])
+    return fault_error(judge(error), uri)
+
+
+def fault_error(fault: Fault, uri: str) -> StoreError:
+    """A fault about a folder or document, with the mend in one line."""
+    where, root = public(uri), public(split(uri)[0])
     match fault.kind:
         case Kind.MISSING:
             return MissingError(f"{where}: no such file or folder")
         case Kind.NO_BUCKET:
             return MissingError(f"{root}: no such bucket; check its name, or create it")
-        case Kind.DENIED:
+        case Kind.DENIED | Kind.ARCHIVED:
             return DeniedError(f"{where}: {fault.detail}; {_access_mend(uri)}")
         case Kind.CREDENTIALS:
             return DeniedError(f"{root}: {fault.detail}; {_credentials_mend(uri)}")
@@ -242,16 +249,22 @@ def _credentials_mend(uri: str) -> str:
 
 
 def row_error(error: BaseException) -> ImageError | TransientError:
-    """A foreign exception about one image, as its row will say it (the row names its uri).
+    """A foreign exception about one image, as its row will say it (the row names its uri)."""
+    return fault_row(judge(error))
+
+
+def fault_row(fault: Fault) -> ImageError | TransientError:
+    """A fault about one image, as its row will say it.
 
     Refused credentials are transient here: they are the night's fault, not the image's.
     """
-    fault = judge(error)
     match fault.kind:
         case Kind.MISSING | Kind.NO_BUCKET:
             return ImageError(ErrorCode.MISSING, fault.detail)
         case Kind.DENIED:
             return ImageError(ErrorCode.DENIED, fault.detail)
+        case Kind.ARCHIVED:
+            return ImageError(ErrorCode.DENIED, "archived by its storage class; restore it first")
         case Kind.CHANGED:
             return ImageError(ErrorCode.CHANGED, "replaced since it was listed")
         case _:
