@@ -71,7 +71,7 @@ MEANINGS = {
     ErrorCode.DENIED: "the store refused to let this object be read",
     ErrorCode.CHANGED: "the object was replaced between listing and reading",
     ErrorCode.TRANSIENT: "the store kept failing (throttled, timed out, reset) after retries",
-    ErrorCode.CRASHED: "decoding it ended its process, or took over a minute in one of its own",
+    ErrorCode.CRASHED: "it ended the process that worked on it, or outran its time or its memory",
 }
 
 

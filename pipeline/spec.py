@@ -39,6 +39,8 @@ IMAGE_SUFFIXES = (
 #: Pillow's own limit for a decompression bomb (2 × `PIL.Image.MAX_IMAGE_PIXELS`).
 MAX_PIXELS = 178_956_970
 MAX_BYTES = 256 * 2**20
+#: Most images take milliseconds, the longest strip that is allowed some 10 s.
+MAX_SECONDS = 60.0
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -65,6 +67,7 @@ class LabelSpec(BaseModel):
     decode: Literal["exact"] = "exact"
     max_pixels: Positive = MAX_PIXELS
     max_bytes: Positive = MAX_BYTES
+    max_seconds: Annotated[float, Field(gt=0)] = MAX_SECONDS
 
     address: str | None = None
     predictors: str | None = Field(None, pattern=r"^\d+(:\d+)?$")

@@ -1,38 +1,41 @@
-"""Decoding in a child process, for a block whose worker died: the culprit costs one row.
+"""Working in a child process, for a block whose worker died: the culprit costs one row.
 
-A retry cannot know which image ended the worker before it, so it gives every image of its
-block to a child. Where the child ends, that image is `crashed`, and another child goes on.
+A retry cannot know which image ended the worker before it. So every image of its block is
+decoded in a child, and where the child ends, that image is `crashed`. A predictor's batch
+goes to a child with a model of its own, and is halved where the child ends, down to one row.
 """
 
-import ctypes
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
-from multiprocessing.connection import Connection, Pipe
+from functools import partial
 from typing import Any, Final, Self
 
+import pyarrow as pa
+
 from pipeline.errors import ErrorCode, ImageError, NightlabelError
+from pipeline.flow.bounds import image_memory, memory_limit
+from pipeline.flow.child import Child, EndedError
 from pipeline.images import Prepared
+from pipeline.spec import MAX_BYTES, MAX_PIXELS, MAX_SECONDS
 
 #: Bytes of one object → its pixels; raises ImageError.
 Decoder = Callable[[bytes], Prepared]
+#: PIXELS → LABELLED.
+Labeller = Callable[[pa.Table], pa.Table]
 
-#: Most images take milliseconds, the longest strip that is allowed some 10 s.
-IMAGE_SECONDS: Final = 60.0
-#: An interpreter and its imports take half a second, and many times that on a busy machine.
-START_SECONDS: Final = 120.0
-#: So many in a row are no longer the images' fault, and each costs the start of a child.
+#: So many in a row are no longer the images' fault. A crash costs the start of a child, an
+#: image that takes too long costs all of its time.
 CRASHES_IN_A_ROW: Final = 20
-
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+HANGS_IN_A_ROW: Final = 5
+#: Halving 512 rows to one takes ten children in a row, each of which loads a model.
+DEAD_PREDICTORS_IN_A_ROW: Final = 12
+BATCH_SECONDS: Final = 600.0
+MEMORY: Final = image_memory(MAX_PIXELS, MAX_BYTES)
 
 
 def attempt_number() -> int:
     """How often the Ray task that this runs in was tried before; 0 where nothing tells.
 
-    Private to Ray and asked for nowhere else: without an answer no block is decoded
+    Private to Ray and asked for nowhere else: without an answer no block is worked on
     carefully, and one that ends its workers ends the run.
     """
     try:
@@ -43,22 +46,31 @@ def attempt_number() -> int:
         return 0
 
 
+def out_of_memory() -> ImageError:
+    return ImageError(ErrorCode.CRASHED, "decoding this image ran out of memory")
+
+
 class Careful:
     """A decoder that outlives its images. Close it, or use it as a context.
 
-    `decode` must be picklable; it is sent to each child once. An image may take `seconds`.
+    `decode` must be picklable; it is sent to each child once. An image may take `seconds` and
+    allocate `memory` bytes.
     """
 
     def __init__(
         self,
         decode: Decoder,
         *,
-        seconds: float = IMAGE_SECONDS,
+        seconds: float = MAX_SECONDS,
+        memory: int = MEMORY,
         crashes_in_a_row: int = CRASHES_IN_A_ROW,
+        hangs_in_a_row: int = HANGS_IN_A_ROW,
     ) -> None:
-        self._decode, self._seconds, self._limit = decode, seconds, crashes_in_a_row
-        self._child: _Child | None = None
-        self._crashes = 0
+        self._make = partial(partial, _decode, decode, memory)
+        self._seconds = seconds
+        self._crash_cost, self._hang_cost = 1 / crashes_in_a_row, 1 / hangs_in_a_row
+        self._child: Child | None = None
+        self._in_a_row, self._suspicion = 0, 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -78,102 +90,99 @@ class Careful:
         NightlabelError where that happens too often in a row or no process starts.
         """
         if self._child is None:
-            self._child = _Child(self._decode)
+            self._child = Child(self._make)
         try:
-            answer = self._child.ask(data, self._seconds)
-        except _EndedError as ended:
+            prepared: Prepared = self._child.ask(data, self._seconds)
+        except EndedError as ended:
             self._child = None
             raise self._crashed(str(ended)) from None
-        self._crashes = 0
-        if isinstance(answer, ImageError):
-            raise answer
-        prepared: Prepared = answer
+        except ImageError:
+            self._in_a_row, self._suspicion = 0, 0.0
+            raise
+        self._in_a_row, self._suspicion = 0, 0.0
         return prepared
 
     def _crashed(self, how: str) -> NightlabelError:
-        self._crashes += 1
-        if self._crashes < self._limit:
+        self._in_a_row += 1
+        self._suspicion += self._hang_cost if "longer" in how else self._crash_cost
+        if self._suspicion < 1 - 1e-9:
             return ImageError(ErrorCode.CRASHED, f"decoding this image {how}")
         return NightlabelError(
-            f"decoding keeps ending its process, {self._crashes} images in a row (the last one "
+            f"decoding keeps ending its process, {self._in_a_row} images in a row (the last one "
             f"{how}): look for a broken image library or too little memory; `nightlabel doctor` "
             "shows what is installed"
         )
 
 
-class _EndedError(Exception):
-    """The child is no more; says how it ended."""
-
-
-class _Child:
-    """A process of our own that answers one message after the other."""
-
-    def __init__(self, decode: Decoder) -> None:
-        self._pipe, theirs = Pipe()
-        with theirs:
-            # -P and our own path: what this process imports, never what lies in its folder.
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "pipeline.flow.careful", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-            )
-        try:
-            self.ask(decode, START_SECONDS)
-        except _EndedError as ended:
-            raise NightlabelError(f"the process to decode in does not start: it {ended}") from None
-
-    def ask(self, message: object, seconds: float) -> Any:
-        """The answer to `message`. Raises _EndedError, with the child gone."""
-        try:
-            self._pipe.send(message)
-            if self._pipe.poll(seconds):
-                return self._pipe.recv()
-        except (EOFError, OSError):
-            code = self.end()
-            how = f"signal {-code}" if code < 0 else f"exit {code}"
-            raise _EndedError(f"ended its process ({how})") from None
-        self.end()
-        raise _EndedError(f"took longer than {seconds:g} s")
-
-    def end(self) -> int:
-        """End it if it has not ended; its return code."""
-        self._pipe.close()
-        self._process.kill()
-        return self._process.wait()
-
-
-def _serve(pipe: Connection) -> None:
-    """The child: the decoder first, then an answer to every image until the pipe ends."""
-    decode: Decoder = pipe.recv()
-    pipe.send(None)
-    while True:
-        try:
-            data: bytes = pipe.recv()
-        except EOFError:
-            return
-        pipe.send(_outcome(decode, data))
-
-
-def _outcome(decode: Decoder, data: bytes) -> Prepared | ImageError:
+def _decode(decode: Decoder, memory: int, data: bytes) -> Prepared:
+    """In the child: an image within its memory."""
     try:
-        return decode(data)
-    except ImageError as error:
-        return error
+        with memory_limit(memory):
+            return decode(data)
+    except MemoryError:
+        raise out_of_memory() from None
 
 
-def _belong_to_parent() -> None:
-    """Let nothing but an image or the parent's end be what ends this process.
+class CarefulLabeller:
+    """Labels a block in a child process; rows that end it come out `crashed`.
 
-    A Ctrl-C that reached it would pass for a crash of the image at hand. The pipe ends with
-    the parent, but an image that hangs never looks: Linux ends it then.
+    `make` loads the model there, `mark` gives rows of PIXELS that hold an error their LABELLED
+    ones. Close it, or use it as a context.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    def __init__(
+        self,
+        make: Callable[[], Labeller],
+        mark: Labeller,
+        *,
+        deaths_in_a_row: int = DEAD_PREDICTORS_IN_A_ROW,
+    ) -> None:
+        self._make, self._mark, self._limit = make, mark, deaths_in_a_row
+        self._child: Child | None = None
+        self._deaths = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._child is not None:
+            self._child.end()
+
+    def __call__(self, pixels: pa.Table) -> pa.Table:
+        """LABELLED, in the order of `pixels`. Raises NightlabelError if too many die in a row."""
+        try:
+            return self._ask(pixels)
+        except EndedError as ended:
+            self._died(str(ended))
+            if pixels.num_rows == 1:
+                return self._mark(_crashed(pixels, f"predicting this image {ended}"))
+        half = pixels.num_rows // 2
+        return pa.concat_tables([self(pixels.slice(0, half)), self(pixels.slice(half))])
+
+    def _ask(self, pixels: pa.Table) -> Any:
+        if self._child is None:
+            self._child = Child(self._make)
+        answer = self._child.ask(pixels, BATCH_SECONDS)
+        self._deaths = 0
+        return answer
+
+    def _died(self, how: str) -> None:
+        self._child = None
+        self._deaths += 1
+        if self._deaths > self._limit:
+            raise NightlabelError(
+                f"the model keeps ending its process (the last time it {how}): look for a "
+                "broken driver, device or torch, or too little memory; `nightlabel doctor` shows "
+                "what is installed"
+            )
 
 
-if __name__ == "__main__":
-    _belong_to_parent()
-    _serve(Connection(int(sys.argv[1])))
+def _crashed(pixels: pa.Table, message: str) -> pa.Table:
+    """One row of PIXELS with its image taken for an error."""
+    values = {"pixels": None, "error_code": str(ErrorCode.CRASHED), "error_message": message}
+    for name, value in values.items():
+        field = pixels.schema.field(name)
+        pixels = pixels.set_column(
+            pixels.schema.get_field_index(name), field, pa.array([value], field.type)
+        )
+    return pixels

@@ -88,6 +88,9 @@ def _graph(
             min_size=placement.predictors[0],
             max_size=placement.predictors[1],
             max_tasks_in_flight_per_actor=IN_FLIGHT,
+            # One call at a time all the same. Ray would run it in a thread of its own, in which
+            # a retry does not know that it is one.
+            enable_true_multi_threading=True,
         ),
         num_cpus=placement.predictor_cpus,
         num_gpus=placement.predictor_gpus,

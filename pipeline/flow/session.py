@@ -13,6 +13,9 @@ import ray
 from pipeline.errors import NightlabelError, PlacementError
 from pipeline.flow.placement import local_slots
 
+#: Ray ends the tasks of a machine that runs out of memory, and tries them again for ever.
+OOM_RETRIES = 5
+
 
 @contextmanager
 def session(address: str | None) -> Iterator[dict[str, float]]:
@@ -44,7 +47,13 @@ def _start(address: str | None) -> None:
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     with _unheard(signal.SIGTERM):
         if address is None:
-            ray.init("local", num_cpus=local_slots(cores()), include_dashboard=False, **quiet)
+            ray.init(
+                "local",
+                num_cpus=local_slots(cores()),
+                include_dashboard=False,
+                _system_config={"task_oom_retries": OOM_RETRIES},
+                **quiet,
+            )
             return
         try:
             ray.init(address, **quiet)

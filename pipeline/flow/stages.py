@@ -5,9 +5,10 @@
 Every ref that leaves List leaves Predict as one row: a label, or an error code.
 """
 
+import os
 import pickle
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,14 @@ import ray
 
 from pipeline import schema
 from pipeline.errors import ImageError, ModelError, NightlabelError, TransientError
-from pipeline.flow.careful import Careful, Decoder, attempt_number
+from pipeline.flow.bounds import image_memory, memory_limit, time_limit
+from pipeline.flow.careful import (
+    Careful,
+    CarefulLabeller,
+    Decoder,
+    attempt_number,
+    out_of_memory,
+)
 from pipeline.flow.job import Job
 from pipeline.flow.pixels import Pixels
 from pipeline.flow.survey import Survey
@@ -29,10 +37,15 @@ if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
     from pipeline.images import Preprocess
+    from pipeline.models.classifier import Classifier
     from pipeline.models.engine import Engine
     from pipeline.storage import Canaries
 
 READS_IN_FLIGHT = 32
+LOADS = 3
+
+#: Gives what one image is decoded within.
+Bounds = Callable[[], AbstractContextManager[None]]
 
 
 class List:
@@ -67,30 +80,40 @@ class Decode:
         self._job, self._tally = job, tally
 
     def __call__(self, refs: pa.Table) -> pa.Table:
-        try:
-            return self._pixels(refs)
-        except NightlabelError as error:
-            if self._tally is not None:
-                # Ray would tell the driver of a UDF that failed and lose the kind of error.
-                ray.get(self._tally.fail.remote(error))
-            raise
+        with _telling(self._tally):
+            try:
+                return self._pixels(refs)
+            except MemoryError:
+                # An image that takes all memory may take it from others in its process: the
+                # block is tried again, with each image in a child.
+                os._exit(1)
 
     def _pixels(self, refs: pa.Table) -> pa.Table:
         pixels = Pixels(refs, self._job.preprocess.height, self._job.preprocess.width)
-        with self._decoder() as decode:
+        with self._decoder() as (decode, bounds):
             for index, outcome in self._read(refs):
                 if isinstance(outcome, bytes):
-                    self._decode(decode, index, outcome, pixels)
+                    with bounds():
+                        self._decode(decode, index, outcome, pixels)
                 else:
                     pixels.fail(index, outcome)
         return pixels.table()
 
-    def _decoder(self) -> AbstractContextManager[Decoder]:
+    @contextmanager
+    def _decoder(self) -> Iterator[tuple[Decoder, Bounds]]:
+        """What decodes, and what holds each image to its time."""
         from pipeline.images import prepare
 
         shape, spec = self._job.preprocess, self._job.spec
         decode = partial(prepare, preprocess=shape, exif=spec.exif, max_pixels=spec.max_pixels)
-        return Careful(decode) if attempt_number() else nullcontext(decode)
+        memory = image_memory(spec.max_pixels, spec.max_bytes)
+        # Without a tally this is no task: nobody would try again what ends this process.
+        if self._tally is None or attempt_number():
+            with Careful(decode, seconds=spec.max_seconds, memory=memory) as careful:
+                yield careful, nullcontext
+        else:
+            with memory_limit(memory):
+                yield decode, partial(time_limit, spec.max_seconds)
 
     def _read(self, refs: pa.Table) -> Iterator[tuple[int, bytes | ImageError | TransientError]]:
         from pipeline.storage import Want, read_steadily
@@ -111,6 +134,8 @@ class Decode:
             image = decode(data)
         except ImageError as error:
             pixels.fail(index, error)
+        except MemoryError:
+            pixels.fail(index, out_of_memory())
         else:
             pixels.put(index, image.pixels, image.width, image.height, image.format)
 
@@ -127,22 +152,55 @@ def canaries(run_id: str, tally: "ActorHandle | None") -> "Canaries":
 
 
 class Predict:
-    """Pixels to labels, in an actor that loads the model once."""
+    """Pixels to labels, in an actor that loads the model once.
+
+    A block whose predictor died is labelled carefully the next time, see careful.py.
+    """
 
     def __init__(self, job: Job, tally: "ActorHandle") -> None:
-        try:
+        self._job, self._tally = job, tally
+        name = ray.get_runtime_context().get_actor_id() or ""
+        with _telling(tally):
+            if ray.get(tally.starting.remote(name)) > LOADS:
+                # Ray would start its process anew for ever.
+                raise ModelError(
+                    f"loading {job.model} has ended its process {LOADS} times: look for a broken "
+                    "driver, device or torch, or too little memory; `nightlabel doctor` shows "
+                    "what is installed"
+                )
             self._classify = load_classifier(job)
-        except ModelError as error:
-            # Ray would tell the driver of a dead actor and lose the kind of error.
-            ray.get(tally.fail.remote(error))
-            raise
+        tally.ready.remote(name)
 
     def __call__(self, pixels: pa.Table) -> pa.Table:
-        labelled: pa.Table = self._classify(pixels)
-        return labelled
+        with _telling(self._tally):
+            if not attempt_number():
+                return self._label(pixels)
+            with CarefulLabeller(partial(load_classifier, self._job), self._classify) as careful:
+                return careful(pixels)
+
+    def _label(self, pixels: pa.Table) -> pa.Table:
+        from pipeline.models.engine import DeviceLostError
+
+        try:
+            return self._classify(pixels)
+        except DeviceLostError:
+            # Its process can do nothing more on this device. A fresh one tries again.
+            os._exit(1)
 
 
-def load_classifier(job: Job) -> Any:
+@contextmanager
+def _telling(tally: "ActorHandle | None") -> Iterator[None]:
+    """Errors of ours also reach the tally: Ray tells the driver of a UDF or an actor that
+    failed, and loses the kind of error."""
+    try:
+        yield
+    except NightlabelError as error:
+        if tally is not None:
+            ray.get(tally.fail.remote(error))
+        raise
+
+
+def load_classifier(job: Job) -> "Classifier":
     """The job's model, ready to turn PIXELS into LABELLED. Raises ModelError."""
     from pipeline.models.classifier import Classifier
     from pipeline.models.fetch import fetch

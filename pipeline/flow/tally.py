@@ -1,5 +1,6 @@
 """What tasks tell the driver beside the rows: counts of the listing, and fatal errors."""
 
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,15 @@ class Tally:
         self._shards: dict[int, Survey] = {}
         self._failure: NightlabelError | None = None
         self._good: Want | None = None
+        self._starts: Counter[str] = Counter()
+
+    def starting(self, predictor: str) -> int:
+        """How often in a row this predictor has been started without getting ready."""
+        self._starts[predictor] += 1
+        return self._starts[predictor]
+
+    def ready(self, predictor: str) -> None:
+        del self._starts[predictor]
 
     def read_well(self, want: Want) -> None:
         self._good = want

@@ -188,6 +188,8 @@ def _register_heif() -> None:
 def _translated(error: BaseException, data: bytes) -> ImageError:
     """The one place where Pillow's many ways to fail become our codes."""
     kind = sniff(data)
+    if isinstance(error, MemoryError):
+        return ImageError(ErrorCode.CRASHED, "decoding this image ran out of memory")
     if isinstance(error, Image.DecompressionBombError):
         return ImageError(ErrorCode.TOO_LARGE, str(error))
     if isinstance(error, UnidentifiedImageError) and kind is None:

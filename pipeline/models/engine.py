@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, NightlabelError
 from pipeline.models.loading import device_name, load_classifier, pick_device, pick_precision
 from pipeline.models.scorer import Scorer
 from pipeline.models.transfer import Transfer
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 #: ViT-Ti/16 on one thread: 8 and 16 images give 39 and 38 img/s, 32 give 36, 64 give 34, 1 35.
 CPU_BATCH = 16
 CUDA_BATCH = 256
+
+
+class DeviceLostError(NightlabelError):
+    """The device failed and this process can no longer use it; another process may."""
 
 
 class Engine:
@@ -84,7 +88,7 @@ class Engine:
 
         k is top_k or the number of classes, whichever is less. A row whose logits overflowed
         scores NaN. Raises ValueError for another shape or type, ModelError if not even one
-        image fits in the device's memory.
+        image fits in the device's memory, DeviceLostError if the device fails.
         """
         import torch
 
@@ -124,6 +128,9 @@ class Engine:
                     done += rows
             except torch.OutOfMemoryError as error:
                 reason = str(error).partition("\n")[0]
+            except torch.AcceleratorError as error:
+                # CUDA's errors stick to their process: every later call fails as well.
+                raise DeviceLostError(f"{self.device}: {str(error).splitlines()[0]}") from error
             else:
                 break
             self._halve(reason)  # out of the handler, whose traceback holds on to memory

@@ -1,0 +1,62 @@
+"""What one image may take of its process, in time and in memory; the kernel holds it to both.
+
+A decoder that hangs may hold Python's lock, so nothing in Python could stop it: the kernel's
+alarm ends the process, and the block is tried again carefully (see careful.py). A decoder
+that allocates without end meets a limit of its process, and not the machine's last page.
+"""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+#: Measured at 25 MP, from bytes to pixels: JPEG 8, palettes 11, CMYK, RGBA and floats 14,
+#: WebP with transparency 21.
+BYTES_A_PIXEL: Final = 32
+#: Reads in flight and whatever else the process does meanwhile.
+MEMORY_BESIDE: Final = 2**30
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """End this process (SIGALRM) if the block takes longer; two system calls if it does not."""
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def image_memory(max_pixels: int, max_bytes: int) -> int:
+    """Bytes that decoding may allocate: enough for every image within the limits."""
+    return max_pixels * BYTES_A_PIXEL + max_bytes + MEMORY_BESIDE
+
+
+@contextmanager
+def memory_limit(size: int) -> Iterator[None]:
+    """Within the block this process may allocate `size` bytes more; then MemoryError.
+
+    Linux counts private memory only, so shared maps (Ray's object store) are free. Nothing
+    is limited elsewhere.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = _private_memory() + size
+    bound = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _private_memory() -> int:
+    """What RLIMIT_DATA is held against: VmData of /proc/self/status, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))

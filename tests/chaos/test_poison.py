@@ -1,0 +1,115 @@
+"""Whatever an image does to the process that works on it, it costs one row."""
+
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+from PIL import Image
+
+from tests.chaos.poison import poison, poisoned
+from tests.integration.conftest import Ran, nightlabel
+from tests.parts.tiny import archive, make_model
+
+
+class Folder:
+    """Images and labels on local disk."""
+
+    def __init__(self, root: Path, objects: dict[str, bytes]) -> None:
+        self.photos, self.labels = root / "photos", root / "labels"
+        self._model = make_model(root / "model")
+        for name, data in objects.items():
+            path = self.photos / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+
+    def label(self, env: dict[str, str], *options: object) -> Ran:
+        arguments = [self.photos, self.labels, "--model", self._model, "--json", *options]
+        return nightlabel("label", *arguments, env=env)
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        columns = ["uri", "label", "error_code", "error_message"]
+        rows = DeltaTable(self.labels).to_pyarrow_table(columns=columns).to_pylist()
+        found = {row["uri"].removeprefix(f"{self.photos.as_uri()}/"): row for row in rows}
+        assert len(found) == len(rows)
+        return found
+
+
+def grey(shade: int) -> bytes:
+    sink = io.BytesIO()
+    Image.new("RGB", (40, 40), (shade,) * 3).save(sink, "png")
+    return sink.getvalue()
+
+
+def test_every_kind_of_poison_costs_one_row(tmp_path: Path) -> None:
+    """In decoders and in predictors, in one run, among images that are well."""
+    decoders = {
+        "a/00050.jpg": ("segfault", "decoding this image ended its process (signal 11)"),
+        "b/00151.jpg": ("exit", "decoding this image ended its process (exit 1)"),
+        "a/00120.jpg": ("hang", "decoding this image took longer than 3 s"),
+        "b/00199.jpg": ("allocate", "decoding this image ran out of memory"),
+    }
+    predictors = {
+        "a/00010.jpg": (60, "segfault", "predicting this image ended its process (signal 11)"),
+        "b/00171.jpg": (120, "exit", "predicting this image ended its process (exit 1)"),
+    }
+    objects = archive(300)
+    objects |= {name: poison(deed) for name, (deed, _) in decoders.items()}
+    objects |= {name: grey(shade) for name, (shade, _, _) in predictors.items()}
+    folder = Folder(tmp_path, objects)
+    env = poisoned(tmp_path / "site", {shade: deed for shade, deed, _ in predictors.values()})
+    ran = folder.label(env, "--max-seconds", 3, "--max-pixels", 20_000_000)
+    assert ran.code == 0, ran.err
+    assert ran.json["counts"]["errors"] == {"crashed": 6}
+    rows = folder.rows()
+    assert sorted(rows) == sorted(objects)
+    expected = {name: message for name, (_, message) in decoders.items()}
+    expected |= {name: message for name, (_, _, message) in predictors.items()}
+    failed = {name: row for name, row in rows.items() if row["error_code"] is not None}
+    assert {name: row["error_message"] for name, row in failed.items()} == expected
+    assert {row["error_code"] for row in failed.values()} == {"crashed"}
+    assert all(row["label"] for name, row in rows.items() if name not in failed)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("deed", ["segfault", "exit", "hang"])
+def test_where_every_image_is_poison_the_run_ends(tmp_path: Path, deed: str) -> None:
+    folder = Folder(tmp_path, {f"{n}.jpg": poison(deed) for n in range(200)})
+    began = time.monotonic()
+    ran = folder.label(poisoned(tmp_path / "site"), "--max-seconds", 2)
+    assert time.monotonic() - began < 180
+    assert ran.code == 1
+    assert "decoding keeps ending its process" in ran.err
+    assert folder.rows() == {}
+
+
+@pytest.mark.chaos
+def test_where_every_batch_is_poison_the_run_ends(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, {f"{n}.png": grey(60) for n in range(200)})
+    ran = folder.label(poisoned(tmp_path / "site", {60: "segfault"}))
+    assert ran.code == 1
+    assert "the model keeps ending its process" in ran.err
+    assert folder.rows() == {}
+
+
+@pytest.mark.chaos
+def test_where_the_model_ends_its_process_the_run_ends(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, archive(50))
+    env = poisoned(tmp_path / "site")
+    site = tmp_path / "site" / "sitecustomize.py"
+    site.write_text(
+        "import os, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'pipeline.models.engine': os._exit(1)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    began = time.monotonic()
+    ran = folder.label(env)
+    assert time.monotonic() - began < 180
+    assert ran.code == 1
+    assert "has ended its process 3 times" in ran.err
+    assert "Traceback" not in ran.err
+    assert folder.rows() == {}
