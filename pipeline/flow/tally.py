@@ -20,7 +20,7 @@ class Tally:
     def __init__(self) -> None:
         self._shards: dict[int, Survey] = {}
         self._failure: NightlabelError | None = None
-        self._good: Want | None = None
+        self._good: dict[str, Want] = {}
         self._starts: Counter[str] = Counter()
 
     def starting(self, predictor: str) -> int:
@@ -31,12 +31,12 @@ class Tally:
     def ready(self, predictor: str) -> None:
         del self._starts[predictor]
 
-    def read_well(self, want: Want) -> None:
-        self._good = want
+    def read_well(self, store: str, want: Want) -> None:
+        self._good[store] = want
 
-    def good(self) -> list[Want]:
-        """An object that some worker read well: a canary for those that read none yet."""
-        return [] if self._good is None else [self._good]
+    def good(self) -> dict[str, Want]:
+        """What some worker read well of each store: canaries for those that read none yet."""
+        return self._good
 
     def add(self, shard: int, survey: Survey) -> None:
         self._shards[shard] = survey

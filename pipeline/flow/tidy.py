@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import ray
 
-from pipeline.errors import GateError
+from pipeline.errors import ConflictError, GateError
 from pipeline.flow.placement import IO_SHARE
 from pipeline.flow.session import fetch
 from pipeline.storage import Folder
@@ -44,16 +44,29 @@ def merge(folder: Folder, table: Table, run_id: str, run: Runner) -> int:
     files = table.live()
     parts = parts_of(files)
     recipes = {file.recipe for file in files}
-    if parts or strays(folder, files, recipes):
+    # Looked for before the fence: what a later run has written since is none of ours to delete.
+    left_over = strays(folder, files, recipes)
+    if parts or left_over:
         table.commit()
-        folder.delete(strays(folder, files, recipes))
+        folder.delete(left_over)
         groups = plan_merge(files, run_id)
         calls = [(folder, group.paths, group.new_path, group.recipe) for group in groups]
         merged: list[Part] = run(merge_parts, calls)
         if merged:
-            table.commit(added=merged, removed=parts)
+            _commit_merged(folder, table, merged, parts)
     folder.delete(orphans(folder, table))
     return len(parts)
+
+
+def _commit_merged(
+    folder: Folder, table: Table, merged: Sequence[Part], parts: Sequence[LiveFile]
+) -> None:
+    try:
+        table.commit(added=merged, removed=parts)
+    except ConflictError:
+        # Another run took over meanwhile and merged the same rows; plain readers see both.
+        folder.delete([part.path for part in merged])
+        raise
 
 
 def compact(folder: Folder, table: Table, run_id: str, run: Runner) -> tuple[int, int]:

@@ -2,19 +2,22 @@
 
 A row that says `denied` or `missing` for ever must be the object's own fate. So failures
 that may be the store's are held back until the other reads of their block are over, and
-then a canary is read again: an object of the same bucket that was read well before.
+then a canary is read again: an object of the same store that was read well before.
 
-    canary answers       the failures are the objects' own; transient ones are read once more
+    canary answers       what failed is read once more; what fails again is the objects' own
     canary is refused    so is everything: DeniedError or MissingError, and no row
     canary gets nothing  patience, up to two minutes; then StoreError, and no row
 
 Without a canary (nothing was ever read well), a block in which everything is refused is
 refused as a whole; a block of dead names is rows.
+
+A store is a bucket, the local disk, or all web servers together: what one of those refuses
+or lacks is nobody's credentials, and one that is dead says nothing of the others.
 """
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from pipeline.errors import MissingError, StoreError
@@ -29,39 +32,67 @@ _PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
 #: Of so many objects read well one at least must be left, or all is gone.
 _CANARIES: Final = 4
 
-_REFUSED: Final = frozenset({Kind.DENIED, Kind.CREDENTIALS, Kind.NO_BUCKET})
-_UNANSWERED: Final = frozenset({Kind.TRANSIENT, Kind.OTHER})
-_SUSPECT: Final = _REFUSED | _UNANSWERED | {Kind.MISSING}
+_WEB: Final = "http(s)"
 
-Asked = Callable[[], Iterable[Want]]
+_REFUSED: Final = frozenset({Kind.DENIED, Kind.CREDENTIALS, Kind.NO_BUCKET})
+_GONE: Final = frozenset({Kind.MISSING, Kind.NO_BUCKET})
+_UNANSWERED: Final = frozenset({Kind.TRANSIENT, Kind.OTHER})
+_SUSPECT: Final = _REFUSED | _GONE | _UNANSWERED
+
+Told = Mapping[str, Want]
+
+
+def _store(uri: str) -> str:
+    return _WEB if scheme(uri) in {"http", "https"} else split(uri)[0]
+
+
+def _suspects(store: str) -> frozenset[Kind]:
+    """The kinds of fault that may be the store's."""
+    return _UNANSWERED if store == _WEB else _SUSPECT
 
 
 class Canaries:
-    """Objects that were read well in this run, the latest of each bucket or host.
+    """Objects that were read well in this run, the latest of each store.
 
-    `ask` tells of those that others read; it is called only where this process knows none.
-    `tell` hears of the first that this process reads.
+    `ask` tells what others read, by its store; it is called only for a store of which this
+    process knows nothing. `tell` hears of the first that this process reads of each store.
     """
 
-    def __init__(self, *, ask: Asked = tuple, tell: Callable[[Want], object] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        ask: Callable[[], Told] = dict,
+        tell: Callable[[str, Want], object] | None = None,
+    ) -> None:
         self._ask, self._tell = ask, tell
-        self._good: defaultdict[str, deque[Want]] = defaultdict(lambda: deque(maxlen=_CANARIES))
+        self._good: dict[str, deque[Want]] = {}
 
     def sing(self, want: Want) -> None:
         """`want` was read well."""
-        if self._tell is not None:
-            self._tell(want)
-            self._tell = None
-        self._good[split(want.uri)[0]].append(want)
+        store = _store(want.uri)
+        if store not in self._good:
+            self._good[store] = deque(maxlen=_CANARIES)
+            if self._tell is not None:
+                self._tell(store, want)
+        self._good[store].append(want)
 
-    def of(self, root: str) -> list[Want]:
-        """Those of `root`, else of anywhere."""
-        if not self._good:
-            for want in self._ask():
-                self._good[split(want.uri)[0]].append(want)
-        if root in self._good:
-            return list(self._good[root])
-        return [want for wants in self._good.values() for want in wants][-_CANARIES:]
+    def of(self, store: str) -> tuple[list[Want], bool]:
+        """(canaries, whether they are of `store` itself).
+
+        Else they are of others that the same credentials open; for the web, of any.
+        """
+        if store not in self._good:
+            for other, want in self._ask().items():
+                self._good.setdefault(other, deque([want], maxlen=_CANARIES))
+        if store in self._good:
+            return list(self._good[store]), True
+        near = [
+            want
+            for other, wants in self._good.items()
+            if store == _WEB or scheme(other) == scheme(store)
+            for want in wants
+        ]
+        return near[-_CANARIES:], False
 
 
 def read_steadily(
@@ -77,85 +108,89 @@ def read_steadily(
     Raises DeniedError, MissingError or StoreError where the store fails and not its objects;
     then no error that may be the store's fault has been given.
     """
-    held: defaultdict[str, dict[int, Failed]] = defaultdict(dict)
-    for index, got in attempt_many(wants, max_bytes=max_bytes, in_flight=in_flight):
-        if not isinstance(got, Failed):
-            canaries.sing(wants[index])
-            yield index, got
-        elif _suspect(got, wants[index]):
-            held[split(wants[index].uri)[0]][index] = got
-        else:
-            yield index, got.error
-    for root, failed in held.items():
-        trial = _Trial(root, canaries.of(root), max_bytes, patience)
-        again = trial.verdict(failed, [wants[index] for index in failed])
-        numbers, retried = again, [wants[index] for index in again]
-        for index in failed.keys() - set(again):
-            yield index, failed[index].error
-        for at, got in attempt_many(retried, max_bytes=max_bytes, in_flight=in_flight):
-            yield numbers[at], got.error if isinstance(got, Failed) else got
-
-
-def _suspect(failed: Failed, want: Want) -> bool:
-    if failed.fault is None:
-        return False
-    # What a web server refuses or lacks is nobody's credentials.
-    kinds = _UNANSWERED if scheme(want.uri) in {"http", "https"} else _SUSPECT
-    return failed.fault.kind in kinds
+    left: Sequence[int] = range(len(wants))
+    for may_repeat in (True, False):
+        held: defaultdict[str, dict[int, Failed]] = defaultdict(dict)
+        reads = attempt_many([wants[n] for n in left], max_bytes=max_bytes, in_flight=in_flight)
+        for at, got in reads:
+            index = left[at]
+            store = _store(wants[index].uri)
+            if not isinstance(got, Failed):
+                canaries.sing(wants[index])
+                yield index, got
+            elif got.fault is not None and got.fault.kind in _suspects(store):
+                held[store][index] = got
+            else:
+                if store == _WEB and got.fault is not None:
+                    canaries.sing(wants[index])  # it did answer
+                yield index, got.error
+        again: list[int] = []
+        for store, failed in held.items():
+            faults = [(wants[n], one.fault) for n, one in failed.items() if one.fault]
+            if _Trial(store, canaries, max_bytes, patience).judge(faults) and may_repeat:
+                again += failed
+                continue
+            for index, one in failed.items():
+                yield index, one.error
+        left = again
 
 
 class _Trial:
-    """One bucket's or host's failures in one block."""
+    """One store's failures in one block."""
 
-    def __init__(
-        self, root: str, canaries: Sequence[Want], max_bytes: int, patience: float
-    ) -> None:
-        self._root, self._canaries = root, canaries
-        self._max_bytes, self._patience = max_bytes, patience
+    def __init__(self, store: str, canaries: Canaries, max_bytes: int, patience: float) -> None:
+        self._store, self._max_bytes, self._patience = store, max_bytes, patience
+        self._canaries, self._own = canaries.of(store)
 
-    def verdict(self, failed: Mapping[int, Failed], wants: Sequence[Want]) -> list[int]:
-        """Which of the failed to read again. Raises where it is the store that fails."""
-        faults = {index: one.fault for index, one in failed.items() if one.fault is not None}
-        unanswered = [index for index, fault in faults.items() if fault.kind in _UNANSWERED]
+    def judge(self, failed: Sequence[tuple[Want, Fault]]) -> bool:
+        """Whether the failed are worth another read. Raises where it is the store that fails."""
+        kinds = {fault.kind for _, fault in failed}
         if self._canaries:
-            self._until_answered(self._canaries)
-            own = split(self._canaries[-1].uri)[0] == self._root
-            return unanswered if own else []
-        if all(fault.kind in _REFUSED for fault in faults.values()):
-            raise fault_error(next(iter(faults.values())), wants[0].uri)
-        if len(unanswered) == len(faults):
-            # Nothing is known of these, so that one is missing is an answer too.
-            self._until_answered(wants[-_CANARIES:], silence=_SUSPECT - {Kind.MISSING})
-        return unanswered
+            # That an object is gone says nothing unless others are.
+            silence = _suspects(self._store) - (set() if kinds & _GONE else {Kind.MISSING})
+            waited = self._until_answered(self._canaries, silence)
+            return waited or (self._own and self._store != _WEB)
+        if kinds <= _REFUSED | {Kind.OTHER}:
+            raise fault_error(failed[0][1], failed[0][0].uri)
+        if kinds <= _UNANSWERED:
+            step = -(-len(failed) // _CANARIES)
+            self._until_answered([want for want, _ in failed[::step]], _UNANSWERED)
+        return bool(kinds & _UNANSWERED)
 
-    def _until_answered(self, wants: Sequence[Want], silence: frozenset[Kind] = _SUSPECT) -> None:
+    def _until_answered(self, wants: Sequence[Want], silence: frozenset[Kind]) -> bool:
+        """Returns once one of `wants` gets an answer; whether that took waiting."""
         began = time.monotonic()
-        for pause in _pauses():
-            faults = self._look(wants)
-            if any(fault is None or fault.kind not in silence for fault in faults):
-                return
-            last = faults[-1]
-            if last is None or last.kind not in _UNANSWERED:
-                raise self._gone(wants[-1], last)
+        for looks, pause in enumerate(_pauses()):
+            silent = self._look(wants, silence)
+            if len(silent) < len(wants):
+                return looks > 0
+            unanswered = [fault for _, fault in silent if fault.kind in _UNANSWERED]
+            if not unanswered:
+                raise self._gone(silent)
             if time.monotonic() - began + pause > self._patience:
                 raise StoreError(
-                    f"{public(self._root)}: no answer for {self._patience:.0f} s "
-                    f"({last.detail}); check endpoint and network"
+                    f"{public(self._store)}: no answer for {self._patience:.0f} s "
+                    f"({unanswered[0].detail}); check endpoint and network"
                 )
             time.sleep(pause)
+        raise AssertionError("unreachable")
 
-    def _look(self, wants: Sequence[Want]) -> list[Fault | None]:
-        """What the store says of each now; None for one that is read well or is another."""
-        looks = attempt_many(wants, max_bytes=self._max_bytes)
-        return [got.fault if isinstance(got, Failed) else None for _, got in looks]
+    def _look(self, wants: Sequence[Want], silence: frozenset[Kind]) -> list[tuple[Want, Fault]]:
+        """Those of `wants` that are neither read well nor another object now, and why."""
+        return [
+            (wants[index], got.fault)
+            for index, got in attempt_many(wants, max_bytes=self._max_bytes)
+            if isinstance(got, Failed) and got.fault is not None and got.fault.kind in silence
+        ]
 
-    def _gone(self, canary: Want, fault: Fault | None) -> StoreError:
-        if fault is None or fault.kind is Kind.MISSING:
-            return MissingError(
-                f"{public(self._root)}: objects that were read before are gone; is SRC still "
-                "there? Nothing was recorded for them, and the next run lists anew"
-            )
-        return fault_error(fault, canary.uri)
+    def _gone(self, silent: Sequence[tuple[Want, Fault]]) -> StoreError:
+        for want, fault in silent:
+            if fault.kind in _REFUSED:
+                return fault_error(fault, want.uri)
+        return MissingError(
+            f"{public(self._store)}: objects that were read before are gone; is SRC still "
+            "there? Nothing was recorded for them, and the next run lists anew"
+        )
 
 
 def _pauses() -> Iterator[float]:

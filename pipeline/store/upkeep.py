@@ -3,10 +3,11 @@
 Plain Parquet readers see `recipe=*/*.parquet`, all of it and at every moment, so nothing
 may lie there twice. Hence the order:
 
-1. A commit of our own. It fences every older writer, so that a file no version names is
-   nobody's to come.
-2. Files under `recipe=` that no version names are deleted: those whose rows were replaced
-   or moved into parts, and what a merge left that died before its commit.
+1. A look at what lies under `recipe=`, then a commit of our own. It fences every older
+   writer, so that a file that was there and that no version names is nobody's to come; what
+   a younger writer wrote since was not seen, and is left alone.
+2. Those files are deleted: ones whose rows were replaced or moved into parts, and what a
+   merge left that died before its commit.
 3. The merged files are written under `recipe=`.
 4. One commit removes the parts and adds the merged files.
 5. Parts that no version of the last day names are deleted: a Delta reader may still be
@@ -76,7 +77,7 @@ def at_rest(folder: Folder, recipes: Iterable[str]) -> list[str]:
 
 
 def strays(folder: Folder, files: Sequence[LiveFile], recipes: Iterable[str]) -> list[str]:
-    """Files at rest that no version of the table names; only after a commit of our own."""
+    """Files at rest that no version names: rubbish once a commit of our own has followed."""
     live = {file.path for file in files}
     return [name for name in at_rest(folder, recipes) if name not in live]
 

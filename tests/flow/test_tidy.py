@@ -2,8 +2,9 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from deltalake import DeltaTable
@@ -221,3 +222,42 @@ def test_merged_files_are_cut_at_a_size(store: Store, monkeypatch: pytest.Monkey
     monkeypatch.setattr("pipeline.store.upkeep.LARGE_BYTES", size * 2 + 10)
     store.merge("n1")
     assert sorted(file.num_rows for file in store.table.live()) == [1, 2]
+
+
+def test_a_zombie_deletes_nothing_that_a_later_run_made_true(store: Store) -> None:
+    """It stops right after its fence; another run merges; then it goes on."""
+    store.night("a", [1, 2], [3])
+    zombie = Table.open(store.folder)
+    assert zombie is not None
+    other: list[int] = []
+
+    class Stopped(Watched):
+        def delete(self, paths: Iterable[str]) -> None:
+            if not other:
+                other.append(0)
+                winner = Table.open(Folder(self.uri))
+                assert winner is not None
+                merge(Folder(self.uri), winner, "winner", inline)
+            super().delete(paths)
+
+    with pytest.raises(ConflictError):
+        merge(Stopped(store.folder.uri), zombie, "zombie", inline)
+    assert other
+    assert plain_uris(store.folder) == delta_uris(store.folder) == uris(1, 2, 3)
+
+
+def test_a_zombies_merged_file_is_taken_away_again(store: Store) -> None:
+    """It stops before it writes the merged file; another run merges; then it goes on."""
+    store.night("a", [1, 2], [3])
+    zombie = Table.open(store.folder)
+    assert zombie is not None
+
+    def run(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        winner = Table.open(store.folder)
+        assert winner is not None
+        merge(store.folder, winner, "winner", inline)
+        return inline(function, calls)
+
+    with pytest.raises(ConflictError):
+        merge(store.folder, zombie, "zombie", run)
+    assert plain_uris(store.folder) == delta_uris(store.folder) == uris(1, 2, 3)

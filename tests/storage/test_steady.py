@@ -131,9 +131,9 @@ def test_without_a_canary_a_refused_block_is_refused(proxy: FaultProxy, wants: l
 
 def test_another_workers_canary_is_asked_for(proxy: FaultProxy, wants: list[Want]) -> None:
     proxy.rule(path="/p/0[0-2]", status=403, code="AccessDenied")
-    told: list[Want] = []
-    assert read(wants[30:], Canaries(tell=told.append)) == ["bytes"] * 10
-    assert len(told) == 1
+    told: dict[str, Want] = {}
+    assert read(wants[30:], Canaries(tell=told.__setitem__)) == ["bytes"] * 10
+    assert list(told) == [wants[0].uri.partition("/p/")[0]]
     assert read(wants[:30], Canaries(ask=lambda: told)) == ["denied"] * 30
 
 
