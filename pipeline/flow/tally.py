@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.errors import NightlabelError
 from pipeline.flow.survey import Survey
@@ -66,7 +67,10 @@ class TallyBoard:
     """The driver's side: asks for progress without ever waiting for it."""
 
     def __init__(self) -> None:
-        self.actor: ActorHandle = ray.remote(num_cpus=0)(Tally).remote()
+        # On the driver's own node: any other may go while the run goes on.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        tally = ray.remote(num_cpus=0, scheduling_strategy=here)(Tally)
+        self.actor: ActorHandle = tally.remote()
         self._asked: Any = None
         self._known: tuple[int, dict[str, int]] = (0, {})
 

@@ -42,8 +42,10 @@ BYTES_IN_FLIGHT = 256 * 2**20
 _GUESS = 2**20
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
-#: Folders where an etag that looks like an MD5 is none (SSE-KMS and some other stores).
+#: Folders where an etag that looks like an MD5 is none (SSE-KMS and some other stores), and
+#: those where one was.
 _no_md5: set[str] = set()
+_md5_seen: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,18 +191,25 @@ class _Reader:
 
         On a mismatch they are read again: two equal bodies mean that such etags are no MD5
         here, and checking stops for that folder; two different ones, that bytes were damaged.
+        Where other etags of the folder were MD5s it takes three, and checking goes on: damage
+        may strike twice in the same way.
         """
         data = self._read(want)
         folder = want.uri.rpartition("/")[0]
-        if not _may_be_md5(want) or folder in _no_md5 or _md5(data) == want.etag:
+        if not _may_be_md5(want) or folder in _no_md5:
             return data
-        again = self._read(want)
-        if _md5(again) == want.etag:
-            return again
-        if again != data:
-            raise Damaged("the bytes are not those that the etag names")
-        _no_md5.add(folder)
-        return again
+        for _ in range(2):
+            if _md5(data) == want.etag:
+                _md5_seen.add(folder)
+                return data
+            before, data = data, self._read(want)
+            if _md5(data) != want.etag and data != before:
+                raise Damaged("the bytes are not those that the etag names")
+            if folder not in _md5_seen:
+                break
+        if _md5(data) != want.etag and folder not in _md5_seen:
+            _no_md5.add(folder)
+        return data
 
     def _read(self, want: Want) -> bytes:
         kind = scheme(want.uri)
