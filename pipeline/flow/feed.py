@@ -60,17 +60,19 @@ class Feed(Generic[Item]):
         self._thread.start()
 
     def take(self, seconds: float) -> Item | None:
-        """The next item, or None if none comes in time. Raises what the iterator raised."""
+        """The next item, or None if none comes in time."""
         try:
             return self._queue.get(timeout=seconds)
         except queue.Empty:
-            if self._end.done():
-                self._end.result()
             return None
 
     @property
     def ended(self) -> bool:
-        return self._end.done() and self._queue.empty()
+        """Whether all items were taken and none will come. Raises what the iterator raised."""
+        if not (self._end.done() and self._queue.empty()):
+            return False
+        self._end.result()
+        return True
 
     def leave(self, seconds: float) -> None:
         """Give the iterator this long to end by itself after a stop."""
@@ -84,5 +86,5 @@ class Feed(Generic[Item]):
                         break
                     self._queue.put(item)
             self._end.set_result(None)
-        except BaseException as error:  # noqa: BLE001 - it is raised where items are taken
+        except BaseException as error:  # noqa: BLE001 - `ended` raises it
             self._end.set_exception(error)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Generator
 
@@ -43,7 +44,25 @@ def test_what_the_iterator_raises_is_raised_after_its_items() -> None:
     feed = Feed(broken(), Stop())
     assert feed.take(5) == 1
     with pytest.raises(ValueError, match="broken"):
-        feed.take(0.5)
+        drain(feed)
+
+
+def test_an_error_between_two_looks_is_no_end() -> None:
+    """It once passed for the end of the graph where it fell between `take` and `ended`."""
+    late = threading.Event()
+
+    def broken() -> Generator[int, None, None]:
+        late.wait()
+        yield from ()
+        raise ValueError("broken")
+
+    feed = Feed(broken(), Stop())
+    assert feed.take(0.01) is None
+    assert not feed.ended
+    late.set()
+    feed.leave(5)
+    with pytest.raises(ValueError, match="broken"):
+        assert not feed.ended
 
 
 def test_a_stop_closes_the_iterator() -> None:
