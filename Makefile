@@ -20,7 +20,7 @@ test-slow: $(VENV)/.dev-ready
 acceptance: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -m slow -s tests/acceptance
 
-# Kills, store faults, mutants and poison at full length, with a table of counts; an hour or so.
+# Store faults and poison beyond what `make test` runs of them; some ten minutes.
 chaos: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -m chaos -s tests/chaos
 

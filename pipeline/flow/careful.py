@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.errors import ErrorCode, ImageError, NightlabelError
 from pipeline.flow.bounds import image_memory, memory_limit
-from pipeline.flow.child import Child, EndedError
+from pipeline.flow.child import Child, EndedError, Work
 from pipeline.images import Prepared
 from pipeline.spec import MAX_BYTES, MAX_PIXELS, MAX_SECONDS
 
@@ -22,10 +22,10 @@ Decoder = Callable[[bytes], Prepared]
 #: PIXELS → LABELLED.
 Labeller = Callable[[pa.Table], pa.Table]
 
-#: So many in a row are no longer the images' fault. A crash costs the start of a child, an
-#: image that takes too long costs all of its time.
+#: So many in a row are no longer the images' fault. A crash costs the start of a child; an
+#: image that takes too long costs all of its time, so five of these are enough.
 CRASHES_IN_A_ROW: Final = 20
-HANGS_IN_A_ROW: Final = 5
+CRASHES_FOR_A_HANG: Final = 4
 #: Halving 512 rows to one takes ten children in a row, each of which loads a model.
 DEAD_PREDICTORS_IN_A_ROW: Final = 12
 BATCH_SECONDS: Final = 600.0
@@ -46,31 +46,15 @@ def attempt_number() -> int:
         return 0
 
 
-def out_of_memory() -> ImageError:
-    return ImageError(ErrorCode.CRASHED, "decoding this image ran out of memory")
+class _InChild:
+    """Work in a child that is started when it is first needed, and again after its end.
 
-
-class Careful:
-    """A decoder that outlives its images. Close it, or use it as a context.
-
-    `decode` must be picklable; it is sent to each child once. An image may take `seconds` and
-    allocate `memory` bytes.
+    Close it, or use it as a context.
     """
 
-    def __init__(
-        self,
-        decode: Decoder,
-        *,
-        seconds: float = MAX_SECONDS,
-        memory: int = MEMORY,
-        crashes_in_a_row: int = CRASHES_IN_A_ROW,
-        hangs_in_a_row: int = HANGS_IN_A_ROW,
-    ) -> None:
-        self._make = partial(partial, _decode, decode, memory)
-        self._seconds = seconds
-        self._crash_cost, self._hang_cost = 1 / crashes_in_a_row, 1 / hangs_in_a_row
+    def __init__(self, make: Callable[[], Work]) -> None:
+        self._make = make
         self._child: Child | None = None
-        self._in_a_row, self._suspicion = 0, 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -83,51 +67,78 @@ class Careful:
             self._child.end()
             self._child = None
 
+    def _ask(self, message: object, seconds: float) -> Any:
+        """Raises EndedError, and what `Child` raises."""
+        if self._child is None:
+            self._child = Child(self._make)
+        try:
+            return self._child.ask(message, seconds)
+        except EndedError:
+            self._child = None
+            raise
+
+
+class Careful(_InChild):
+    """A decoder that outlives its images.
+
+    `decode` must be picklable; it is sent to each child once. An image may take `seconds` and
+    allocate `memory` bytes.
+    """
+
+    def __init__(
+        self,
+        decode: Decoder,
+        *,
+        seconds: float = MAX_SECONDS,
+        memory: int = MEMORY,
+        crashes_in_a_row: int = CRASHES_IN_A_ROW,
+    ) -> None:
+        super().__init__(partial(partial, _decode, decode, memory))
+        self._seconds, self._limit = seconds, crashes_in_a_row
+        self._forget()
+
     def __call__(self, data: bytes) -> Prepared:
         """What `decode` gives for `data`, or the ImageError that it raises.
 
         Raises ImageError(crashed) where it ends its process or takes too long, and
         NightlabelError where that happens too often in a row or no process starts.
         """
-        if self._child is None:
-            self._child = Child(self._make)
         try:
-            prepared: Prepared = self._child.ask(data, self._seconds)
+            prepared: Prepared = self._ask(data, self._seconds)
         except EndedError as ended:
-            self._child = None
-            raise self._crashed(str(ended)) from None
+            raise self._crashed(ended) from None
         except ImageError:
-            self._in_a_row, self._suspicion = 0, 0.0
+            self._forget()
             raise
-        self._in_a_row, self._suspicion = 0, 0.0
+        self._forget()
         return prepared
 
-    def _crashed(self, how: str) -> NightlabelError:
+    def _forget(self) -> None:
+        self._in_a_row, self._cost = 0, 0
+
+    def _crashed(self, ended: EndedError) -> NightlabelError:
         self._in_a_row += 1
-        self._suspicion += self._hang_cost if "longer" in how else self._crash_cost
-        if self._suspicion < 1 - 1e-9:
-            return ImageError(ErrorCode.CRASHED, f"decoding this image {how}")
+        self._cost += CRASHES_FOR_A_HANG if ended.hung else 1
+        if self._cost < self._limit:
+            return ImageError(ErrorCode.CRASHED, f"decoding this image {ended}")
         return NightlabelError(
             f"decoding keeps ending its process, {self._in_a_row} images in a row (the last one "
-            f"{how}): look for a broken image library or too little memory; `nightlabel doctor` "
+            f"{ended}): look for a broken image library or too little memory; `nightlabel doctor` "
             "shows what is installed"
         )
 
 
 def _decode(decode: Decoder, memory: int, data: bytes) -> Prepared:
     """In the child: an image within its memory."""
-    try:
-        with memory_limit(memory):
-            return decode(data)
-    except MemoryError:
-        raise out_of_memory() from None
+    with memory_limit(memory):
+        return decode(data)
 
 
-class CarefulLabeller:
+class CarefulLabeller(_InChild):
     """Labels a block in a child process; rows that end it come out `crashed`.
 
     `make` loads the model there, `mark` gives rows of PIXELS that hold an error their LABELLED
-    ones. Close it, or use it as a context.
+    ones.
     """
 
     def __init__(
@@ -137,41 +148,28 @@ class CarefulLabeller:
         *,
         deaths_in_a_row: int = DEAD_PREDICTORS_IN_A_ROW,
     ) -> None:
-        self._make, self._mark, self._limit = make, mark, deaths_in_a_row
-        self._child: Child | None = None
+        super().__init__(make)
+        self._mark, self._limit = mark, deaths_in_a_row
         self._deaths = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._child is not None:
-            self._child.end()
 
     def __call__(self, pixels: pa.Table) -> pa.Table:
         """LABELLED, in the order of `pixels`. Raises NightlabelError if too many die in a row."""
         try:
-            return self._ask(pixels)
+            labelled: pa.Table = self._ask(pixels, BATCH_SECONDS)
         except EndedError as ended:
-            self._died(str(ended))
+            self._died(ended)
             if pixels.num_rows == 1:
                 return self._mark(_crashed(pixels, f"predicting this image {ended}"))
-        half = pixels.num_rows // 2
-        return pa.concat_tables([self(pixels.slice(0, half)), self(pixels.slice(half))])
-
-    def _ask(self, pixels: pa.Table) -> Any:
-        if self._child is None:
-            self._child = Child(self._make)
-        answer = self._child.ask(pixels, BATCH_SECONDS)
+            half = pixels.num_rows // 2
+            return pa.concat_tables([self(pixels.slice(0, half)), self(pixels.slice(half))])
         self._deaths = 0
-        return answer
+        return labelled
 
-    def _died(self, how: str) -> None:
-        self._child = None
+    def _died(self, ended: EndedError) -> None:
         self._deaths += 1
         if self._deaths > self._limit:
             raise NightlabelError(
-                f"the model keeps ending its process (the last time it {how}): look for a "
+                f"the model keeps ending its process (the last time it {ended}): look for a "
                 "broken driver, device or torch, or too little memory; `nightlabel doctor` shows "
                 "what is installed"
             )

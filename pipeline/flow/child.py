@@ -22,7 +22,11 @@ Work = Callable[[Any], Any]
 
 
 class EndedError(Exception):
-    """The child is no more; says how it ended."""
+    """The child is no more; says how it ended. `hung` if it was ended for taking too long."""
+
+    def __init__(self, how: str, *, hung: bool = False) -> None:
+        super().__init__(how)
+        self.hung = hung
 
 
 class Child:
@@ -46,9 +50,8 @@ class Child:
         try:
             self.ask(make, START_SECONDS)
         except EndedError as ended:
-            raise NightlabelError(f"the process to be careful in does not start: it {ended}") from (
-                None
-            )
+            problem = f"the process to be careful in does not start: it {ended}"
+            raise NightlabelError(problem) from None
 
     def ask(self, message: object, seconds: float) -> Any:
         """The answer to `message`. Raises EndedError, with the child gone."""
@@ -64,7 +67,7 @@ class Child:
             how = f"signal {-code}" if code < 0 else f"exit {code}"
             raise EndedError(f"ended its process ({how})") from None
         self.end()
-        raise EndedError(f"took longer than {seconds:g} s")
+        raise EndedError(f"took longer than {seconds:g} s", hung=True)
 
     def end(self) -> int:
         """End it if it has not ended; its return code."""

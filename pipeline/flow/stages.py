@@ -9,7 +9,7 @@ import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,13 +18,7 @@ import ray
 from pipeline import schema
 from pipeline.errors import ImageError, ModelError, NightlabelError, TransientError
 from pipeline.flow.bounds import image_memory, memory_limit, time_limit
-from pipeline.flow.careful import (
-    Careful,
-    CarefulLabeller,
-    Decoder,
-    attempt_number,
-    out_of_memory,
-)
+from pipeline.flow.careful import Careful, CarefulLabeller, Decoder, attempt_number
 from pipeline.flow.job import Job
 from pipeline.flow.pixels import Pixels
 from pipeline.flow.survey import Survey
@@ -42,7 +36,9 @@ if TYPE_CHECKING:
     from pipeline.storage import Canaries
 
 READS_IN_FLIGHT = 32
-LOADS = 3
+
+#: A predictor that ends its process so often in a row while it loads is started no more.
+LOAD_TRIES = 3
 
 #: Gives what one image is decoded within.
 Bounds = Callable[[], AbstractContextManager[None]]
@@ -84,6 +80,8 @@ class Decode:
             try:
                 return self._pixels(refs)
             except MemoryError:
+                if self._tally is None:
+                    raise
                 # An image that takes all memory may take it from others in its process: the
                 # block is tried again, with each image in a child.
                 os._exit(1)
@@ -102,18 +100,31 @@ class Decode:
     @contextmanager
     def _decoder(self) -> Iterator[tuple[Decoder, Bounds]]:
         """What decodes, and what holds each image to its time."""
+        if self._tally is None:
+            # This is no task: nobody would try again what ends this process.
+            yield self._careful, nullcontext
+        elif attempt_number():
+            with self._careful as careful:
+                yield careful, nullcontext
+        else:
+            with memory_limit(self._memory):
+                yield self._prepare, partial(time_limit, self._job.spec.max_seconds)
+
+    @property
+    def _prepare(self) -> Decoder:
         from pipeline.images import prepare
 
         shape, spec = self._job.preprocess, self._job.spec
-        decode = partial(prepare, preprocess=shape, exif=spec.exif, max_pixels=spec.max_pixels)
-        memory = image_memory(spec.max_pixels, spec.max_bytes)
-        # Without a tally this is no task: nobody would try again what ends this process.
-        if self._tally is None or attempt_number():
-            with Careful(decode, seconds=spec.max_seconds, memory=memory) as careful:
-                yield careful, nullcontext
-        else:
-            with memory_limit(memory):
-                yield decode, partial(time_limit, spec.max_seconds)
+        return partial(prepare, preprocess=shape, exif=spec.exif, max_pixels=spec.max_pixels)
+
+    @property
+    def _memory(self) -> int:
+        return image_memory(self._job.spec.max_pixels, self._job.spec.max_bytes)
+
+    @cached_property
+    def _careful(self) -> Careful:
+        seconds = self._job.spec.max_seconds
+        return Careful(self._prepare, seconds=seconds, memory=self._memory)
 
     def _read(self, refs: pa.Table) -> Iterator[tuple[int, bytes | ImageError | TransientError]]:
         from pipeline.storage import Want, read_steadily
@@ -134,8 +145,6 @@ class Decode:
             image = decode(data)
         except ImageError as error:
             pixels.fail(index, error)
-        except MemoryError:
-            pixels.fail(index, out_of_memory())
         else:
             pixels.put(index, image.pixels, image.width, image.height, image.format)
 
@@ -161,12 +170,12 @@ class Predict:
         self._job, self._tally = job, tally
         name = ray.get_runtime_context().get_actor_id() or ""
         with _telling(tally):
-            if ray.get(tally.starting.remote(name)) > LOADS:
+            if ray.get(tally.starting.remote(name)) > LOAD_TRIES:
                 # Ray would start its process anew for ever.
                 raise ModelError(
-                    f"loading {job.model} has ended its process {LOADS} times: look for a broken "
-                    "driver, device or torch, or too little memory; `nightlabel doctor` shows "
-                    "what is installed"
+                    f"loading {job.model} has ended its process {LOAD_TRIES} times: look for a "
+                    "broken driver, device or torch, or too little memory; `nightlabel doctor` "
+                    "shows what is installed"
                 )
             self._classify = load_classifier(job)
         tally.ready.remote(name)

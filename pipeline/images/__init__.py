@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.images.decode import Decoded, decode, supported_formats
+from pipeline.images.decode import Decoded, decode, out_of_memory, supported_formats
 from pipeline.images.preprocess import Preprocess
 from pipeline.images.transform import resize_crop
 from pipeline.spec import MAX_PIXELS
@@ -39,6 +39,9 @@ def prepare(
     data: bytes, preprocess: Preprocess, *, exif: bool = True, max_pixels: int = MAX_PIXELS
 ) -> Prepared:
     """Decode, turn upright, resize and crop one image. Raises ImageError."""
-    image = decode(data, exif=exif, max_pixels=max_pixels, on_white=preprocess.on_white)
-    pixels = resize_crop(image.pixels, preprocess)
+    try:
+        image = decode(data, exif=exif, max_pixels=max_pixels, on_white=preprocess.on_white)
+        pixels = resize_crop(image.pixels, preprocess)
+    except MemoryError:
+        raise out_of_memory() from None
     return Prepared(pixels, image.width, image.height, image.format)

@@ -86,6 +86,11 @@ def decode(
     return Decoded(pixels, width, height, name)
 
 
+def out_of_memory() -> ImageError:
+    """What a decoder comes to that asks for more than its process may have."""
+    return ImageError(ErrorCode.CRASHED, "decoding this image ran out of memory")
+
+
 def supported_formats() -> list[str]:
     """The formats that this installation decodes, of those that photographs come in."""
     _register_heif()
@@ -189,7 +194,7 @@ def _translated(error: BaseException, data: bytes) -> ImageError:
     """The one place where Pillow's many ways to fail become our codes."""
     kind = sniff(data)
     if isinstance(error, MemoryError):
-        return ImageError(ErrorCode.CRASHED, "decoding this image ran out of memory")
+        return out_of_memory()
     if isinstance(error, Image.DecompressionBombError):
         return ImageError(ErrorCode.TOO_LARGE, str(error))
     if isinstance(error, UnidentifiedImageError) and kind is None:

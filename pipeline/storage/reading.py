@@ -198,17 +198,16 @@ class _Reader:
         folder = want.uri.rpartition("/")[0]
         if not _may_be_md5(want) or folder in _no_md5:
             return data
-        for _ in range(2):
-            if _md5(data) == want.etag:
-                _md5_seen.add(folder)
+        more = 2 if folder in _md5_seen else 1
+        while _md5(data) != want.etag:
+            if not more:
+                if folder not in _md5_seen:
+                    _no_md5.add(folder)
                 return data
-            before, data = data, self._read(want)
-            if _md5(data) != want.etag and data != before:
+            before, data, more = data, self._read(want), more - 1
+            if data != before and _md5(data) != want.etag:
                 raise Damaged("the bytes are not those that the etag names")
-            if folder not in _md5_seen:
-                break
-        if _md5(data) != want.etag and folder not in _md5_seen:
-            _no_md5.add(folder)
+        _md5_seen.add(folder)
         return data
 
     def _read(self, want: Want) -> bytes:

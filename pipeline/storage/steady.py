@@ -18,6 +18,7 @@ or lacks is nobody's credentials, and one that is dead says nothing of the other
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, repeat
 from typing import Final
 
 from pipeline.errors import MissingError, StoreError
@@ -160,20 +161,21 @@ class _Trial:
     def _until_answered(self, wants: Sequence[Want], silence: frozenset[Kind]) -> bool:
         """Returns once one of `wants` gets an answer; whether that took waiting."""
         began = time.monotonic()
-        for looks, pause in enumerate(_pauses()):
-            silent = self._look(wants, silence)
-            if len(silent) < len(wants):
-                return looks > 0
+        pauses = chain(_PAUSES, repeat(_PAUSES[-1]))
+        waited = False
+        while len(silent := self._look(wants, silence)) == len(wants):
             unanswered = [fault for _, fault in silent if fault.kind in _UNANSWERED]
             if not unanswered:
                 raise self._gone(silent)
+            pause = next(pauses)
             if time.monotonic() - began + pause > self._patience:
                 raise StoreError(
                     f"{public(self._store)}: no answer for {self._patience:.0f} s "
                     f"({unanswered[0].detail}); check endpoint and network"
                 )
             time.sleep(pause)
-        raise AssertionError("unreachable")
+            waited = True
+        return waited
 
     def _look(self, wants: Sequence[Want], silence: frozenset[Kind]) -> list[tuple[Want, Fault]]:
         """Those of `wants` that are neither read well nor another object now, and why."""
@@ -191,9 +193,3 @@ class _Trial:
             f"{public(self._store)}: objects that were read before are gone; is SRC still "
             "there? Nothing was recorded for them, and the next run lists anew"
         )
-
-
-def _pauses() -> Iterator[float]:
-    yield from _PAUSES
-    while True:
-        yield _PAUSES[-1]

@@ -9,8 +9,8 @@ import pytest
 from deltalake import DeltaTable
 from PIL import Image
 
-from tests.chaos.poison import poison, poisoned
 from tests.integration.conftest import Ran, nightlabel
+from tests.parts.poison import poison, poisoned
 from tests.parts.tiny import archive, make_model
 
 

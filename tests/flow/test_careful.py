@@ -10,36 +10,15 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from deltalake import DeltaTable
 
 from pipeline.errors import ErrorCode, ImageError, NightlabelError
 from pipeline.flow.careful import Careful, attempt_number
 from pipeline.images import Prepared, Preprocess, prepare
-from tests.integration.conftest import nightlabel
 from tests.parts.hostile import entries
-from tests.parts.tiny import archive, image_bytes, make_model
+from tests.parts.poison import PLUGIN, poison
+from tests.parts.tiny import image_bytes
 
-#: A plugin of Pillow's whose images do to their process what bugs in decoders do. Python
-#: imports a sitecustomize before all else, so every process has it that finds it on its path.
-PLUGIN = """
-import os, signal, time
-from pathlib import Path
-from PIL import Image
-
-def _open(file, filename):
-    _, deed, *path = file.read().split()
-    if deed == b"crash":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if deed == b"exit":
-        os._exit(1)
-    if path:
-        Path(path[0].decode()).write_text(str(os.getpid()))
-    while True:
-        time.sleep(1)
-
-Image.register_open("POISON", _open, lambda prefix: prefix.startswith(b"POISON "))
-"""
-CRASH, EXIT, HANG = b"POISON crash", b"POISON exit", b"POISON hang"
+CRASH, EXIT, HANG = poison("segfault"), poison("exit"), poison("hang")
 
 DECODE = partial(
     prepare,
@@ -67,7 +46,7 @@ def plugin(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def poison(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def poisonous(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The children of this process have the plugin; this process has not."""
     monkeypatch.syspath_prepend(plugin)
 
@@ -96,7 +75,7 @@ def test_it_answers_as_prepare_does() -> None:
     assert len({answer[0] for answer in found if len(answer) == 2}) >= 5
 
 
-def test_a_crash_costs_one_image(poison: None) -> None:
+def test_a_crash_costs_one_image(poisonous: None) -> None:
     good = [image_bytes(seed) for seed in range(20)]
     with Careful(DECODE) as careful:
         before = [_answer(careful, data) for data in good[:10]]
@@ -106,7 +85,7 @@ def test_a_crash_costs_one_image(poison: None) -> None:
     assert before + after == [_answer(DECODE, data) for data in good]
 
 
-def test_an_image_that_hangs_is_given_up(poison: None) -> None:
+def test_an_image_that_hangs_is_given_up(poisonous: None) -> None:
     began = time.monotonic()
     with Careful(DECODE, seconds=1.0) as careful:
         assert _crash_of(careful, HANG) == "decoding this image took longer than 1 s"
@@ -114,7 +93,7 @@ def test_an_image_that_hangs_is_given_up(poison: None) -> None:
     assert time.monotonic() - began < 30
 
 
-def test_it_gives_up_where_every_image_crashes(poison: None) -> None:
+def test_it_gives_up_where_every_image_crashes(poisonous: None) -> None:
     with Careful(DECODE, crashes_in_a_row=3) as careful:
         for data in (EXIT, CRASH, image_bytes(1), EXIT, b"", EXIT, CRASH):
             _answer(careful, data)
@@ -151,7 +130,7 @@ def test_a_hanging_child_dies_with_its_parent(plugin: Path, tmp_path: Path) -> N
     told = tmp_path / "pid"
     code = (
         "from pipeline.flow.careful import Careful; from tests.flow.test_careful import DECODE; "
-        f"Careful(DECODE)({HANG + b' ' + str(told).encode()!r})"
+        f"Careful(DECODE)({poison('hang', told)!r})"
     )
     env = os.environ | {"PYTHONPATH": str(plugin)}
     parent = subprocess.Popen([sys.executable, "-c", code], env=env, cwd=Path(__file__).parents[2])
@@ -169,7 +148,7 @@ def test_signals_for_the_whole_terminal_are_no_crash(plugin: Path, tmp_path: Pat
     code = (
         "import sys; from pipeline.flow.careful import Careful; "
         "from tests.flow.test_careful import *; from tests.flow.test_careful import _crash_of; "
-        f"print(_crash_of(Careful(DECODE, seconds=3), {HANG + b' ' + str(told).encode()!r}))"
+        f"print(_crash_of(Careful(DECODE, seconds=3), {poison('hang', told)!r}))"
     )
     env = os.environ | {"PYTHONPATH": str(plugin)}
     with subprocess.Popen(
@@ -204,29 +183,3 @@ def _runs(pid: int) -> bool:
 
 def test_outside_of_ray_nothing_is_a_retry() -> None:
     assert attempt_number() == 0
-
-
-def test_a_run_survives_two_poisoned_images(tmp_path: Path, plugin: Path) -> None:
-    poisoned = {"a/00050.jpg": CRASH, "b/00151.jpg": EXIT}
-    objects = archive(200) | poisoned
-    assert len(objects) == 200
-    for name, data in objects.items():
-        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "photos" / name).write_bytes(data)
-    model, labels = make_model(tmp_path / "model"), tmp_path / "labels"
-    env = os.environ | {"PYTHONPATH": str(plugin)}
-    arguments = ["label", tmp_path / "photos", labels, "--model", model, "--json"]
-    ran = nightlabel(*arguments, env=env)
-    assert ran.code == 0, ran.err
-    assert ran.json["counts"]["errors"] == {"crashed": 2}
-
-    columns = ["uri", "label", "error_code", "error_message"]
-    rows = DeltaTable(labels).to_pyarrow_table(columns=columns).to_pylist()
-    uris = {(tmp_path / "photos" / name).as_uri(): name for name in objects}
-    assert sorted(row["uri"] for row in rows) == sorted(uris)
-    failed = {uris[row["uri"]]: row for row in rows if row["error_code"] is not None}
-    assert {name: (row["error_code"], row["error_message"]) for name, row in failed.items()} == {
-        "a/00050.jpg": ("crashed", "decoding this image ended its process (signal 11)"),
-        "b/00151.jpg": ("crashed", "decoding this image ended its process (exit 1)"),
-    }
-    assert all(row["label"] for row in rows if uris[row["uri"]] not in failed)

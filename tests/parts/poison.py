@@ -11,7 +11,8 @@ from pathlib import Path
 #: Decoders: a format of Pillow's whose images say what happens to who opens them.
 #: Models: an image that is all of one colour, as the model sees it, says what happens.
 PLUGIN = """
-import ctypes, os, signal, sys, time
+import ctypes, os, signal, sys
+from pathlib import Path
 
 def _deed(deed):
     if deed == "segfault":
@@ -26,7 +27,10 @@ def _deed(deed):
             hoard.append(bytearray(64 << 20))
 
 def _open(file, filename):
-    _deed(file.read().split()[1].decode())
+    _, deed, *told = file.read().split()
+    if told:
+        Path(told[0].decode()).write_text(str(os.getpid()))
+    _deed(deed.decode())
 
 def _into_pillow():
     from PIL import Image
@@ -69,9 +73,12 @@ if os.environ.get("POISONED_COLOURS"):
 """
 
 
-def poison(deed: str) -> bytes:
-    """The bytes of an image that does `deed`: segfault, exit, hang or allocate."""
-    return f"POISON {deed}".encode()
+def poison(deed: str, told: Path | None = None) -> bytes:
+    """The bytes of an image that does `deed`: segfault, exit, hang or allocate.
+
+    Before it does, it writes its process's pid to `told`.
+    """
+    return f"POISON {deed} {told or ''}".strip().encode()
 
 
 def poisoned(folder: Path, colours: Mapping[int, str] | None = None) -> dict[str, str]:
