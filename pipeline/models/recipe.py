@@ -1,6 +1,7 @@
 """What decides a label, and its fingerprint: the label store's partition."""
 
 import json
+import re
 from hashlib import blake2b
 from typing import Any, Self
 
@@ -15,6 +16,8 @@ FORMAT = 1
 
 # Where the model came from. Told to people, but no part of the fingerprint.
 _PROVENANCE = frozenset({"model", "revision"})
+
+_COMMIT_OR_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class Recipe(BaseModel):
@@ -107,6 +110,6 @@ def _flat(recipe: Recipe) -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, str) and len(value) in {40, 64}:  # a commit or a digest
+    if isinstance(value, str) and _COMMIT_OR_DIGEST.fullmatch(value):
         return f"{value[:12]}…"
     return "none" if value is None else str(value)

@@ -94,6 +94,18 @@ def test_a_folder_that_moved_keeps_its_labels(vit: Path, tmp_path: Path) -> None
     assert here.differences(there) == [f"model {vit} → {tmp_path / 'elsewhere'}"]
 
 
+def test_only_digests_and_commits_are_told_in_short() -> None:
+    """A folder of 40 letters once passed for a commit."""
+    path, commit = "/models/" + "x" * 32, "0123456789abcdef" * 2 + "01234567"
+    assert len(path) == len(commit) == 40
+    before = Recipe(**FIELDS | {"model": "/models/vit", "revision": None})
+    after = Recipe(**FIELDS | {"model": path, "revision": commit})
+    assert before.differences(after) == [
+        f"model /models/vit → {path}",
+        "revision none → 0123456789ab…",
+    ]
+
+
 def test_limits_are_no_part_of_it(vit: Path) -> None:
     assert recipe(vit, max_pixels=10, max_bytes=10).id == recipe(vit).id
 
