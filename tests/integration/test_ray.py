@@ -16,6 +16,9 @@ from pathlib import Path
 ray.init("local", num_cpus=3, num_gpus=2, include_dashboard=False, log_to_driver=False)
 src, dst, model = sys.argv[1:]
 free, busy = [], {}
+def below(pid):
+    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(stat[1]) == os.getpid() or (int(stat[1]) > 1 and below(stat[1]))
 def seconds(pid):
     stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
@@ -26,7 +29,7 @@ def look(progress):
     for process in Path("/proc").glob("[0-9]*"):
         try:
             name = (process / "cmdline").read_text()
-            if name.startswith("ray::MapWorker(MapBatches(Predict))"):
+            if name.startswith("ray::MapWorker(MapBatches(Predict))") and below(process.name):
                 busy.setdefault(process.name, []).append(seconds(process.name))
         except (FileNotFoundError, ProcessLookupError):
             continue
