@@ -15,15 +15,11 @@ import ray.data
 
 from pipeline.flow.job import Job
 from pipeline.flow.placement import DECODE_SHARE, IO_SHARE, Placement
-from pipeline.flow.stages import Decode, List, Predict
+from pipeline.flow.stages import TASK_RETRIES, Decode, List, Predict
 
 if TYPE_CHECKING:
     from ray import ObjectRef
     from ray.actor import ActorHandle
-
-#: A block whose worker dies is tried again this often, then the run ends; what it left is
-#: still to do. Ray's own default is to try for ever.
-TASK_RETRIES = 3
 
 #: Blocks at an actor: one that it works on, one that waits. More would pile up at the first
 #: actor that is ready, and Ray then takes the others for idle and ends them.
@@ -94,8 +90,8 @@ def _graph(
         ),
         num_cpus=placement.predictor_cpus,
         num_gpus=placement.predictor_gpus,
-        max_restarts=-1,  # a task's retries bound them
-        max_task_retries=TASK_RETRIES,
+        max_restarts=-1,
+        max_task_retries=-1,  # Predict bounds them itself
     )
 
 

@@ -38,6 +38,20 @@ class Placement:
             "block_rows": self.block_rows,
         }
 
+    def lacking(self, resources: Mapping[str, float]) -> str:
+        """What a cluster's total `resources` lack for the graph to go on; "" if nothing."""
+        predictors = self.predictors[0]
+        needs = {
+            "CPU": predictors * self.predictor_cpus + DECODE_SHARE,
+            "GPU": predictors * self.predictor_gpus,
+        }
+        short = [
+            f"{need:g} {name}s are needed and {resources.get(name, 0.0):g} are there"
+            for name, need in needs.items()
+            if resources.get(name, 0.0) < need
+        ]
+        return ", ".join(short)
+
 
 def local_slots(cores: int) -> int:
     """CPU slots to tell an embedded Ray of: half as many again as there are cores.

@@ -10,13 +10,14 @@ import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property, lru_cache, partial
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import ray
 
 from pipeline import schema
-from pipeline.errors import ImageError, ModelError, NightlabelError, TransientError
+from pipeline.errors import ImageError, ModelError, NightlabelError, StoreError, TransientError
 from pipeline.flow.bounds import image_memory, memory_limit, time_limit
 from pipeline.flow.careful import Careful, CarefulLabeller, Decoder, attempt_number
 from pipeline.flow.job import Job
@@ -37,8 +38,14 @@ if TYPE_CHECKING:
 
 READS_IN_FLIGHT = 32
 
+#: A block whose worker dies is tried again this often, then the run ends; what it left is
+#: still to do. Ray's own default is to try for ever.
+TASK_RETRIES = 3
+
 #: A predictor that ends its process so often in a row while it loads is started no more.
 LOAD_TRIES = 3
+
+_DIGEST_BYTES = 8
 
 #: Gives what one image is decoded within.
 Bounds = Callable[[], AbstractContextManager[None]]
@@ -47,7 +54,10 @@ Bounds = Callable[[], AbstractContextManager[None]]
 class List:
     """Shards to the refs that still need a label.
 
-    A shard's counts are told under its number, so that a retried task is counted once.
+    A shard's counts are told under its number, so that a retried task is counted once. Ray
+    lists a shard again when its worker dies, or a node with some of its blocks, and takes only
+    the blocks that it lacks. They must be the blocks of before: where images came or went
+    meanwhile they are not, and rows would be lost or doubled. So the run ends then.
     """
 
     def __init__(self, job: Job, ledgers: "Sequence[ObjectRef]", tally: "ActorHandle") -> None:
@@ -55,15 +65,35 @@ class List:
 
     def __call__(self, shards: pa.Table) -> Iterator[pa.Table]:
         ledgers: list[Ledger] = ray.get(list(self._ledgers))
-        for number, data in zip(*shards.to_pydict().values(), strict=True):
-            yield from self._one(ledgers, number, pickle.loads(data))  # noqa: S301 - our own
+        with _telling(self._tally):
+            for number, data in zip(*shards.to_pydict().values(), strict=True):
+                yield from self._one(ledgers, number, pickle.loads(data))  # noqa: S301 - our own
 
     def _one(self, ledgers: Sequence[Ledger], number: int, shard: Any) -> Iterator[pa.Table]:
         survey = Survey(keep_seen=self._job.spec.delete)
+        pages = 0
         for page in self._job.source.refs(shard):
-            yield survey.add(ledgers, page, retry_errors=self._job.spec.retry_errors)
-        ray.get(self._tally.add.remote(number, survey))
+            todo = survey.add(ledgers, page, retry_errors=self._job.spec.retry_errors)
+            if todo.num_rows:
+                self._must_repeat(self._tally.page.remote(number, pages, _digest(todo)))
+                pages += 1
+                yield todo
+        self._must_repeat(self._tally.add.remote(number, survey, pages))
         yield schema.REFS.empty_table()
+
+    def _must_repeat(self, same: "ObjectRef") -> None:
+        if not ray.get(same):
+            from pipeline.storage import public
+
+            raise StoreError(
+                f"{public(self._job.spec.src)} changed while a part of it was listed again, since "
+                "a worker or a node was lost; what was committed stays, and the next run goes on"
+            )
+
+
+def _digest(refs: pa.Table) -> bytes:
+    ids = refs["object_id"].to_pylist()
+    return blake2b(b"".join(ids), digest_size=_DIGEST_BYTES).digest()
 
 
 class Decode:
@@ -184,8 +214,19 @@ class Predict:
         with _telling(self._tally):
             if not attempt_number():
                 return self._label(pixels)
+            self._count_retry()
             with CarefulLabeller(partial(load_classifier, self._job), self._classify) as careful:
                 return careful(pixels)
+
+    def _count_retry(self) -> None:
+        """Ray's own count is no use: it goes up each time it cannot reach an actor whose node
+        is gone, which is many times before another takes its place."""
+        block = ray.get_runtime_context().get_task_id()
+        if ray.get(self._tally.retried.remote(block)) > TASK_RETRIES:
+            raise NightlabelError(
+                f"a block of images has ended {TASK_RETRIES + 1} predictors: look for too little "
+                "memory or a broken device; `nightlabel doctor` shows what is installed"
+            )
 
     def _label(self, pixels: pa.Table) -> pa.Table:
         from pipeline.models.engine import DeviceLostError

@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import ray
+from ray.data.exceptions import ExecutionTimeoutError
 
 from pipeline.errors import NightlabelError
+from pipeline.flow.capacity import Capacity
 from pipeline.flow.committer import Committer
 from pipeline.flow.dataset import labelled_blocks
 from pipeline.flow.feed import Feed, Stop
@@ -65,12 +67,13 @@ class Stream:
         Raises what the graph died of; what was committed until then stays.
         """
         board = TallyBoard()
+        capacity = Capacity(placement, ray.cluster_resources)
         shards = list(self._job.source.shards())
         blocks = labelled_blocks(self._job, placement, shards, ledgers, board.actor)
         try:
-            self._consume(Feed(blocks, self._stop), board, len(shards))
+            self._consume(Feed(blocks, self._stop), board, len(shards), capacity)
             listed, survey = board.survey()
-        except ray.exceptions.RayError as error:
+        except (ray.exceptions.RayError, ExecutionTimeoutError) as error:
             raise self._reason(error, board) from error
         return survey, listed == len(shards)
 
@@ -86,7 +89,11 @@ class Stream:
         )
 
     def _consume(
-        self, feed: "Feed[tuple[ObjectRef, int, int]]", board: TallyBoard, shards: int
+        self,
+        feed: "Feed[tuple[ObjectRef, int, int]]",
+        board: TallyBoard,
+        shards: int,
+        capacity: Capacity,
     ) -> None:
         while not feed.ended and not self._stop:
             if (block := feed.take(TICK_SECONDS)) is not None:
@@ -96,6 +103,7 @@ class Stream:
             self._committer.step()
             self._tell(board, shards)
             self._look_around()
+            capacity.check()
         self._committer.flush()
         feed.leave(LEAVE_SECONDS)
 

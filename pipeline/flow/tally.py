@@ -23,6 +23,8 @@ class Tally:
         self._failure: NightlabelError | None = None
         self._good: dict[str, Want] = {}
         self._starts: Counter[str] = Counter()
+        self._retries: Counter[str] = Counter()
+        self._pages: dict[int, list[bytes]] = {}
 
     def starting(self, predictor: str) -> int:
         """How often in a row this predictor has been started without getting ready."""
@@ -32,6 +34,18 @@ class Tally:
     def ready(self, predictor: str) -> None:
         del self._starts[predictor]
 
+    def retried(self, block: str) -> int:
+        """How often a predictor has begun this block anew."""
+        self._retries[block] += 1
+        return self._retries[block]
+
+    def page(self, shard: int, number: int, digest: bytes) -> bool:
+        """Whether this page of a shard is what it was when it was first listed."""
+        pages = self._pages.setdefault(shard, [])
+        if number == len(pages):
+            pages.append(digest)
+        return pages[number] == digest
+
     def read_well(self, store: str, want: Want) -> None:
         self._good[store] = want
 
@@ -39,8 +53,10 @@ class Tally:
         """What some worker read well of each store: canaries for those that read none yet."""
         return self._good
 
-    def add(self, shard: int, survey: Survey) -> None:
+    def add(self, shard: int, survey: Survey, pages: int) -> bool:
+        """A shard listed to its end; whether it has all the pages that it ever had."""
         self._shards[shard] = survey
+        return pages == len(self._pages.get(shard, []))
 
     def fail(self, error: NightlabelError) -> None:
         self._failure = self._failure or error

@@ -48,3 +48,15 @@ def test_what_cannot_be_placed_is_refused_with_what_is_missing(
 ) -> None:
     with pytest.raises(PlacementError, match=missing):
         place(resources, wanted)
+
+
+def test_a_cluster_that_has_shrunk_lacks_what_the_graph_needs() -> None:
+    on_cpus = place({"CPU": 4}, None)
+    assert on_cpus.predictors == (3, 3)
+    assert on_cpus.lacking({"CPU": 4}) == ""
+    assert on_cpus.lacking({"CPU": 2}) == "3.97 CPUs are needed and 2 are there"
+    on_gpus = place({"CPU": 8, "GPU": 2}, None)
+    assert on_gpus.lacking({"CPU": 1, "GPU": 2}) == ""
+    assert on_gpus.lacking({"CPU": 8, "GPU": 1}) == "2 GPUs are needed and 1 are there"
+    assert on_gpus.lacking({}).count("needed") == 2
+    assert place({"CPU": 8, "GPU": 4}, (1, 4)).lacking({"CPU": 8, "GPU": 1}) == ""

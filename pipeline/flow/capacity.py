@@ -1,0 +1,44 @@
+"""A cluster may shrink while a run lasts; one that stays too small would hold it up for ever."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from pipeline.errors import PlacementError
+from pipeline.flow.placement import Placement
+
+LOOK_SECONDS: Final = 10.0
+
+#: What a cluster gets to put another node in the place of one that is gone.
+PATIENCE_SECONDS: Final = 300.0
+
+
+class Capacity:
+    """Watches whether a cluster still holds a graph. `resources` tells its present totals."""
+
+    def __init__(
+        self,
+        placement: Placement,
+        resources: Callable[[], Mapping[str, float]],
+        *,
+        patience: float = PATIENCE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._placement, self._resources = placement, resources
+        self._patience, self._clock = patience, clock
+        self._looked = self._enough = clock()
+
+    def check(self) -> None:
+        """Raises PlacementError where the graph has not had room for longer than `patience`."""
+        now = self._clock()
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now
+        lacking = self._placement.lacking(self._resources())
+        if not lacking:
+            self._enough = now
+        elif now - self._enough > self._patience:
+            raise PlacementError(
+                f"the cluster has lost nodes: {lacking}, for {self._patience:.0f} s now; what was "
+                "committed stays, and the next run goes on with what there is"
+            )
