@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -134,7 +135,11 @@ class Committer:
 
 @dataclass(frozen=True, slots=True)
 class CutWriter:
-    """The task behind one cut."""
+    """The task behind one cut.
+
+    Each attempt writes under names of its own: one that Ray has given up may still be writing
+    when another has taken its place and been committed.
+    """
 
     folder: Folder
     run_id: str
@@ -143,17 +148,19 @@ class CutWriter:
 
     def write(self, rows: pa.Table, paths: dict[int, str]) -> Written:
         """Write `rows` (LABELLED), and the files at `paths` again without what they replace."""
-        part = write_part(self.folder, self._path("part"), self.recipe, _labels(rows))
+        attempt = uuid4().hex[:8]
+
+        def new_path(name: str) -> str:
+            return part_path(self.run_id, f"{self.number:06}-{attempt}-{name}")
+
+        part = write_part(self.folder, new_path("part"), self.recipe, _labels(rows))
         rewritten = {
             ordinal: rewrite_without(
-                self.folder, paths[ordinal], self._path(f"file-{ordinal}"), self.recipe, ids
+                self.folder, paths[ordinal], new_path(f"file-{ordinal}"), self.recipe, ids
             )
             for ordinal, ids in _replaced(rows).items()
         }
         return Written(part, rewritten, _errors(rows))
-
-    def _path(self, name: str) -> str:
-        return part_path(self.run_id, f"{self.number:06}-{name}")
 
 
 def _write(writer: CutWriter, paths: dict[int, str], *blocks: pa.Table) -> Written:
