@@ -25,7 +25,7 @@ from pipeline.store.ledger import Ledger
 from pipeline.store.runs import (
     Counts,
     RunSummary,
-    load_current,
+    current_etag,
     load_runs,
     save_current,
     save_recipe,
@@ -55,8 +55,8 @@ def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
         table = _open_or_create(job)
         check_recipe(job, table)
         save_recipe(job.folder, job.recipe.id, job.recipe.to_json())
-        if load_current(job.folder) is None:
-            save_current(job.folder, job.recipe.id)
+        if current_etag(job.folder) is None:
+            save_current(job.folder, job.recipe.id, None)
         return Run(job, table, lease, listener, began).execute()
 
 
@@ -75,6 +75,7 @@ class Run:
             table, job.folder, job.run_id, job.recipe.id, self._files, job.spec.commit_seconds
         )
         self._summary = _summary_of(job)
+        self._current = current_etag(job.folder)
 
     def execute(self) -> RunSummary:
         self._took("check")
@@ -179,7 +180,7 @@ class Run:
         )
         summary.status, summary.exit_code, summary.reason = status, int(code), reason
         if status == "complete":
-            save_current(self._job.folder, self._job.recipe.id)
+            save_current(self._job.folder, self._job.recipe.id, self._current)
         return self._saved()
 
     def _failed(self, error: NightlabelError) -> None:

@@ -117,8 +117,22 @@ class Current(BaseModel):
     recipe: str
 
 
-def save_current(folder: Folder, recipe_id: str) -> None:
-    folder.put(CURRENT, Current(recipe=recipe_id).model_dump_json().encode())
+def save_current(folder: Folder, recipe_id: str, seen: str | None) -> None:
+    """Choose the recipe to read, unless another run has chosen since `seen`, an etag or None.
+
+    A run that was taken over in its last moment must not undo the choice of the one after it.
+    """
+    document = Current(recipe=recipe_id).model_dump_json().encode()
+    if seen is None:
+        folder.create(CURRENT, document)
+    else:
+        folder.replace(CURRENT, document, seen)
+
+
+def current_etag(folder: Folder) -> str | None:
+    """Tells one choice of recipe from another; None where none was made."""
+    entry = folder.stat(CURRENT)
+    return entry.etag if entry is not None else None
 
 
 def load_current(folder: Folder) -> str | None:
