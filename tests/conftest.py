@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts.s3 import FOREIGN, S3Server, serve
+from tests.parts.s3 import FOREIGN, S3Process, serve
 
 
 @pytest.fixture(scope="session")
-def s3() -> Iterator[S3Server]:
+def s3() -> Iterator[S3Process]:
     """A real S3 server for the session; its credentials stand in `os.environ` meanwhile."""
     with (
         tempfile.TemporaryDirectory(prefix="nightlabel-s3-") as folder,

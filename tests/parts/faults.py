@@ -26,6 +26,8 @@ _NO_BODY: Final = frozenset({204, 304})
 class Rule:
     """What happens to requests whose method and target (path and query as sent) match.
 
+    `method` and `path` are regular expressions: for all of the method, for any of the target.
+
     The first rule that matches is applied. `before` and `after` are called with
     "METHOD target" in a thread of their own, and may block.
     """
@@ -47,7 +49,8 @@ class Rule:
     after: Callable[[str], object] | None = None
 
     def matches(self, method: str, target: str) -> bool:
-        return self.method in (None, method) and re.search(self.path, target) is not None
+        fits = self.method is None or re.fullmatch(self.method, method)
+        return bool(fits and re.search(self.path, target))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import sysconfig
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -38,7 +38,7 @@ FOREIGN = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3")
 
 
 class S3Server:
-    """A running server: where it is, who may use it, and single calls to prepare a test."""
+    """A server: where it is, who may use it, and single calls to prepare a test."""
 
     def __init__(self, port: int, key: str, secret: str) -> None:
         self.endpoint = f"http://127.0.0.1:{port}"
@@ -102,6 +102,33 @@ class S3Server:
         return [f"s3://{split(uri)[0]}/{key}" for key in self.keys(uri)]
 
 
+class S3Process(S3Server):
+    """A server that was started here, and may be killed and started again."""
+
+    def __init__(self, folder: Path, ports: Mapping[str, int], key: str, secret: str) -> None:
+        super().__init__(ports["s3"], key, secret)
+        self._folder, self._ports = folder, ports
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> bool:
+        """Run it, on the data it had; True once it has taken a PUT, False if it cannot run here."""
+        _remove_sockets(self._ports.values())
+        with (self._folder / "weed.log").open("ab") as log:
+            self._process = _start(self._folder, self._ports, self.env, log)
+        return _ready(self, self._process)
+
+    def kill(self) -> None:
+        """SIGKILL; `start` runs it again."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def end(self) -> None:
+        if self._process is not None:
+            _end(self._process)
+        _remove_sockets(self._ports.values())
+
+
 def split(uri: str) -> tuple[str, str]:
     """`s3://bucket/a/b` as (`bucket`, `a/b`)."""
     if not uri.startswith("s3://"):
@@ -111,21 +138,18 @@ def split(uri: str) -> tuple[str, str]:
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[S3Server]:
+def serve(folder: Path) -> Iterator[S3Process]:
     """Run a server whose data lies in `folder`, which must exist, until the block ends."""
     key, secret = secrets.token_hex(10), secrets.token_hex(20)
     for _ in range(STARTS):
         ports = dict(zip(COMPONENTS, _free_ports(len(COMPONENTS)), strict=True))
-        server = S3Server(ports["s3"], key, secret)
-        with (folder / "weed.log").open("ab") as log:
-            process = _start(folder, ports, server.env, log)
+        server = S3Process(folder, ports, key, secret)
         try:
-            if _ready(server, process):
+            if server.start():
                 yield server
                 return
         finally:
-            _end(process)
-            _remove_sockets(ports.values())
+            server.end()
     raise RuntimeError(f"no S3 server after {STARTS} starts:\n{_tail(folder / 'weed.log')}")
 
 
@@ -165,7 +189,7 @@ def _is_free(base: int) -> bool:
 
 
 def _start(
-    folder: Path, ports: dict[str, int], env: dict[str, str], log: Any
+    folder: Path, ports: Mapping[str, int], env: Mapping[str, str], log: Any
 ) -> subprocess.Popen[bytes]:
     command = [
         str(Path(sysconfig.get_path("scripts")) / "weed"),

@@ -1,0 +1,84 @@
+"""A cluster that loses nodes while a run lasts: the run goes on, or ends soon and says why."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from pipeline.flow.capacity import PATIENCE_SECONDS
+from tests.chaos.nights import Night, night
+from tests.chaos.scores import Scores
+from tests.chaos.test_kills import SEED
+from tests.chaos.world import World
+from tests.parts.s3 import S3Process
+
+pytestmark = [pytest.mark.s3, pytest.mark.chaos]
+
+SIZE: Final = 2000
+
+
+@pytest.fixture
+def world(s3: S3Process, tiny_model: Path, scores: Scores) -> World:
+    print(f"CHAOS_SEED={SEED}")
+    return World(s3, tiny_model, scores, size=SIZE, seed=SEED)
+
+
+@pytest.fixture
+def cluster(s3: S3Process) -> Iterator[Any]:
+    """A head that runs no tasks, and two nodes of two CPUs each."""
+    from ray.cluster_utils import Cluster
+
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
+        found = Cluster(
+            initialize_head=True,
+            head_node_args={"num_cpus": 0, "include_dashboard": False, "temp_dir": folder},
+        )
+        try:
+            for _ in range(2):
+                found.add_node(num_cpus=2)
+            yield found
+        finally:
+            found.shutdown()
+
+
+def test_nodes_go_and_others_come(world: World, cluster: Any) -> None:
+    for _ in range(8):
+        world.change(replaced=200, added=600)
+        with night([*world.arguments, "--address", cluster.address]) as running:
+            _lose_a_node(world, cluster, running)
+            time.sleep(world.random.uniform(0, 2.0))
+            cluster.add_node(num_cpus=2)
+            ran = running.end(world.scores)
+        assert ran.code == 0, ran.err
+        world.settle()
+        cluster.wait_for_nodes()  # till the one that is gone counts no more
+    world.prove()
+
+
+def test_a_node_that_nothing_replaces_ends_the_run(world: World, cluster: Any) -> None:
+    with night([*world.arguments, "--address", cluster.address]) as running:
+        _lose_a_node(world, cluster, running)
+        ran = running.end(world.scores, 2 * PATIENCE_SECONDS)
+    assert ran.code == 1
+    assert "the cluster has lost nodes" in ran.err.splitlines()[-1]
+    world.look()
+    assert world.found.delta().num_rows > 0
+    cluster.wait_for_nodes()
+    with night([*world.arguments, "--address", cluster.address]) as running:
+        assert running.end(world.scores).code == 0
+    world.settle()
+
+
+def _lose_a_node(world: World, cluster: Any, running: Night) -> None:
+    """Any of two, while the run labels."""
+    before = world.found.delta().num_rows
+    while not running.over and world.found.delta().num_rows == before:
+        time.sleep(0.05)
+    time.sleep(world.random.uniform(0, 1.0))
+    assert not running.over
+    nodes = sorted(cluster.worker_nodes, key=lambda node: node.unique_id)
+    cluster.remove_node(world.random.choice(nodes), allow_graceful=False)
+    world.scores.count("Ray node killed")
