@@ -10,6 +10,8 @@ The order of a commit, and why it is safe:
    took the version in between, which closes the race between 2 and 3.
 4. If the answer to 3 is lost, the table is read again and the commit's own mark looked
    for: a commit of unknown fate is never guessed at and never repeated blindly.
+5. The table is reloaded. If our commit is no longer the last, this writer slept in it while
+   another went on, and stops: what it holds to be live may be gone.
 """
 
 import time
@@ -128,29 +130,28 @@ class Table:
 
         Raises ConflictError if another writer committed since our last look.
         """
-        self._refuse_if_moved()
-        mark = uuid4().hex
+        self._refuse_unless(self.version)
+        ours, mark = self.version + 1, uuid4().hex
         try:
             with _translated(self._delta.table_uri):
                 self._write(added, removed, mark)
         except StoreError:
             if not self._landed(mark):
                 raise
-        self.refresh()
         self.commits += 1
+        self._refuse_unless(ours)
 
     def refresh(self) -> None:
         """See what others committed."""
         with _translated(self._delta.table_uri):
             self._delta.update_incremental()
 
-    def _refuse_if_moved(self) -> None:
-        seen = self.version
+    def _refuse_unless(self, last: int) -> None:
         self.refresh()
-        if self.version != seen:
+        if self.version != last:
             raise ConflictError(
-                f"another run has written to {self._delta.table_uri} (version {seen} became "
-                f"{self.version}); this run stops, what it committed stays"
+                f"another run has written to {self._delta.table_uri} (version {self.version}, "
+                f"ours was {last}); this run stops, what it committed stays"
             )
 
     def _write(self, added: Sequence[Part], removed: Sequence[LiveFile | Part], mark: str) -> None:

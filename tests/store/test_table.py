@@ -13,6 +13,8 @@ from pipeline.storage import Folder
 from pipeline.store import table as table_module
 from pipeline.store.parts import Part, read_part, rewrite_without, write_part
 from pipeline.store.table import Table, _translated
+from tests.parts.faults import faulty
+from tests.parts.s3 import S3Process
 from tests.store.stores import RECIPE, rows
 
 
@@ -80,11 +82,33 @@ def test_delta_itself_refuses_the_second_of_two_commits_from_one_version(folder:
     second = Table.open(folder)
     assert second is not None
     late = part(folder, "late", 9)
-    second._refuse_if_moved()  # looks, and is paused between the look and the commit
+    second._refuse_unless(second.version)  # looks, and is paused between the look and the commit
     first.commit(added=[part(folder, "a", 1)])
     with pytest.raises(ConflictError), _translated("store"):
         second._write([late], [], "mark")
     assert delta_uris(folder) == ["s3://photos/1"]
+
+
+@pytest.mark.s3
+def test_a_writer_that_slept_in_its_commit_is_fenced(
+    s3: S3Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It once took what another had committed meanwhile for its own last look."""
+    with faulty(s3) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        folder = Folder(f"{s3.bucket()}/labels")
+        sleeper = Table.create(folder)
+
+        def take_over(_: str) -> None:
+            heir = Table.open(folder)
+            assert heir is not None
+            heir.commit(added=[part(folder, "b", 2)])
+
+        proxy.rule(method="PUT", path="/_delta_log/", times=1, after=take_over)
+        with pytest.raises(ConflictError, match="another run"):
+            sleeper.commit(added=[part(folder, "a", 1)])
+        assert len(proxy.fired) == 1
+        assert delta_uris(folder) == ["s3://photos/1", "s3://photos/2"]
 
 
 def test_a_replacement_is_one_commit(folder: Folder) -> None:
