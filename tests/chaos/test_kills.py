@@ -14,6 +14,7 @@ import pytest
 from tests.chaos.nights import Night, night
 from tests.chaos.scores import Scores
 from tests.chaos.world import World
+from tests.integration.conftest import nightlabel
 from tests.parts.faults import FaultProxy, faulty
 from tests.parts.s3 import S3Process
 
@@ -74,7 +75,8 @@ def kill_at_write(
     proxy.fired.clear()
     assert rule.times == 0
     assert ran.code == -9, ran.err
-    world.scores.count(f"driver killed at a write of `{arguments[0]}` ({fate})")
+    night_of = "label --delete" if "--delete" in arguments else arguments[0]
+    world.scores.count(f"driver killed at a write of `{night_of}` ({fate})")
     print(f"write {number}, {fate}: {method} {target}")
     world.look()
     return True
@@ -96,7 +98,9 @@ def _deletions(world: World) -> list[object]:
 
 
 def _compaction(world: World) -> list[object]:
-    """Two files at rest to be made one."""
+    """Two files at rest to be made one, once the last compaction has been done again."""
+    again = nightlabel("compact", world.found.dst)
+    assert again.code == 0, again.err
     world.change(replaced=0, added=5)
     world.settle()
     return ["compact", world.found.dst]
