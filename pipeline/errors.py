@@ -68,7 +68,7 @@ MEANINGS = {
     ErrorCode.UNDECODABLE: "an image by its first bytes, but its decoder refused it",
     ErrorCode.UNSUPPORTED: "a known image format or mode that is not supported here",
     ErrorCode.TOO_LARGE: "over --max-bytes or --max-pixels, found before decoding",
-    ErrorCode.DENIED: "the store refused to let this object be read",
+    ErrorCode.DENIED: "the store refused to let this object be read, or its address is not public",
     ErrorCode.CHANGED: "the object was replaced between listing and reading",
     ErrorCode.TRANSIENT: "the store kept failing (throttled, timed out, reset) after retries",
     ErrorCode.CRASHED: "it ended the process that worked on it, or outran its time or its memory",

@@ -12,12 +12,14 @@ from pipeline.errors import Exit
 @click.argument("dst", required=False)
 @click.option("--model", help="Hub id or folder of a model to check.")
 @click.option("--address", help="A Ray cluster to check.")
+@click.option("--allow-private", is_flag=True, help="SRC may be in your own network.")
 @options.output
 def doctor(
     src: str | None,
     dst: str | None,
     model: str | None,
     address: str | None,
+    allow_private: bool,
     as_json: bool,
     debug: bool,  # noqa: ARG001
 ) -> int:
@@ -32,7 +34,7 @@ def doctor(
     """
     from pipeline.flow.doctor import examine
 
-    findings = examine(src, dst, model, address)
+    findings = examine(src, dst, model, address, allow_private=allow_private)
     if as_json:
         say_json([finding.model_dump() for finding in findings])
     else:

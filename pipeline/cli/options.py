@@ -57,6 +57,7 @@ source = stack(
         "--manifest/--no-manifest", help="Read SRC as a list of images (default: by its name)."
     ),
     _flag("--check-changes", "Ask the store for etags that a manifest lacks."),
+    _flag("--allow-private", "Read web addresses that are not public (your own network's) too."),
 )
 
 model = stack(

@@ -220,7 +220,7 @@ def _summary_of(job: Job) -> RunSummary:
         started=datetime.now(UTC),
         recipe=job.recipe.id,
         scope=job.source.scope,
-        spec=job.spec.model_dump(mode="json"),
+        spec=job.recorded_spec,
     )
 
 
