@@ -75,10 +75,25 @@ MEANINGS = {
 }
 
 
+def printable(text: str) -> str:
+    """`text` with whatever controls a terminal spelled out: an escape sequence is `\\x1b…`.
+
+    Names of images, classes and files are anybody's, and end on terminals and in logs.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
+    )
+
+
 class NightlabelError(Exception):
     """Base of all errors that are meant for people: one clear line that names the mend."""
 
     exit_code: Exit = Exit.FAILED
+
+    def __str__(self) -> str:
+        return printable(" ".join(super().__str__().splitlines()))
 
 
 class SpecError(NightlabelError):

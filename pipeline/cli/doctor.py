@@ -3,7 +3,7 @@
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import say_json
+from pipeline.cli.output import say, say_json
 from pipeline.errors import Exit
 
 
@@ -39,5 +39,5 @@ def doctor(
         say_json([finding.model_dump() for finding in findings])
     else:
         for finding in findings:
-            click.echo(f"{'ok   ' if finding.ok else 'WRONG'} {finding.check}: {finding.found}")
+            say(f"{'ok   ' if finding.ok else 'WRONG'} {finding.check}: {finding.found}")
     return Exit.OK if all(finding.ok for finding in findings) else Exit.GATE
