@@ -21,6 +21,7 @@ from pipeline.flow.sample import Sample, check_sample
 from pipeline.models.recipe import Recipe
 from pipeline.sources import Source, open_source
 from pipeline.spec import LabelSpec
+from pipeline.storage import public
 from pipeline.store.parts import read_part
 from pipeline.store.reader import LabelStore
 from pipeline.store.runs import Counts, RunSummary
@@ -188,4 +189,6 @@ def _recipe(store: LabelStore, recipe: str, model: str | None) -> Recipe:
     if document is None:
         raise StoreError(f"{store.folder.uri}: the document of recipe {recipe} is missing")
     made_by = Recipe.from_json(document)
+    if made_by.id != recipe:
+        raise StoreError(f"{public(store.folder.uri)}: the document of {recipe} is another's")
     return made_by.model_copy(update={"model": model, "revision": None}) if model else made_by

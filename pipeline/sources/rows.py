@@ -148,10 +148,32 @@ def _parquet(uri: str, file: BinaryIO) -> Iterator[Rows]:
     table = parquet.ParquetFile(file)
     wanted = {*URI_COLUMNS, *ETAG_COLUMNS, *TIME_COLUMNS, "bucket", "size", *_INVENTORY_FLAGS}
     columns = [name for name in table.schema_arrow.names if name.lower() in wanted]
+    for name in columns:
+        if not _plain(kind := table.schema_arrow.field(name).type):
+            raise SpecError("src", public(uri), f"the column {name} is of type {kind}")
     line = 1
     for batch in table.iter_batches(BATCH, columns=columns):
         yield _rows(uri, line, {name: _listed(batch.column(name)) for name in columns})
         line += batch.num_rows
+
+
+def _plain(kind: pa.DataType) -> bool:
+    """False for types that a file brings along: Ray's unpickle their values when asked for one."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return any(is_one(kind) for is_one in _PLAIN_TYPES)
+
+
+_PLAIN_TYPES = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_boolean,
+    pa.types.is_timestamp,
+    pa.types.is_null,
+)
 
 
 def _listed(column: pa.Array) -> list[Any]:

@@ -13,6 +13,7 @@ from pyarrow import parquet
 from pipeline import schema
 from pipeline.errors import MissingError, SpecError
 from pipeline.sources import Source, manifest
+from tests.parts.pickles import forged
 from tests.parts.s3 import S3Server
 from tests.sources.listed import excluded, refs, source, uris
 from tests.storage.servers import web_server
@@ -265,6 +266,15 @@ def test_a_manifest_on_a_private_server_is_refused_in_one_line() -> None:
         f"src='{url}/list.txt': 127.0.0.1 is no public address; --allow-private reads it all the "
         "same"
     )
+
+
+def test_a_parquet_file_that_brings_code_runs_none(tmp_path: Path) -> None:
+    """Ray registers a type with Arrow that unpickles whatever a file holds."""
+    path = forged(tmp_path / "m.parquet", "uri", tmp_path / "code-was-run")
+    for source_of in (source, lambda src: source(src, limit=1)):
+        with pytest.raises(SpecError, match="the column uri is of type"):
+            refs(source_of(str(path)))
+    assert not (tmp_path / "code-was-run").exists()
 
 
 def test_a_parquet_cell_without_end(tmp_path: Path) -> None:
