@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow acceptance chaos test-gpu lint format env clean
+.PHONY: demo test test-slow acceptance chaos test-gpu lint audit audit-online format env clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/nightlabel demo
@@ -32,6 +32,18 @@ lint: $(VENV)/.dev-ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# What was known of our packages when advisories.toml was written; needs no network.
+audit: $(VENV)/.dev-ready
+	$(BIN)/python -m pytest -q tests/test_advisories.py
+	@sed -n 's/^as_of = /not checked: what was published since /p' advisories.toml
+	@echo "not checked: packages that advisories.toml does not name (make audit-online asks for all)"
+
+# All pinned packages, asked of the service of pip-audit; fails too where that is away.
+audit-online: constraints.txt
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(VENV)-audit/bin/pip-audit --no-deps --disable-pip --requirement constraints.txt
+
 format: $(VENV)/.dev-ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -52,5 +64,5 @@ $(VENV)/.made:
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) $(VENV)-audit .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

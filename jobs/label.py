@@ -14,6 +14,7 @@ from pathlib import Path
 from pipeline.errors import NightlabelError
 from pipeline.flow.driver import label
 from pipeline.spec import LabelSpec, load_spec, parse_spec
+from pipeline.storage import redacted
 
 
 def main(arguments: list[str]) -> int:
@@ -26,7 +27,7 @@ def main(arguments: list[str]) -> int:
         with redirect_stdout(sys.stderr):
             summary = label(_spec(arguments[0]))
     except NightlabelError as error:
-        print(f"nightlabel: {error}", file=sys.stderr)
+        print(f"nightlabel: {redacted(str(error))}", file=sys.stderr)
         return error.exit_code
     print(summary.model_dump_json(indent=2))
     return summary.exit_code

@@ -68,17 +68,32 @@ MEANINGS = {
     ErrorCode.UNDECODABLE: "an image by its first bytes, but its decoder refused it",
     ErrorCode.UNSUPPORTED: "a known image format or mode that is not supported here",
     ErrorCode.TOO_LARGE: "over --max-bytes or --max-pixels, found before decoding",
-    ErrorCode.DENIED: "the store refused to let this object be read",
+    ErrorCode.DENIED: "the store refused to let this object be read, or its address is not public",
     ErrorCode.CHANGED: "the object was replaced between listing and reading",
     ErrorCode.TRANSIENT: "the store kept failing (throttled, timed out, reset) after retries",
     ErrorCode.CRASHED: "it ended the process that worked on it, or outran its time or its memory",
 }
 
 
+def printable(text: str) -> str:
+    """`text` with whatever controls a terminal spelled out: an escape sequence is `\\x1b…`.
+
+    Names of images, classes and files are anybody's, and end on terminals and in logs.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
+    )
+
+
 class NightlabelError(Exception):
     """Base of all errors that are meant for people: one clear line that names the mend."""
 
     exit_code: Exit = Exit.FAILED
+
+    def __str__(self) -> str:
+        return printable(" ".join(super().__str__().splitlines()))
 
 
 class SpecError(NightlabelError):

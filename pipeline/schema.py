@@ -29,6 +29,10 @@ _IDENTITY = [
 # the new row replaces; null for an object that has no row yet.
 _REPLACES = pa.field("replaces", pa.int32())
 
+# Only in flight, and only as far as the read: the address with its signature, where the uri
+# alone would not open the object; else null. It holds a secret and must never be written.
+_ADDRESS = pa.field("address", pa.string())
+
 _SEEN = [
     pa.field("width", pa.int32()),
     pa.field("height", pa.int32()),
@@ -41,7 +45,7 @@ TOP_K: Final = pa.list_(
 )
 
 #: One image to label.
-REFS: Final = pa.schema([*_IDENTITY, _REPLACES])
+REFS: Final = pa.schema([*_IDENTITY, _REPLACES, _ADDRESS])
 
 #: One decoded image. `pixels` holds uint8 of the model's input shape, HWC, row-major;
 #: null where `error_code` is set, so that a batch's buffer is one contiguous (n, H, W, 3).

@@ -58,6 +58,7 @@ class LabelSpec(BaseModel):
     limit: Positive | None = Field(None, description="take only the first N listed objects")
     manifest: bool | None = Field(None, description="read SRC as a manifest (default: by name)")
     check_changes: bool = Field(False, description="ask the store for etags a manifest lacks")
+    allow_private: bool = Field(False, description="read web addresses that are not public")
 
     model: str = Field(DEFAULT_MODEL, min_length=1)
     revision: str | None = None

@@ -6,7 +6,7 @@ from importlib import import_module
 import click
 
 from pipeline import __version__
-from pipeline.cli.failures import exit_code_of
+from pipeline.cli.failures import exit_code_of, show_traceback
 
 COMMANDS = {
     "label": "bring the labels at DST up to date with SRC",
@@ -48,4 +48,5 @@ def cli() -> None:
 
 def main() -> None:
     """The console command: runs `cli` and exits with the code of `pipeline.errors.Exit`."""
+    sys.excepthook = show_traceback
     sys.exit(exit_code_of(cli))

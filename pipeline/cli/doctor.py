@@ -3,7 +3,7 @@
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import say_json
+from pipeline.cli.output import say, say_json
 from pipeline.errors import Exit
 
 
@@ -12,12 +12,14 @@ from pipeline.errors import Exit
 @click.argument("dst", required=False)
 @click.option("--model", help="Hub id or folder of a model to check.")
 @click.option("--address", help="A Ray cluster to check.")
+@click.option("--allow-private", is_flag=True, help="SRC may be in your own network.")
 @options.output
 def doctor(
     src: str | None,
     dst: str | None,
     model: str | None,
     address: str | None,
+    allow_private: bool,
     as_json: bool,
     debug: bool,  # noqa: ARG001
 ) -> int:
@@ -32,10 +34,10 @@ def doctor(
     """
     from pipeline.flow.doctor import examine
 
-    findings = examine(src, dst, model, address)
+    findings = examine(src, dst, model, address, allow_private=allow_private)
     if as_json:
         say_json([finding.model_dump() for finding in findings])
     else:
         for finding in findings:
-            click.echo(f"{'ok   ' if finding.ok else 'WRONG'} {finding.check}: {finding.found}")
+            say(f"{'ok   ' if finding.ok else 'WRONG'} {finding.check}: {finding.found}")
     return Exit.OK if all(finding.ok for finding in findings) else Exit.GATE

@@ -57,6 +57,7 @@ source = stack(
         "--manifest/--no-manifest", help="Read SRC as a list of images (default: by its name)."
     ),
     _flag("--check-changes", "Ask the store for etags that a manifest lacks."),
+    _flag("--allow-private", "Read web addresses that are not public (your own network's) too."),
 )
 
 model = stack(
@@ -68,7 +69,11 @@ model = stack(
     _option("--exif/--no-exif", help="Turn images upright as EXIF says. [--exif]"),
     _option("--max-pixels", type=int, help="Larger images become errors. [178956970]"),
     _option("--max-bytes", type=int, help="Larger files become errors. [268435456]"),
-    _option("--max-seconds", type=float, help="Images that take longer become errors. [60]"),
+    _option(
+        "--max-seconds",
+        type=float,
+        help="Images that take longer, to read from the web or to decode, become errors. [60]",
+    ),
 )
 
 placement = stack(

@@ -6,6 +6,14 @@ from typing import Any
 
 import click
 
+from pipeline.errors import printable
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """A line, or a few, for people: names in it cannot write to their terminals."""
+    for line in text.split("\n"):
+        click.echo(printable(line), err=err)
+
 
 def say_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, default=str))
@@ -15,10 +23,10 @@ def say_table(rows: Iterable[tuple[str, object]], title: str | None = None) -> N
     """Two columns: a name and a value; numbers with thousands divided."""
     listed = [(name, _cell(value)) for name, value in rows]
     if title:
-        click.echo(title)
+        say(title)
     width = max((len(name) for name, _ in listed), default=0)
     for name, value in listed:
-        click.echo(f"  {name:<{width}}  {value}")
+        say(f"  {name:<{width}}  {value}")
 
 
 def _cell(value: object) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import duration, say_json, say_table, size
+from pipeline.cli.output import duration, say, say_json, say_table, size
 from pipeline.errors import Exit
 
 if TYPE_CHECKING:
@@ -59,4 +59,4 @@ def _say(found: "Plan") -> None:
         ]
     say_table(rows, f"{found.src} → {found.dst}")
     if found.refused:
-        click.echo(f"label would refuse: {found.refused}", err=True)
+        say(f"label would refuse: {found.refused}", err=True)

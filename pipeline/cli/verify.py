@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import say_json, say_table
+from pipeline.cli.output import say, say_json, say_table
 
 if TYPE_CHECKING:
     from pipeline.flow.verify import Verification
@@ -62,8 +62,12 @@ def _say(found: "Verification") -> None:
     if found.unmerged_parts:
         rows.append(("parts not merged yet", found.unmerged_parts))
     if found.sample:
-        rows.append(("labelled again", f"{found.sample.agree} of {found.sample.images} agree"))
+        again = f"{found.sample.agree} of {found.sample.images} agree"
+        unreadable = found.sample.unreadable
+        rows.append(
+            ("labelled again", f"{again}, {unreadable} unreadable" if unreadable else again)
+        )
     say_table(rows, f"recipe {found.recipe}, version {found.version}")
     for problem in found.problems:
-        click.echo(f"WRONG: {problem}")
-    click.echo("not true" if found.problems else "true")
+        say(f"WRONG: {problem}")
+    say("not true" if found.problems else "true")

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import NightlabelError
+from pipeline.storage import public
 
 PACKAGES = (
     "ray",
@@ -34,7 +35,12 @@ class Finding(BaseModel):
 
 
 def examine(
-    src: str | None, dst: str | None, model: str | None, address: str | None
+    src: str | None,
+    dst: str | None,
+    model: str | None,
+    address: str | None,
+    *,
+    allow_private: bool = False,
 ) -> list[Finding]:
     """Everything that can be checked; what was not named is left out."""
     checks: list[tuple[str, Callable[[], str]]] = [
@@ -43,7 +49,7 @@ def examine(
         ("device", _device),
         ("image formats", _formats),
     ]
-    checks += [(f"read {src}", lambda: _source(src))] if src else []
+    checks += [(f"read {public(src)}", lambda: _source(src, allow_private))] if src else []
     checks += [(f"write {dst}", lambda: _store(dst))] if dst else []
     checks += [(f"model {model}", lambda: _model(model))] if model else []
     checks += [("cluster", lambda: _cluster(address))] if address else []
@@ -89,11 +95,12 @@ def _formats() -> str:
     return ", ".join(supported_formats())
 
 
-def _source(src: str) -> str:
+def _source(src: str, allow_private: bool) -> str:
     from pipeline.sources import open_source
     from pipeline.spec import make_spec
 
-    source = open_source(make_spec(src=src, dst=f"{src.rstrip('/')}-labels"))
+    dst = f"{src.rstrip('/')}-labels"
+    source = open_source(make_spec(src=src, dst=dst, allow_private=allow_private))
     source.check()
     first = next((page for s in source.shards() for page in source.refs(s)), None)
     return f"{first.refs.num_rows if first else 0} images in the first page"

@@ -20,6 +20,7 @@ from pipeline.flow.stream import Listener, Progress, Stream
 from pipeline.flow.survey import Survey
 from pipeline.flow.tidy import Runner, delete_gone, in_tasks, inline, merge
 from pipeline.spec import LabelSpec, deadline_at
+from pipeline.storage import redacted
 from pipeline.store.lease import Lease
 from pipeline.store.ledger import Ledger
 from pipeline.store.runs import (
@@ -186,7 +187,7 @@ class Run:
     def _failed(self, error: NightlabelError) -> None:
         summary = self._summary
         summary.status, summary.exit_code = "failed", int(error.exit_code)
-        summary.reason = str(error)
+        summary.reason = redacted(str(error))
         self._saved()
 
     def _saved(self) -> RunSummary:
@@ -221,7 +222,7 @@ def _summary_of(job: Job) -> RunSummary:
         started=datetime.now(UTC),
         recipe=job.recipe.id,
         scope=job.source.scope,
-        spec=job.spec.model_dump(mode="json"),
+        spec=job.recorded_spec,
     )
 
 

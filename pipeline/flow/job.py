@@ -1,12 +1,13 @@
 """What travels to every task and actor of a run."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.images import Preprocess
 from pipeline.models.recipe import Recipe
 from pipeline.sources import Source
 from pipeline.spec import LabelSpec
-from pipeline.storage import Folder
+from pipeline.storage import Folder, identity
 
 
 @dataclass(frozen=True)
@@ -21,3 +22,11 @@ class Job:
     revision: str | None
     preprocess: Preprocess
     recipe: Recipe
+
+    @property
+    def recorded_spec(self) -> dict[str, Any]:
+        """The specification as a run records and a plan tells it: without credentials."""
+        return {
+            name: identity(value) if isinstance(value, str) else value
+            for name, value in self.spec.model_dump(mode="json").items()
+        }

@@ -65,8 +65,8 @@ def plan(spec: LabelSpec, *, probe: bool = True) -> Plan:
     counts = Counts.of(found.counts)
     counts.gone = in_scope - found.counts.get("matched", 0)
     return Plan(
-        src=spec.src,
-        dst=spec.dst,
+        src=job.recorded_spec["src"],
+        dst=job.recorded_spec["dst"],
         recipe=job.recipe.id,
         refused=_refusal(job, table),
         counts=counts,

@@ -13,6 +13,7 @@ from pipeline.images import Preprocess
 from pipeline.images.reference import reference_pixels
 from pipeline.models.fetch import fetch
 from pipeline.models.recipe import Recipe
+from pipeline.sources import rules_of
 from pipeline.spec import LabelSpec
 from pipeline.storage import Want, read_many
 
@@ -55,7 +56,7 @@ class Sample(BaseModel):
 
 
 def check_sample(spec: LabelSpec, recipe: Recipe, rows: pa.Table) -> Sample:
-    """Label `rows` (uri, etag, size, modified, label, score) again and compare.
+    """Label `rows` (uri, etag, size, modified, address, label, score) again and compare.
 
     The model is the recipe's own, in fp32. Raises ModelError if it is not what made the
     labels: the weights behind a name may have changed since.
@@ -69,7 +70,8 @@ def check_sample(spec: LabelSpec, recipe: Recipe, rows: pa.Table) -> Sample:
     shape = Preprocess.from_folder(folder.path)
     engine = load_engine(folder.path, shape, "fp32", ALL_LABELS, READS)
     pixels: dict[int, Any] = {}
-    for index, outcome in read_many(_wants(rows), max_bytes=spec.max_bytes, in_flight=READS):
+    reads = read_many(_wants(rows), max_bytes=spec.max_bytes, rules=rules_of(spec), in_flight=READS)
+    for index, outcome in reads:
         if isinstance(outcome, ImageError | TransientError):
             continue  # it was labelled once, and is gone or out of reach now
         with suppress(ImageError):  # counted as unreadable; other limits may hold today
@@ -93,9 +95,9 @@ def check_sample(spec: LabelSpec, recipe: Recipe, rows: pa.Table) -> Sample:
 
 
 def _wants(rows: pa.Table) -> list[Want]:
-    modified = rows["modified"].cast(pa.int64()).to_pylist()
-    columns = (rows[name].to_pylist() for name in ("uri", "etag", "size"))
-    return [Want(*row) for row in zip(*columns, modified, strict=True)]
+    modified = rows["modified"].cast(pa.int64())
+    columns = [rows["uri"], rows["etag"], rows["size"], modified, rows["address"]]
+    return [Want(*row) for row in zip(*(c.to_pylist() for c in columns), strict=True)]
 
 
 def _compare(row: dict[str, Any], names: list[str], labels: Any, scores: Any) -> Difference | None:

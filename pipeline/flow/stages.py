@@ -23,6 +23,7 @@ from pipeline.flow.careful import Careful, CarefulLabeller, Decoder, attempt_num
 from pipeline.flow.job import Job
 from pipeline.flow.pixels import Pixels
 from pipeline.flow.survey import Survey
+from pipeline.sources import rules_of
 from pipeline.store.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -159,14 +160,14 @@ class Decode:
     def _read(self, refs: pa.Table) -> Iterator[tuple[int, bytes | ImageError | TransientError]]:
         from pipeline.storage import Want, read_steadily
 
-        columns = ("uri", "etag", "size")
-        modified = refs["modified"].cast(pa.int64()).to_pylist()
-        rows = zip(*(refs[name].to_pylist() for name in columns), modified, strict=True)
-        wants = [Want(*row) for row in rows]
+        modified = refs["modified"].cast(pa.int64())
+        columns = [refs["uri"], refs["etag"], refs["size"], modified, refs["address"]]
+        rows = zip(*(column.to_pylist() for column in columns), strict=True)
         return read_steadily(
-            wants,
+            [Want(*row) for row in rows],
             canaries(self._job.run_id, self._tally),
             max_bytes=self._job.spec.max_bytes,
+            rules=rules_of(self._job.spec),
             in_flight=READS_IN_FLIGHT,
         )
 

@@ -19,8 +19,9 @@ from pipeline.flow.ledgers import FileReader
 from pipeline.flow.listing import ledgers_of, survey
 from pipeline.flow.sample import Sample, check_sample
 from pipeline.models.recipe import Recipe
-from pipeline.sources import open_source
+from pipeline.sources import Source, open_source
 from pipeline.spec import LabelSpec
+from pipeline.storage import public
 from pipeline.store.parts import read_part
 from pipeline.store.reader import LabelStore
 from pipeline.store.runs import Counts, RunSummary
@@ -87,7 +88,8 @@ def verify(
     checked = None
     if sample and there:
         made_by = _recipe(store, recipe, model)
-        checked = check_sample(spec, made_by, _draw(store, there, sample, seed))
+        drawn = _draw(store, there, sample, seed)
+        checked = check_sample(spec, made_by, _with_addresses(source, drawn))
     return Verification(
         recipe=recipe,
         version=store.version,
@@ -167,9 +169,26 @@ def _draw(store: LabelStore, files: "Sequence[LiveFile]", size: int, seed: int) 
     return rows.take(draw.sample(labelled, min(size, len(labelled))))
 
 
+def _with_addresses(source: Source, rows: pa.Table) -> pa.Table:
+    """`rows` and where each is read today: the table has the uris of signed urls without their
+    signatures, so the source is read again for those of the sample."""
+    uris = rows["uri"].to_pylist()
+    left = {uri for uri in uris if uri.startswith(("http://", "https://"))}
+    found: dict[str, str] = {}
+    names = ("uri", "address")
+    pages = (page for shard in source.shards() for page in source.refs(shard))
+    while left - found.keys() and (page := next(pages, None)):
+        ours = page.refs.filter(pc.is_in(page.refs["uri"], value_set=pa.array(sorted(left))))
+        for uri, address in zip(*(ours[name].to_pylist() for name in names), strict=True):
+            found[uri] = address or uri
+    return rows.append_column("address", pa.array(map(found.get, uris), pa.string()))
+
+
 def _recipe(store: LabelStore, recipe: str, model: str | None) -> Recipe:
     document = store.recipes().get(recipe)
     if document is None:
         raise StoreError(f"{store.folder.uri}: the document of recipe {recipe} is missing")
     made_by = Recipe.from_json(document)
+    if made_by.id != recipe:
+        raise StoreError(f"{public(store.folder.uri)}: the document of {recipe} is another's")
     return made_by.model_copy(update={"model": model, "revision": None}) if model else made_by

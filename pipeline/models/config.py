@@ -1,6 +1,7 @@
 """What a model's `config.json` says, read as JSON: no torch, so a driver may ask at once."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -12,6 +13,9 @@ CONFIG = "config.json"
 
 #: Image classifiers of transformers whose input is more than `pixel_values`.
 NOT_FROM_PIXELS = frozenset({"imagegpt", "shieldgemma2", "siglip2"})
+
+#: Ways of attention that are part of torch and transformers.
+_OWN_ATTENTION = (None, "eager", "sdpa", "flex_attention")
 
 # They change when a model is saved again, and never a label; the labels have their own digest.
 _NOT_THE_NETWORK = frozenset(
@@ -43,7 +47,7 @@ class ModelConfig:
             raise ModelError(
                 f"{name} holds no {CONFIG}; give a folder that save_pretrained wrote"
             ) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ModelError(f"{name}: {CONFIG} cannot be read as JSON: {error}") from None
         if not isinstance(raw, dict):
             raise ModelError(f"{name}: {CONFIG} is no JSON object")
@@ -59,6 +63,11 @@ class ModelConfig:
             )
         if not _known(architecture):
             self._refuse_unknown(architecture)
+        for kernel in _foreign_kernels(self.raw):
+            raise ModelError(
+                f"{self.name} asks for the code of {kernel!r} in {CONFIG}, which is never run; "
+                "take that out of it"
+            )
         if self.raw.get("model_type") in NOT_FROM_PIXELS:
             raise ModelError(
                 f"{self.name} is a {architecture}, which needs more than pixels as input; "
@@ -118,6 +127,15 @@ class ModelConfig:
             f"{self.name} is a {architecture}, which transformers {__version__} does not know; "
             "install a newer transformers or choose another --model"
         )
+
+
+def _foreign_kernels(config: dict[str, Any]) -> Iterator[str]:
+    """What names code of the hub: `attn_implementation: someone/kernel`, or what stands for one."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _foreign_kernels(value)
+        elif key.endswith("attn_implementation") and value not in _OWN_ATTENTION:
+            yield str(value)
 
 
 def canonical_json(value: Any) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.errors import ModelError
 from pipeline.models import bucket, hub
 from pipeline.models.config import ModelConfig
-from pipeline.models.weights import weight_files, weights_sha256
+from pipeline.models.weights import ADAPTER, weight_files, weights_sha256
 from pipeline.storage import canonical, local_path, public
 
 
@@ -65,5 +65,10 @@ def _from_hub(model: str, revision: str | None) -> ModelFolder:
 def _checked(folder: Path, name: str, revision: str | None) -> ModelFolder:
     config = ModelConfig.read(folder, name)
     config.check()
+    if (folder / ADAPTER).exists():
+        raise ModelError(
+            f"{name} has an adapter ({ADAPTER}); merge it into the model (peft: merge_and_unload) "
+            "and save that"
+        )
     files = weight_files(folder, name)
     return ModelFolder(folder, name, revision, weights_sha256(files))

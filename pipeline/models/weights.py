@@ -1,6 +1,7 @@
 """A model folder's safetensors files, and their digest."""
 
 import json
+import re
 from collections.abc import Iterable
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -9,6 +10,11 @@ from pipeline.errors import ModelError
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+
+_SHARD = re.compile(r"[\w.-]+\.safetensors")
+
+#: A part that transformers would add to the model, with weights that no digest covers.
+ADAPTER = "adapter_config.json"
 
 #: What a model needs; pickles (*.bin, *.pt) and code (*.py) are never fetched.
 PATTERNS = ("*.json", SINGLE, "model-*.safetensors")
@@ -25,8 +31,11 @@ def weight_files(folder: Path, name: str) -> list[Path]:
         raise no_safetensors(name, [file.name for file in folder.iterdir()])
     try:
         shards = set(json.loads((folder / INDEX).read_text())["weight_map"].values())
-    except (ValueError, KeyError, AttributeError, TypeError):
-        raise ModelError(f"{name}: {INDEX} is not an index of safetensors files") from None
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        shards = {""}
+    # transformers unpickles a shard of any other name, and follows one out of the folder.
+    if not all(isinstance(shard, str) and _SHARD.fullmatch(shard) for shard in shards):
+        raise ModelError(f"{name}: {INDEX} is not an index of safetensors files")
     files = [folder / shard for shard in sorted(shards)]
     if missing := [file.name for file in files if not file.is_file()]:
         raise ModelError(f"{name} is incomplete: {', '.join(missing)} missing; fetch it again")

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, Protocol
 import pyarrow as pa
 
 from pipeline import schema
-from pipeline.storage import UNKNOWN_SIZE, UNKNOWN_TIME, Entry
+from pipeline.spec import LabelSpec
+from pipeline.storage import UNKNOWN_SIZE, UNKNOWN_TIME, Entry, Rules, identity
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -47,6 +48,11 @@ class Source(Protocol):
         """Whether a labelled uri is in this scope; None where the uri alone cannot tell."""
 
 
+def rules_of(spec: LabelSpec) -> Rules:
+    """What a job asks of web addresses."""
+    return Rules(allow_private=spec.allow_private, seconds=spec.max_seconds)
+
+
 def microseconds(time: datetime) -> int:
     """µs since the epoch, exactly."""
     return (time - UNKNOWN_TIME) // _MICROSECOND
@@ -54,17 +60,19 @@ def microseconds(time: datetime) -> int:
 
 def refs_of_entries(entries: Iterable[Entry]) -> pa.Table:
     """REFS of listed objects; what the listing does not tell is null."""
+    listed = [(identity(entry.uri), entry) for entry in entries]
     rows = [
         (
-            entry.uri,
+            uri,
             entry.etag,
             None if entry.size == UNKNOWN_SIZE else entry.size,
             None if entry.modified is UNKNOWN_TIME else microseconds(entry.modified),
         )
-        for entry in entries
+        for uri, entry in listed
     ]
     uris, etags, sizes, times = zip(*rows, strict=True) if rows else ((), (), (), ())
-    return refs_table(uris, etags, sizes, times)
+    addresses = [None if uri == entry.uri else entry.uri for uri, entry in listed]
+    return refs_table(uris, etags, sizes, times, addresses=addresses)
 
 
 def refs_table(
@@ -73,8 +81,12 @@ def refs_table(
     sizes: Sequence[int | None] | None = None,
     modified_us: Sequence[int | None] | None = None,
     object_ids: Sequence[bytes] | None = None,
+    addresses: Sequence[str | None] | None = None,
 ) -> pa.Table:
-    """REFS of canonical uris, with identities and versions; a column not given is null."""
+    """REFS of canonical uris, with identities and versions; a column not given is null.
+
+    Uris are without credentials; `addresses` are where such objects are read.
+    """
     count = len(uris)
     if etags is None and sizes is None and modified_us is None:
         versions = pa.repeat(pa.scalar(0, pa.int64()), count)
@@ -93,6 +105,7 @@ def refs_table(
         "object_id": pa.array(object_ids, pa.binary()),
         "version": versions,
         "replaces": pa.nulls(count, pa.int32()),
+        "address": _column(addresses, count, pa.string()),
     }
     return pa.Table.from_pydict(columns, schema.REFS)
 

@@ -1,6 +1,7 @@
 """Images that a manifest names: txt, CSV, JSONL, Parquet, an S3 Inventory.
 
-An object that a manifest names twice is one ref. A large manifest is read by several tasks:
+An object that a manifest names twice is one ref, also where its two addresses differ in their
+signatures alone. A large manifest is read by several tasks:
 each streams all of it, keeps the object ids of its own range, and so knows its doubles while
 nobody holds the whole.
 """
@@ -8,28 +9,33 @@ nobody holds the whole.
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline import schema
 from pipeline.errors import SpecError
 from pipeline.sources import names
-from pipeline.sources.base import Page, Shard, is_text, microseconds, refs_table
+from pipeline.sources.base import Page, Shard, is_text, microseconds, refs_table, rules_of
 from pipeline.sources.rows import READERS, Rows, malformed, read_rows, suffix
 from pipeline.spec import LabelSpec
 from pipeline.storage import (
+    STRICT,
     UNKNOWN_SIZE,
     UNKNOWN_TIME,
     Entry,
+    Rules,
     canonical,
+    identity,
     join,
     open_binary,
     public,
+    scheme,
     stat,
     stat_many,
 )
 
 #: Object ids that one task remembers to know doubles: about 100 bytes each.
 ROWS_A_SHARD = 2_000_000
+WEB = frozenset({"http", "https"})
 _SAMPLE = 64 * 1024
 
 
@@ -48,12 +54,13 @@ class ManifestSource:
     exclude: tuple[str, ...] = ()
     limit: int | None = None
     check_changes: bool = False
+    rules: Rules = STRICT
 
     @property
     def scope(self) -> dict[str, Any]:
         return {
             "kind": "manifest",
-            "src": public(self.src) if self.src.startswith("http") else self.src,
+            "src": identity(self.src),
             "include": list(self.include),
             "exclude": list(self.exclude),
             "limit": self.limit,
@@ -62,8 +69,8 @@ class ManifestSource:
     def check(self, dst: str | None = None) -> None:
         """Reads the beginning. DST may lie anywhere: only what is named is read."""
         del dst
-        stat(self.src)
-        if not any(any(rows.uris) for rows in read_rows(self.src)):
+        stat(self.src, self.rules)
+        if not any(any(rows.uris) for rows in read_rows(self.src, self.rules)):
             raise SpecError("src", public(self.src), "an empty manifest")
 
     def shards(self) -> Iterator[Shard]:
@@ -72,7 +79,7 @@ class ManifestSource:
             yield HashRange(f"hash-{index:03d}", index, max(1, count))
 
     def _estimated_rows(self) -> int:
-        with open_binary(self.src) as file:
+        with open_binary(self.src, self.rules) as file:
             if suffix(self.src) == ".parquet":
                 from pyarrow import parquet
 
@@ -91,7 +98,7 @@ class ManifestSource:
         assert isinstance(shard, HashRange)  # noqa: S101 - a shard of this source
         seen: set[bytes] = set()
         left = self.limit
-        for rows in read_rows(self.src):
+        for rows in read_rows(self.src, self.rules):
             page = self._page(rows, shard, seen)
             if left is not None:
                 page = Page(page.refs.slice(0, left), page.excluded)
@@ -101,25 +108,31 @@ class ManifestSource:
                 return
 
     def _page(self, rows: Rows, shard: HashRange, seen: set[bytes]) -> Page:
-        kept: list[tuple[int, str, bytes]] = []
+        kept: list[_Named] = []
         excluded = 0
-        for index, uri in self._uris(rows):
-            if uri is None:
+        for named in self._named(rows):
+            if named is None:
                 excluded += shard.index == 0
                 continue
-            identity = schema.object_id(uri)
-            in_range = int.from_bytes(identity[:4], "big") * shard.of >> 32 == shard.index
-            if in_range and identity not in seen:
-                seen.add(identity)
-                kept.append((index, uri, identity))
-        uris = [uri for _, uri, _ in kept]
-        facts = _facts(rows, [index for index, _, _ in kept])
+            object_id = named.object_id
+            in_range = int.from_bytes(object_id[:4], "big") * shard.of >> 32 == shard.index
+            if in_range and object_id not in seen:
+                seen.add(object_id)
+                kept.append(named)
+        addresses = [named.address for named in kept]
+        facts = _facts(rows, [named.row for named in kept])
         if self.check_changes:
-            facts = _checked(uris, facts)
-        return Page(refs_table(uris, *facts, [identity for _, _, identity in kept]), excluded)
+            facts = _checked(addresses, facts, self.rules)
+        refs = refs_table(
+            [named.uri for named in kept],
+            *facts,
+            [named.object_id for named in kept],
+            [None if named.address == named.uri else named.address for named in kept],
+        )
+        return Page(refs, excluded)
 
-    def _uris(self, rows: Rows) -> Iterator[tuple[int, str | None]]:
-        """(index, canonical uri) of each row that is not blank; None for one left out."""
+    def _named(self, rows: Rows) -> Iterator["_Named | None"]:
+        """Each row that is not blank; None for one left out."""
         resolve = _resolver(self.src)
         wanted = names.name_filter(self.include, self.exclude, suffixes=False)
         filters = bool(self.include or self.exclude)
@@ -127,16 +140,26 @@ class ManifestSource:
             if not text or text.isspace():
                 continue
             try:
-                uri = resolve(text)
+                address = resolve(text)
             except SpecError as error:
                 raise malformed(self.src, rows.line + index, error.problem) from None
-            taken = (uri.isascii() or is_text(uri)) and (not filters or wanted(uri))
-            yield index, uri if taken else None
+            uri = identity(address)
+            taken = (address.isascii() or is_text(address)) and (not filters or wanted(uri))
+            yield _Named(index, uri, address, schema.object_id(uri)) if taken else None
 
     def contains(self, uri: str) -> bool | None:
         """Only the whole manifest could tell."""
         del uri
         return None
+
+
+class _Named(NamedTuple):
+    """A row: its place in the batch, its canonical uri, and where the object is read."""
+
+    row: int
+    uri: str
+    address: str
+    object_id: bytes
 
 
 Facts = tuple[Sequence[str | None] | None, Sequence[int | None] | None, Sequence[int | None] | None]
@@ -149,12 +172,12 @@ def _facts(rows: Rows, kept: list[int]) -> Facts:
     return of(rows.etags), of(rows.sizes), of(rows.modified_us)
 
 
-def _checked(uris: list[str], facts: Facts) -> Facts:
+def _checked(addresses: list[str], facts: Facts, rules: Rules) -> Facts:
     """What the manifest lacks, asked of the store; an object that is gone keeps nulls."""
-    nothing: Sequence[None] = (None,) * len(uris)
+    nothing: Sequence[None] = (None,) * len(addresses)
     etags, sizes, times = (list(column or nothing) for column in facts)
     lacking = [n for n, etag in enumerate(etags) if etag is None]
-    for index, found in stat_many([uris[n] for n in lacking]):
+    for index, found in stat_many([addresses[n] for n in lacking], rules):
         if isinstance(found, Entry):
             n = lacking[index]
             etags[n] = found.etag
@@ -164,8 +187,12 @@ def _checked(uris: list[str], facts: Facts) -> Facts:
 
 
 def _resolver(src: str) -> Callable[[str], str]:
-    """Entries as canonical uris; a relative one starts at the manifest's folder."""
-    parent = (src.partition("?")[0] if src.startswith("http") else src).rpartition("/")[0]
+    """Entries as canonical uris; a relative one starts at the manifest's folder.
+
+    A manifest from the web is not ours, so it names nothing that only we can read.
+    """
+    from_web = scheme(src) in WEB
+    parent = (src.partition("?")[0] if from_web else src).rpartition("/")[0]
 
     def resolve(text: str) -> str:
         if text.startswith(("s3://", "https://", "http://", "gs://")):
@@ -174,7 +201,13 @@ def _resolver(src: str) -> Callable[[str], str]:
             return canonical(text)
         return canonical(join(parent, text))
 
-    return resolve
+    def resolve_of_web(text: str) -> str:
+        uri = resolve(text)
+        if scheme(uri) not in WEB:
+            raise SpecError("uri", text, "a manifest from the web may name web addresses only")
+        return uri
+
+    return resolve_of_web if from_web else resolve
 
 
 def is_manifest(src: str) -> bool:
@@ -184,5 +217,10 @@ def is_manifest(src: str) -> bool:
 
 def open_manifest(spec: LabelSpec) -> ManifestSource:
     return ManifestSource(
-        canonical(spec.src), spec.include, spec.exclude, spec.limit, spec.check_changes
+        canonical(spec.src),
+        spec.include,
+        spec.exclude,
+        spec.limit,
+        spec.check_changes,
+        rules_of(spec),
     )

@@ -10,14 +10,17 @@ from typing import Any
 
 from pipeline.errors import SpecError
 from pipeline.sources import names
-from pipeline.sources.base import Page, Shard, is_text, refs_of_entries
+from pipeline.sources.base import Page, Shard, is_text, refs_of_entries, rules_of
 from pipeline.sources.split import SHARDS, key_ranges
 from pipeline.spec import IMAGE_SUFFIXES, LabelSpec
 from pipeline.storage import (
+    STRICT,
     Entry,
+    Rules,
     as_folder,
     canonical,
     check_readable,
+    identity,
     in_key_order,
     list_pages,
     local_path,
@@ -47,6 +50,7 @@ class PrefixSource:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     limit: int | None = None
+    rules: Rules = STRICT
 
     @property
     def base(self) -> str:
@@ -57,7 +61,7 @@ class PrefixSource:
     def scope(self) -> dict[str, Any]:
         return {
             "kind": "prefix",
-            "src": self.src,
+            "src": identity(self.src),
             "include": list(self.include),
             "exclude": list(self.exclude),
             "limit": self.limit,
@@ -66,7 +70,7 @@ class PrefixSource:
     def check(self, dst: str | None = None) -> None:
         if dst is not None:
             _check_apart(self.base, dst)
-        check_readable(self.fixed)
+        check_readable(self.fixed, self.rules)
         pages = self._pages(KeyRange("check"))
         looked = list(islice(pages, _CHECK_PAGES))
         if not any(page.refs.num_rows for page in looked) and len(looked) < _CHECK_PAGES:
@@ -105,12 +109,16 @@ class PrefixSource:
 
     def _pages(self, shard: KeyRange) -> Iterator[Page]:
         judge = judge_of(self)
-        for entries in list_pages(self.fixed, after=shard.after, until=shard.until):
+        pages = list_pages(self.fixed, after=shard.after, until=shard.until, rules=self.rules)
+        for entries in pages:
             verdicts = [(judge(entry.uri), entry) for entry in entries]
             taken = [entry for verdict, entry in verdicts if verdict]
             yield Page(refs_of_entries(taken), sum(v is False for v, _ in verdicts))
 
     def contains(self, uri: str) -> bool | None:
+        name = identity(self.fixed)
+        if name != self.fixed and uri.startswith(name):  # the table knows no passwords
+            uri = self.fixed + uri.removeprefix(name)
         inside = uri.startswith(self.fixed) and judge_of(self)(uri) is True
         return None if inside and self.limit is not None else inside
 
@@ -141,7 +149,7 @@ def open_prefix(spec: LabelSpec) -> PrefixSource:
         fixed, glob = src, True  # a glob without wildcards matches this name alone
     else:
         src = fixed = as_folder(src)
-    return PrefixSource(src, fixed, glob, spec.include, spec.exclude, spec.limit)
+    return PrefixSource(src, fixed, glob, spec.include, spec.exclude, spec.limit, rules_of(spec))
 
 
 def _is_glob(src: str) -> bool:

@@ -17,20 +17,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, AnyStr, BinaryIO, TypeVar, cast
 
 import pyarrow as pa
 
 from pipeline.errors import SpecError
 from pipeline.sources.base import microseconds
-from pipeline.storage import open_binary, public
+from pipeline.storage import Rules, open_binary, public
 
 BATCH = 8192
+#: A row is an address and its facts; a line that never ends must not fill the memory.
+ROW_SIZE = 64 * 1024
+_INT64 = range(-(2**63), 2**63)
 
 #: Columns that may hold the uri, the first one found is taken.
 URI_COLUMNS = ("uri", "url", "path", "key", "image_uri", "image_url", "image_path", "image", "file")
 ETAG_COLUMNS = ("etag", "e_tag")
 TIME_COLUMNS = ("modified", "last_modified", "last_modified_date", "mtime")
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +56,10 @@ def suffix(uri: str) -> str:
     return f".{name.rpartition('.')[2]}" if "." in name else ""
 
 
-def read_rows(uri: str) -> Iterator[Rows]:
+def read_rows(uri: str, rules: Rules) -> Iterator[Rows]:
     """Raises SpecError with the line for a malformed row, and storage's errors."""
     reader = READERS.get(suffix(uri), _text)
-    with open_binary(uri) as file:
+    with open_binary(uri, rules) as file:
         if public(uri).lower().endswith(".gz"):
             file = cast("BinaryIO", io.BufferedReader(gzip.GzipFile(fileobj=file)))
         try:
@@ -68,10 +74,19 @@ def malformed(uri: str, line: int, problem: str) -> SpecError:
     return SpecError("src", public(uri), f"line {line}: {problem}")
 
 
+def _lines(uri: str, file: IO[AnyStr]) -> Iterator[AnyStr]:
+    """The lines of a file, none of them longer than a row may be."""
+    number = 0
+    while line := file.readline(ROW_SIZE + 1):
+        number += 1
+        if len(line) > ROW_SIZE:
+            raise malformed(uri, number, f"longer than {ROW_SIZE:,} bytes")
+        yield line
+
+
 def _text(uri: str, file: BinaryIO) -> Iterator[Rows]:
-    del uri
-    line = 1
-    while lines := list(islice(file, BATCH)):
+    line, limited = 1, _lines(uri, file)
+    while lines := list(islice(limited, BATCH)):
         texts = [text.rstrip(b"\r\n").decode("utf-8", "surrogateescape") for text in lines]
         if line == 1:
             texts[0] = texts[0].removeprefix("\ufeff")
@@ -80,8 +95,8 @@ def _text(uri: str, file: BinaryIO) -> Iterator[Rows]:
 
 
 def _json(uri: str, file: BinaryIO) -> Iterator[Rows]:
-    line = 1
-    while lines := list(islice(file, BATCH)):
+    line, limited = 1, _lines(uri, file)
+    while lines := list(islice(limited, BATCH)):
         rows = [_object(uri, line + n, text) for n, text in enumerate(lines)]
         names = {name: None for row in rows for name in row}
         yield _rows(uri, line, {name: [row.get(name) for row in rows] for name in names})
@@ -93,7 +108,7 @@ def _object(uri: str, line: int, text: bytes) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise malformed(uri, line, "no JSON") from None
     if isinstance(found, str):
         return {"uri": found}
@@ -104,7 +119,7 @@ def _object(uri: str, line: int, text: bytes) -> dict[str, Any]:
 
 def _csv(uri: str, file: BinaryIO) -> Iterator[Rows]:
     text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
-    reader = csv.reader(text, delimiter="\t" if suffix(uri) == ".tsv" else ",")
+    reader = csv.reader(_lines(uri, text), delimiter="\t" if suffix(uri) == ".tsv" else ",")
     try:
         header = next(reader, [])
         while True:
@@ -133,10 +148,32 @@ def _parquet(uri: str, file: BinaryIO) -> Iterator[Rows]:
     table = parquet.ParquetFile(file)
     wanted = {*URI_COLUMNS, *ETAG_COLUMNS, *TIME_COLUMNS, "bucket", "size", *_INVENTORY_FLAGS}
     columns = [name for name in table.schema_arrow.names if name.lower() in wanted]
+    for name in columns:
+        if not _plain(kind := table.schema_arrow.field(name).type):
+            raise SpecError("src", public(uri), f"the column {name} is of type {kind}")
     line = 1
     for batch in table.iter_batches(BATCH, columns=columns):
         yield _rows(uri, line, {name: _listed(batch.column(name)) for name in columns})
         line += batch.num_rows
+
+
+def _plain(kind: pa.DataType) -> bool:
+    """False for types that a file brings along: Ray's unpickle their values when asked for one."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return any(is_one(kind) for is_one in _PLAIN_TYPES)
+
+
+_PLAIN_TYPES = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_boolean,
+    pa.types.is_timestamp,
+    pa.types.is_null,
+)
 
 
 def _listed(column: pa.Array) -> list[Any]:
@@ -159,16 +196,18 @@ def _rows(uri: str, line: int, columns: Mapping[str, Sequence[Any]]) -> Rows:
     """A batch by the names of its columns, whose case does not matter."""
     found = {name.strip().lower(): values for name, values in columns.items()}
     uris = [text or "" for text in _uris(uri, found)]
-    odd = next((n for n, text in enumerate(uris) if not isinstance(text, str)), None)
-    if odd is not None:
-        raise malformed(uri, line + odd, "uri is no text")
+    for number, text in enumerate(uris):
+        if not isinstance(text, str):
+            raise malformed(uri, line + number, "uri is no text")
+        if len(text) > ROW_SIZE:
+            raise malformed(uri, line + number, f"longer than {ROW_SIZE:,} bytes")
     etags = next((found[name] for name in ETAG_COLUMNS if name in found), None)
     times = next((found[name] for name in TIME_COLUMNS if name in found), None)
     return Rows(
         line,
         uris,
-        etags and [_etag(text) for text in etags],
-        _converted(uri, line, found.get("size"), int, "size is no number of bytes"),
+        _converted(uri, line, etags, _etag, "etag is no text of one line"),
+        _converted(uri, line, found.get("size"), _size, "size is no number of bytes"),
         _converted(uri, line, times, _time, "modified is no ISO 8601 time"),
     )
 
@@ -203,30 +242,43 @@ def _current(found: Mapping[str, Sequence[Any]]) -> Sequence[bool]:
     ]
 
 
-def _etag(text: str | None) -> str | None:
-    return None if not text else text if text.startswith("W/") else text.strip('"')
+def _etag(text: Any) -> str:
+    """It travels in a header, so it is one line."""
+    if not isinstance(text, str) or not text.isprintable():
+        raise ValueError
+    return text if text.startswith("W/") else text.strip('"')
 
 
 def _converted(
     uri: str,
     line: int,
     values: Sequence[Any] | None,
-    convert: Callable[[Any], int],
+    convert: Callable[[Any], T],
     problem: str,
-) -> list[int | None] | None:
+) -> list[T | None] | None:
     if values is None:
         return None
-    out: list[int | None] = []
+    out: list[T | None] = []
     for number, value in enumerate(values):
         try:
             out.append(None if value is None or value == "" else convert(value))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             raise malformed(uri, line + number, problem) from None
     return out
 
 
+def _size(value: Any) -> int:
+    return _stored(int(value))
+
+
+def _stored(number: int) -> int:
+    if number not in _INT64:
+        raise ValueError
+    return number
+
+
 def _time(value: Any) -> int:
     if isinstance(value, int):  # a Parquet timestamp, in µs
-        return value
+        return _stored(value)
     time = datetime.fromisoformat(value)
     return microseconds(time if time.tzinfo else time.replace(tzinfo=UTC))

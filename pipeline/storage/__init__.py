@@ -5,6 +5,8 @@
     http(s)      urllib3
     others       fsspec
 
+Web addresses are read by `Rules`, whose default refuses what is not public.
+
 Foreign exceptions are translated here (`translate.py`) and only here.
 """
 
@@ -13,22 +15,27 @@ from pipeline.storage.folder import Folder
 from pipeline.storage.listing import check_readable, first_page, in_key_order, list_pages
 from pipeline.storage.objects import open_binary, stat, stat_many
 from pipeline.storage.reading import Want, read_many
+from pipeline.storage.secrets import identity, redacted
 from pipeline.storage.steady import Canaries, read_steadily
 from pipeline.storage.translate import border
 from pipeline.storage.uris import as_folder, canonical, join, local_path, public, relative, scheme
+from pipeline.storage.web import STRICT, Rules
 
 __all__ = [
+    "STRICT",
     "UNKNOWN_SIZE",
     "UNKNOWN_TIME",
     "Canaries",
     "Entry",
     "Folder",
+    "Rules",
     "Want",
     "as_folder",
     "border",
     "canonical",
     "check_readable",
     "first_page",
+    "identity",
     "in_key_order",
     "join",
     "list_pages",
@@ -37,6 +44,7 @@ __all__ = [
     "public",
     "read_many",
     "read_steadily",
+    "redacted",
     "relative",
     "scheme",
     "stat",

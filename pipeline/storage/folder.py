@@ -1,11 +1,12 @@
 """Small documents and whole files below one folder, on local disk, s3, gs or az."""
 
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, unquote
 
 from pipeline.errors import SpecError, StoreError
 from pipeline.storage import aws
@@ -20,9 +21,18 @@ if TYPE_CHECKING:
 
 _BATCH = 1000
 
+#: No document of ours is near this size; a larger one is somebody else's.
+DOCUMENT_BYTES: Final = 16 * 2**20
+
+#: An absolute path, one with an empty or a dot part, or a scheme.
+_LEAVES = re.compile(r"(^|/)\.{0,2}(/|$)|^[A-Za-z][A-Za-z0-9+.-]*:/")
+
 
 class Folder:
     """A folder by its uri; paths are relative to it, with `/` between their parts.
+
+    Paths may come from documents that others wrote, so one that leads out of the folder is
+    refused, with StoreError, by every method.
 
     Connects when first used, so it pickles. Writes are atomic: a reader sees the old bytes or
     the new ones (on local disk a temporary file is renamed; power loss may still lose the last
@@ -47,7 +57,14 @@ class Folder:
         return connect(self._root)
 
     def _key(self, path: str) -> str:
+        self.refuse_outside(path)
         return f"{self._base}/{path}" if self._base else path
+
+    def refuse_outside(self, path: str) -> None:
+        """Raises StoreError if `path` does not lie within this folder."""
+        # Delta's log escapes its paths, and so do the uris that other readers are given.
+        if _LEAVES.search(path) or _LEAVES.search(unquote(path)):
+            raise StoreError(f"{public(self.uri)}: {path!r} is no path within it")
 
     def uri_of(self, path: str) -> str:
         return f"{self.uri}/{path}"
@@ -56,12 +73,19 @@ class Folder:
         """The path of an entry's uri within this folder."""
         return relative(uri, self.uri)
 
-    def read(self, path: str) -> bytes:
-        """Raises MissingError where there is no such document."""
+    def read(self, path: str, *, at_most: int | None = None) -> bytes:
+        """Raises MissingError where there is no such document, StoreError for a larger one."""
         import obstore
 
         with border(self.uri_of(path)):
-            return obstore.get(self._store, self._key(path)).bytes().to_bytes()
+            found = obstore.get(self._store, self._key(path))
+            size = found.meta["size"]
+            if at_most is not None and size > at_most:
+                raise StoreError(
+                    f"{public(self.uri_of(path))} has {size:,} bytes, over the {at_most:,} that "
+                    "such a document may have: it is none of ours"
+                )
+            return found.bytes().to_bytes()
 
     def stat(self, path: str) -> Entry | None:
         """`modified` is by the store's own clock; None where there is no such document."""
@@ -125,11 +149,15 @@ class Folder:
         """Everything whose path begins with `prefix`, at any depth."""
         import obstore
 
-        parent = self._key(prefix.rpartition("/")[0]).rstrip("/")
+        parent = prefix.rpartition("/")[0]
+        if parent:
+            self.refuse_outside(parent)
+        below = f"{self._base}/" if self._base else ""
         with border(self.uri_of(prefix)):
-            for page in obstore.list(self._store, parent or None, chunk_size=_BATCH):
+            where = (below + parent).rstrip("/") or None
+            for page in obstore.list(self._store, where, chunk_size=_BATCH):
                 for meta in page:
-                    if meta["path"].startswith(self._key(prefix)):
+                    if meta["path"].startswith(below + prefix):
                         yield self._entry(meta)
 
     def delete(self, paths: Iterable[str]) -> None:

@@ -6,12 +6,13 @@ from itertools import islice
 from typing import Any
 
 from pipeline.errors import MissingError, StoreError
-from pipeline.storage import local_listing, web
+from pipeline.storage import local_listing, web, web_listing
 from pipeline.storage.buckets import connect, is_bucket, odd
 from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry
 from pipeline.storage.s3_listing import Page, list_page
-from pipeline.storage.translate import attempt, border
+from pipeline.storage.translate import Refused, attempt, border
 from pipeline.storage.uris import public, scheme, split
+from pipeline.storage.web import Rules
 
 PAGE = 1000
 
@@ -22,12 +23,14 @@ def list_pages(
     after: str | None = None,
     until: str | None = None,
     delimiter: bool = False,
+    rules: Rules = web.STRICT,
 ) -> Iterator[list[Entry]]:
     """Pages of about 1,000 entries of every object whose uri begins with `uri_prefix`.
 
     `after` (exclusive) and `until` (inclusive) are full uris that cut a range of keys; they
     need not exist. `delimiter` leaves out what lies in folders below. A key that ends in `/`
-    is an entry like others. Raises MissingError, DeniedError, StoreError.
+    is an entry like others. Raises MissingError, DeniedError, StoreError, and SpecError for a
+    web address against the `rules`.
     """
     kind = scheme(uri_prefix)
     with border(uri_prefix):
@@ -37,8 +40,10 @@ def list_pages(
             pages = _local(uri_prefix, after, until, delimiter)
         elif is_bucket(uri_prefix):
             pages = _obstore(uri_prefix, after)
+        elif kind in {"http", "https"}:
+            pages = _web(uri_prefix, rules)
         else:
-            pages = _fsspec(uri_prefix)
+            pages = _fsspec(uri_prefix, rules)
         yield from _cut(pages, uri_prefix, after, until, delimiter)
 
 
@@ -147,25 +152,39 @@ def _obstore(prefix: str, after: str | None) -> Iterator[list[Entry]]:
         ]
 
 
-def filesystem(uri: str) -> tuple[Any, str]:
+def filesystem(uri: str, rules: Rules) -> tuple[Any, str]:
     """fsspec's filesystem of any other protocol and its path of `uri`.
 
-    Raises StoreError for a protocol that needs a package or does not exist.
+    Raises Refused where it may connect to whatever it likes and the `rules` are against it,
+    StoreError for a protocol that needs a package or does not exist.
     """
+    from fsspec import get_filesystem_class
     from fsspec.core import url_to_fs
 
+    protocol = scheme(uri)
     try:
+        get_filesystem_class(protocol)
+        if protocol != "memory" and not rules.allow_private:
+            raise Refused(
+                f"where {protocol}:// connects to is not seen here; --allow-private reads it"
+            )
         system, path = url_to_fs(uri)
     except ValueError:
-        raise StoreError(f"{scheme(uri)}://: unknown protocol; fsspec has no such one") from None
+        raise StoreError(f"{protocol}://: unknown protocol; fsspec has no such one") from None
     except ImportError as error:
-        raise StoreError(f"{scheme(uri)}://: {str(error).splitlines()[0]}") from None
+        raise StoreError(f"{protocol}://: {str(error).splitlines()[0]}") from None
     return system, path
 
 
-def _fsspec(prefix: str) -> Iterator[list[Entry]]:
+def _web(prefix: str, rules: Rules) -> Iterator[list[Entry]]:
+    entries = web_listing.walk(prefix.rpartition("/")[0] + "/", rules)
+    while page := list(islice(entries, PAGE)):
+        yield page
+
+
+def _fsspec(prefix: str, rules: Rules) -> Iterator[list[Entry]]:
     folder = prefix.rpartition("/")[0] + "/"
-    system, path = filesystem(folder)
+    system, path = filesystem(folder, rules)
     try:
         found = system.find(path, detail=True)
     except FileNotFoundError:
@@ -195,8 +214,8 @@ def fsspec_entry(uri: str, info: dict[str, Any]) -> Entry:
     return Entry(uri, UNKNOWN_SIZE if size is None else int(size), web.unquoted(etag), modified)
 
 
-def check_readable(uri: str) -> None:
-    """Raises MissingError, DeniedError or StoreError if the folder of `uri` cannot be listed."""
+def check_readable(uri: str, rules: Rules = web.STRICT) -> None:
+    """Raises what `list_pages` raises if the folder of `uri` cannot be listed."""
     path = uri.removeprefix("file://")
     if path != uri:
         folder = path.rpartition("/")[0] + "/"
@@ -205,4 +224,4 @@ def check_readable(uri: str) -> None:
         if not local_listing.is_folder(folder):
             raise MissingError(f"{folder}: no such folder")
         return
-    next(list_pages(uri), None)
+    next(list_pages(uri, rules=rules), None)

@@ -2,13 +2,14 @@
 
 import io
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO, cast
+from dataclasses import replace
+from functools import partial
+from typing import IO, BinaryIO, Final, cast
 
-from pipeline.errors import ImageError, TransientError
+from pipeline.errors import ImageError, SpecError, TransientError
 from pipeline.storage import aws, web
 from pipeline.storage.buckets import connect, is_bucket, odd
 from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry
@@ -16,41 +17,47 @@ from pipeline.storage.listing import filesystem, fsspec_entry
 from pipeline.storage.local_listing import utc
 from pipeline.storage.reading import in_parallel
 from pipeline.storage.translate import attempt, border, foreign, row_error, with_retries
-from pipeline.storage.uris import scheme, split
+from pipeline.storage.uris import public, scheme, split
+from pipeline.storage.web import Rules
 
 _BLOCK = 4 * 2**20
 
+#: A manifest from the web is copied to this machine first: at most so much, for so long.
+DOWNLOAD_BYTES: Final = 4 * 2**30
+DOWNLOAD_SECONDS: Final = 900.0
 
-def stat(uri: str) -> Entry:
-    """The facts of one object. Raises MissingError, DeniedError, StoreError."""
-    return attempt(uri, _stat, uri)
+
+def stat(uri: str, rules: Rules = web.STRICT) -> Entry:
+    """The facts of one object. Raises MissingError, DeniedError, StoreError, and SpecError for
+    a web address against the `rules`."""
+    return attempt(uri, _stat, uri, rules)
 
 
 def stat_many(
-    uris: Sequence[str], *, in_flight: int = 32
+    uris: Sequence[str], rules: Rules = web.STRICT, *, in_flight: int = 32
 ) -> Iterator[tuple[int, Entry | ImageError | TransientError]]:
     """(index, facts or error) for each of `uris`, as they arrive; never raises for one."""
-    return in_parallel(_try_stat, uris, in_flight=in_flight)
+    return in_parallel(partial(_try_stat, rules), uris, in_flight=in_flight)
 
 
-def _try_stat(uri: str) -> Entry | ImageError | TransientError:
+def _try_stat(rules: Rules, uri: str) -> Entry | ImageError | TransientError:
     try:
-        return with_retries(lambda: _stat(uri))
+        return with_retries(lambda: _stat(uri, rules))
     except foreign() as error:
         return row_error(error)
 
 
-def _stat(uri: str) -> Entry:
+def _stat(uri: str, rules: Rules) -> Entry:
     kind = scheme(uri)
     if kind == "file":
         status = os.stat(uri.removeprefix("file://"))  # noqa: PTH116
         return Entry(uri, status.st_size, None, utc(status.st_mtime_ns))
     if kind in {"http", "https"}:
-        size, etag, modified = web.head(uri)
+        size, etag, modified = web.head(uri, rules)
         return Entry(uri, UNKNOWN_SIZE if size is None else size, etag, modified or UNKNOWN_TIME)
     if is_bucket(uri):
         return _stat_bucket(uri)
-    system, path = filesystem(uri)
+    system, path = filesystem(uri, rules)
     return fsspec_entry(uri, system.info(path))
 
 
@@ -60,17 +67,18 @@ def _stat_bucket(uri: str) -> Entry:
     root, key = split(uri)
     if odd(key) and scheme(root) == "s3":
         url = aws.signed_url(root.removeprefix("s3://"), "head_object", Key=key)
-        size, etag, modified = web.head(url)
+        size, etag, modified = web.head(url, web.OURS)
         return Entry(uri, size or 0, etag, modified or UNKNOWN_TIME)
     meta = obstore.head(connect(root), key)
     return Entry(uri, meta["size"], web.unquoted(meta["e_tag"]), meta["last_modified"])
 
 
 @contextmanager
-def open_binary(uri: str) -> Iterator[BinaryIO]:
+def open_binary(uri: str, rules: Rules = web.STRICT) -> Iterator[BinaryIO]:
     """A file for reading, seekable, held in memory only by the block.
 
-    Raises MissingError, DeniedError, StoreError, also for what fails within the `with`.
+    Raises MissingError, DeniedError, StoreError, also for what fails within the `with`; and
+    SpecError for a web address against the `rules`, or with more than 4 GiB behind it.
     """
     with border(uri):
         kind = scheme(uri)
@@ -82,24 +90,24 @@ def open_binary(uri: str) -> Iterator[BinaryIO]:
                 yield cast("BinaryIO", ranges)
         elif kind in {"http", "https"}:
             with tempfile.TemporaryFile() as copy:
-                _download(uri, copy)
+                _download(uri, rules, copy)
                 yield cast("BinaryIO", copy)
         else:
-            system, path = filesystem(uri)
+            system, path = filesystem(uri, rules)
             with system.open(path, "rb") as file:
                 yield file
 
 
-def _download(uri: str, target: "tempfile._TemporaryFileWrapper[bytes] | BinaryIO") -> None:
+def _download(uri: str, rules: Rules, target: "IO[bytes]") -> None:
     # Not every web server knows ranges, and Parquet is read from its end.
-    response = web.pool().request("GET", uri, preload_content=False)
-    try:
-        if response.status != 200:
-            raise web.answer(response)
-        shutil.copyfileobj(response, target, _BLOCK)
-        target.seek(0)
-    finally:
-        response.close()
+    size = 0
+    for chunk in web.stream(uri, replace(rules, seconds=DOWNLOAD_SECONDS)):
+        size += len(chunk)
+        if size > DOWNLOAD_BYTES:
+            problem = f"over {DOWNLOAD_BYTES >> 30} GiB, which is too much to copy from the web"
+            raise SpecError("src", public(uri), f"{problem}; put it on a disk or in a bucket")
+        target.write(chunk)
+    target.seek(0)
 
 
 class _Ranges(io.RawIOBase):

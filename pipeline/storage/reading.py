@@ -10,7 +10,7 @@ import re
 import stat as modes
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,6 +30,7 @@ from pipeline.storage.translate import (
     with_retries,
 )
 from pipeline.storage.uris import scheme, split
+from pipeline.storage.web import Rules
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -52,45 +53,65 @@ _md5_seen: set[str] = set()
 class Want:
     """An object as it was listed: `size` in bytes, `modified_us` in µs since the epoch.
 
-    What is given is held to: other bytes than those listed are `changed`.
+    What is given is held to: other bytes than those listed are `changed`. `address` is where it
+    is read, if not at its uri; it may hold a secret.
     """
 
     uri: str
     etag: str | None = None
     size: int | None = None
     modified_us: int | None = None
+    address: str | None = field(default=None, repr=False)
+
+    @property
+    def where(self) -> str:
+        return self.address or self.uri
+
+
+#: Faults that say nothing of the store.
+_ITS_OWN = frozenset({Kind.REFUSED, Kind.SLOW})
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Why there are no bytes: as the row says it, and what the store said, if it was asked."""
+    """Why there are no bytes: as the row says it, and what the store said, if it may be why."""
 
     error: ImageError | TransientError
     fault: Fault | None = None
 
 
 def read_many(
-    wants: Sequence[Want], *, max_bytes: int, in_flight: int = 32
+    wants: Sequence[Want],
+    *,
+    max_bytes: int,
+    rules: Rules = web.STRICT,
+    in_flight: int = 32,
 ) -> Iterator[tuple[int, Outcome]]:
     """(index, bytes or error) for each of `wants`, in the order in which they arrive.
 
     Never raises for one object: missing, empty, denied, too_large, changed come as ImageError,
     and what still fails after retries (about 12 s) as TransientError. At most `max_bytes` of an
-    object are read, and no more than `in_flight` objects are held or asked for at once.
+    object are read, and no more than `in_flight` objects are held or asked for at once. `rules`
+    hold for web addresses.
     """
-    for index, got in attempt_many(wants, max_bytes=max_bytes, in_flight=in_flight):
+    reads = attempt_many(wants, max_bytes=max_bytes, rules=rules, in_flight=in_flight)
+    for index, got in reads:
         yield index, got.error if isinstance(got, Failed) else got
 
 
 def attempt_many(
-    wants: Sequence[Want], *, max_bytes: int, in_flight: int = 32
+    wants: Sequence[Want],
+    *,
+    max_bytes: int,
+    rules: Rules = web.STRICT,
+    in_flight: int = 32,
 ) -> Iterator[tuple[int, bytes | Failed]]:
     """Like `read_many`, with what the store said where it failed."""
 
     def cost(want: Want) -> int:
         return min(want.size or _GUESS, max_bytes)
 
-    reader = _Reader(max_bytes)
+    reader = _Reader(max_bytes, rules)
     return in_parallel(reader.attempt, wants, in_flight=in_flight, cost=cost)
 
 
@@ -162,8 +183,8 @@ def _same_size(want: Want, data: bytes) -> bytes:
 class _Reader:
     """Reads objects one at a time, from many threads; remembers its connections."""
 
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
+    def __init__(self, max_bytes: int, rules: Rules) -> None:
+        self.max_bytes, self._rules = max_bytes, rules
         self._stores: dict[str, ObjectStore] = {}
 
     def attempt(self, want: Want) -> bytes | Failed:
@@ -179,7 +200,7 @@ class _Reader:
             return Failed(TransientError(str(error)), Fault(Kind.OTHER, str(error)))
         except foreign() as error:
             fault = judge(error)
-            return Failed(fault_row(fault), fault)
+            return Failed(fault_row(fault), None if fault.kind in _ITS_OWN else fault)
         return data or Failed(ImageError(ErrorCode.EMPTY, "0 bytes"))
 
     def _fits(self, size: int | None) -> None:
@@ -215,7 +236,7 @@ class _Reader:
         if kind == "file":
             return self._local(want)
         if kind in {"http", "https"}:
-            data = web.get(want.uri, etag=want.etag, max_bytes=self.max_bytes).data
+            data = web.get(want.where, self._rules, etag=want.etag, max_bytes=self.max_bytes).data
             return _same_size(want, data)
         return self._bucket(want) if is_bucket(want.uri) else self._fsspec(want)
 
@@ -263,6 +284,6 @@ class _Reader:
         return _same_size(want, aws.get_object(bucket, key, want.etag, self.max_bytes).data)
 
     def _fsspec(self, want: Want) -> bytes:
-        system, path = filesystem(want.uri)
+        system, path = filesystem(want.where, self._rules)
         self._fits(system.info(path).get("size"))
         return _same_size(want, bytes(system.cat_file(path, end=self.max_bytes + 1)))

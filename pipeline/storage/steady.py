@@ -21,10 +21,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Final
 
-from pipeline.errors import MissingError, StoreError
+from pipeline.errors import MissingError, NightlabelError, StoreError
 from pipeline.storage.reading import Failed, Outcome, Want, attempt_many
 from pipeline.storage.translate import Fault, Kind, fault_error
 from pipeline.storage.uris import public, scheme, split
+from pipeline.storage.web import STRICT, Rules
 
 #: How long a store that gives no answer is waited for, and the pauses between two looks.
 PATIENCE_SECONDS: Final = 120.0
@@ -101,6 +102,7 @@ def read_steadily(
     canaries: Canaries,
     *,
     max_bytes: int,
+    rules: Rules = STRICT,
     in_flight: int = 32,
     patience: float = PATIENCE_SECONDS,
 ) -> Iterator[tuple[int, Outcome]]:
@@ -112,7 +114,9 @@ def read_steadily(
     left: Sequence[int] = range(len(wants))
     for may_repeat in (True, False):
         held: defaultdict[str, dict[int, Failed]] = defaultdict(dict)
-        reads = attempt_many([wants[n] for n in left], max_bytes=max_bytes, in_flight=in_flight)
+        reads = attempt_many(
+            [wants[n] for n in left], max_bytes=max_bytes, rules=rules, in_flight=in_flight
+        )
         for at, got in reads:
             index = left[at]
             store = _store(wants[index].uri)
@@ -128,7 +132,8 @@ def read_steadily(
         again: list[int] = []
         for store, failed in held.items():
             faults = [(wants[n], one.fault) for n, one in failed.items() if one.fault]
-            if _Trial(store, canaries, max_bytes, patience).judge(faults) and may_repeat:
+            trial = _Trial(store, canaries, max_bytes, rules, patience)
+            if trial.judge(faults) and may_repeat:
                 again += failed
                 continue
             for index, one in failed.items():
@@ -139,8 +144,11 @@ def read_steadily(
 class _Trial:
     """One store's failures in one block."""
 
-    def __init__(self, store: str, canaries: Canaries, max_bytes: int, patience: float) -> None:
-        self._store, self._max_bytes, self._patience = store, max_bytes, patience
+    def __init__(
+        self, store: str, canaries: Canaries, max_bytes: int, rules: Rules, patience: float
+    ) -> None:
+        self._store, self._patience = store, patience
+        self._max_bytes, self._rules = max_bytes, rules
         self._canaries, self._own = canaries.of(store)
 
     def judge(self, failed: Sequence[tuple[Want, Fault]]) -> bool:
@@ -181,11 +189,11 @@ class _Trial:
         """Those of `wants` that are neither read well nor another object now, and why."""
         return [
             (wants[index], got.fault)
-            for index, got in attempt_many(wants, max_bytes=self._max_bytes)
+            for index, got in attempt_many(wants, max_bytes=self._max_bytes, rules=self._rules)
             if isinstance(got, Failed) and got.fault is not None and got.fault.kind in silence
         ]
 
-    def _gone(self, silent: Sequence[tuple[Want, Fault]]) -> StoreError:
+    def _gone(self, silent: Sequence[tuple[Want, Fault]]) -> NightlabelError:
         for want, fault in silent:
             if fault.kind in _REFUSED:
                 return fault_error(fault, want.uri)

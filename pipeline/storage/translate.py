@@ -24,6 +24,7 @@ from pipeline.errors import (
     ImageError,
     MissingError,
     NightlabelError,
+    SpecError,
     StoreError,
     TransientError,
 )
@@ -41,6 +42,8 @@ class Kind(Enum):
     CREDENTIALS = auto()  # nothing is: wrong, expired or absent credentials
     CHANGED = auto()
     EXISTS = auto()
+    REFUSED = auto()  # by us: where it leads is not public
+    SLOW = auto()  # it answers, and outlasts its time
     TRANSIENT = auto()
     OTHER = auto()
 
@@ -65,6 +68,20 @@ class Answer(Exception):  # noqa: N818 - what a server said, not yet judged
 class Damaged(Exception):  # noqa: N818 - it is judged here too
     """A body that is not what the store said it would be; worth another read."""
 
+
+class Refused(Exception):  # noqa: N818 - and here
+    """What an address says, or where it leads, is not for us to read; the mend in its text."""
+
+
+class Slow(Exception):  # noqa: N818 - and here
+    """An answer that outlasts the time of one object."""
+
+
+_SAID_BY_US: Final[dict[type[BaseException], Kind]] = {
+    Damaged: Kind.TRANSIENT,
+    Refused: Kind.REFUSED,
+    Slow: Kind.SLOW,
+}
 
 CREDENTIAL_CODES: Final = frozenset(
     {
@@ -94,7 +111,7 @@ _WORDS = (
 
 def foreign() -> tuple[type[BaseException], ...]:
     """The exception types that storage libraries raise, of those that are loaded."""
-    found: list[type[BaseException]] = [Answer, Damaged, OSError, ImportError]
+    found: list[type[BaseException]] = [Answer, Damaged, Refused, Slow, OSError, ImportError]
     for module, names in {
         "obstore.exceptions": ("BaseError",),
         "botocore.exceptions": ("BotoCoreError", "ClientError"),
@@ -111,14 +128,14 @@ def judge(error: BaseException) -> Fault:
     module = type(error).__module__.partition(".")[0]
     if isinstance(error, Answer):
         return _answered(error.status, error.code)
-    if isinstance(error, Damaged):
-        return Fault(Kind.TRANSIENT, str(error))
+    if kind := _SAID_BY_US.get(type(error)):
+        return Fault(kind, str(error))
     if module == "obstore":
         return _obstore(error)
     if module == "botocore":
         return _botocore(error)
     if module == "urllib3":
-        return Fault(Kind.TRANSIENT, _words(error))
+        return _urllib3(error)
     if module == "aiohttp":
         status = getattr(error, "status", None)
         return _answered(status) if status else Fault(Kind.TRANSIENT, _words(error))
@@ -171,6 +188,12 @@ def _obstore(error: BaseException) -> Fault:
     return Fault(Kind.OTHER, f"not understood ({name})")
 
 
+def _urllib3(error: BaseException) -> Fault:
+    if type(error).__name__ in {"LocationParseError", "LocationValueError", "URLSchemeUnknown"}:
+        return Fault(Kind.MISSING, "no web address")
+    return Fault(Kind.TRANSIENT, _words(error))
+
+
 def _botocore(error: BaseException) -> Fault:
     response = getattr(error, "response", None)
     if isinstance(response, dict):
@@ -210,13 +233,16 @@ def _words(error: BaseException) -> str:
     return next((said for pattern, said in _WORDS if pattern.search(text)), "connection lost")
 
 
-def store_error(error: BaseException, uri: str) -> StoreError:
+def store_error(error: BaseException, uri: str) -> NightlabelError:
     """A foreign exception about a folder or document, with the mend in one line."""
     return fault_error(judge(error), uri)
 
 
-def fault_error(fault: Fault, uri: str) -> StoreError:
-    """A fault about a folder or document, with the mend in one line."""
+def fault_error(fault: Fault, uri: str) -> NightlabelError:
+    """A fault about a folder or document, with the mend in one line: a StoreError.
+
+    What we refuse to read is a SpecError instead: it was asked for.
+    """
     where, root = public(uri), public(split(uri)[0])
     match fault.kind:
         case Kind.MISSING:
@@ -229,6 +255,8 @@ def fault_error(fault: Fault, uri: str) -> StoreError:
             return DeniedError(f"{root}: {fault.detail}; {_credentials_mend(uri)}")
         case Kind.CHANGED | Kind.EXISTS:
             return ConflictError(f"{where}: someone else wrote it first ({fault.detail})")
+        case Kind.REFUSED:
+            return SpecError("src", where, fault.detail)
         case Kind.TRANSIENT:
             return StoreError(f"{root}: no answer ({fault.detail}); check endpoint and network")
         case _:
@@ -262,6 +290,8 @@ def fault_row(fault: Fault) -> ImageError | TransientError:
         case Kind.MISSING | Kind.NO_BUCKET:
             return ImageError(ErrorCode.MISSING, fault.detail)
         case Kind.DENIED:
+            return ImageError(ErrorCode.DENIED, fault.detail)
+        case Kind.REFUSED:
             return ImageError(ErrorCode.DENIED, fault.detail)
         case Kind.ARCHIVED:
             return ImageError(ErrorCode.DENIED, "archived by its storage class; restore it first")

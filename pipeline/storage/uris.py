@@ -8,12 +8,17 @@ a bucket store's key is kept exactly (`//`, `%`, spaces and all); http(s) is kep
 import os
 import re
 from pathlib import Path
+from typing import Final
 
 from pipeline.errors import SpecError
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "azure": "az"}
 _UNTIDY = re.compile(r"//|/\.\.?(/|$)|/$")
+
+USER: Final = re.compile(r"(?<=://)[^/?#]*@")
+#: Elsewhere a name alone is no secret: a container of Azure's is written like one.
+USER_AND_PASSWORD: Final = re.compile(r"(?<=://)[^/?#@:]*:[^/?#]*@")
 
 #: Object stores that are spoken to through obstore.
 BUCKETS = frozenset({"s3", "gs", "az", "abfs", "abfss"})
@@ -82,5 +87,5 @@ def public(uri: str) -> str:
     if uri.startswith("file://"):
         return uri.removeprefix("file://").encode("utf-8", "replace").decode()
     if uri.startswith(("http://", "https://")):
-        uri = re.split(r"[?#]", uri, maxsplit=1)[0]
-    return re.sub(r"(?<=://)[^/@]*:[^/@]*@", "", uri)
+        return USER.sub("", re.split(r"[?#]", uri, maxsplit=1)[0])
+    return USER_AND_PASSWORD.sub("", uri)

@@ -1,21 +1,48 @@
-"""HTTP, plain: images named by http(s) urls, and requests that another module has signed."""
+"""HTTP, plain: images named by http(s) urls, and requests that another module has signed.
+
+An address from a manifest is anybody's, so it is read by `Rules`: the other end must be public,
+redirects lead to http(s) alone, and the whole takes no longer than it may. Where the environment
+names a proxy, the proxy resolves and connects, and it is the proxy's part to say where to: only
+a private address that stands in the url itself is refused here.
+"""
 
 import os
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import Any
-from urllib.request import getproxies
+from typing import Any, Final
+from urllib.parse import unquote, urljoin
+from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 
 from pipeline.errors import ErrorCode, ImageError
-from pipeline.storage.translate import Answer
+from pipeline.storage import peers
+from pipeline.storage.translate import Answer, Refused
 
-TIMEOUT = urllib3.Timeout(connect=5.0, read=10.0)
+REDIRECTS: Final = 5
+_TIMEOUT: Final = urllib3.Timeout(connect=peers.CONNECT_SECONDS, read=peers.READ_SECONDS)
+_HEADERS: Final = {"User-Agent": "nightlabel", "Accept-Encoding": "identity"}
 _CODE = re.compile(rb"<Code>(\w+)</Code>")
+_CHUNK: Final = 2**18
+_LARGEST: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is asked of a web address: to be public, and to be read within `seconds` in all."""
+
+    allow_private: bool = False
+    seconds: float = 60.0
+
+
+STRICT: Final = Rules()
+#: For addresses that this machine's own settings name, such as AWS_ENDPOINT_URL.
+OURS: Final = Rules(allow_private=True, seconds=900.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,55 +51,146 @@ class Body:
     etag: str | None
 
 
-def pool() -> urllib3.PoolManager:
-    """The process's connections; those of the environment's proxy where it names one."""
-    proxies = getproxies()
-    return _pool(proxies.get("https") or proxies.get("http"), os.environ.get("AWS_CA_BUNDLE"))
-
-
-@lru_cache(maxsize=4)
-def _pool(proxy: str | None, ca_bundle: str | None) -> urllib3.PoolManager:
-    options: dict[str, Any] = {
-        "num_pools": 64,
-        "maxsize": 64,
-        "timeout": TIMEOUT,
-        "ca_certs": ca_bundle,
-        # Retries are counted in one place, `translate.with_retries`.
-        "retries": urllib3.Retry(total=5, connect=0, read=0, other=0, status=0, redirect=5),
-        "headers": {"User-Agent": "nightlabel", "Accept-Encoding": "identity"},
-    }
-    return urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
-
-
-def get(url: str, *, etag: str | None = None, max_bytes: int | None = None) -> Body:
+def get(
+    url: str, rules: Rules = STRICT, *, etag: str | None = None, max_bytes: int | None = None
+) -> Body:
     """GET `url`, at most `max_bytes` of it.
 
-    Raises Answer for any status but 200, ImageError(too_large | changed), urllib3's errors.
+    Raises Answer for any status but 200, Refused, Slow, ImageError(too_large), urllib3's errors.
     """
-    strong = etag is not None and not etag.startswith("W/")
-    headers = {"If-Match": f'"{etag}"'} if strong else {}
-    response = pool().request(
-        "GET", url, headers={**pool().headers, **headers}, preload_content=False
-    )
-    try:
+    strong = etag is not None and etag.isascii() and etag.isprintable() and etag[:2] != "W/"
+    with _answered("GET", url, rules, {"If-Match": f'"{etag}"'} if strong else {}) as response:
         if response.status != 200:
             raise answer(response)
         found = unquoted(response.headers.get("ETag"))
         if etag is not None and found is not None and found != etag:
             raise Answer(412)
         return Body(_read(response, max_bytes), found)
-    finally:
-        response.close()  # a body read to its end has given its connection back already
+
+
+def stream(url: str, rules: Rules = STRICT) -> Iterator[bytes]:
+    """The body of `url` in pieces, all within the time of the rules. Raises what `get` raises."""
+    with _answered("GET", url, rules) as response:
+        if response.status != 200:
+            raise answer(response)
+        yield from _chunks(response)
+
+
+def head(url: str, rules: Rules = STRICT) -> tuple[int | None, str | None, datetime | None]:
+    """(size, etag, modified) as a server tells them, each None where it does not."""
+    with _answered("HEAD", url, rules) as response:
+        if response.status != 200:
+            raise Answer(response.status)
+        found = response.headers
+        length = found.get("Content-Length", "")
+        size = int(length) if re.fullmatch(r"[0-9]{1,19}", length) else None
+        return (
+            size if size is not None and size <= _LARGEST else None,
+            unquoted(found.get("ETag")),
+            _time(found.get("Last-Modified")),
+        )
+
+
+def headers(url: str) -> Mapping[str, str]:
+    """The headers that one of our own endpoints answers a HEAD with, whatever its status."""
+    with _answered("HEAD", url, OURS, redirects=0) as response:
+        return response.headers
+
+
+@contextmanager
+def _answered(
+    method: str,
+    url: str,
+    rules: Rules,
+    extra: Mapping[str, str] | None = None,
+    *,
+    redirects: int = REDIRECTS,
+) -> Iterator[urllib3.BaseHTTPResponse]:
+    """The answer at the end of all redirects, to be read within the block."""
+    with peers.request(allow_private=rules.allow_private, seconds=rules.seconds):
+        for left in range(redirects, -1, -1):
+            response = _send(method, url, rules, _HEADERS | dict(extra or {}))
+            try:
+                target = response.get_redirect_location() if redirects else None
+                if not target:
+                    if method == "HEAD":
+                        response.read()  # nothing, which gives the connection back
+                    yield response
+                    return
+            finally:
+                response.close()  # a body read to its end has given its connection back already
+            url = _followed(url, target) if left else url
+    raise Refused(f"redirects more than {redirects} times")
+
+
+def _followed(url: str, target: str) -> str:
+    try:
+        url = urljoin(url, target)
+    except ValueError:
+        raise Refused("redirects to what is no address") from None
+    if not url.lower().startswith(("http://", "https://")):
+        raise Refused("redirects to what is no web address, which is not followed")
+    return url
+
+
+def _send(
+    method: str, url: str, rules: Rules, extra: Mapping[str, str]
+) -> urllib3.BaseHTTPResponse:
+    asked = urllib3.util.parse_url(url)
+    proxy = _proxy(asked.scheme or "", asked.host or "")
+    if asked.auth:
+        extra = {**extra, **urllib3.make_headers(basic_auth=unquote(asked.auth))}
+    options: dict[str, Any] = {"headers": extra, "preload_content": False, "redirect": False}
+    pool = _pool(proxy, os.environ.get("AWS_CA_BUNDLE"), rules.allow_private)
+    if proxy is None:
+        return pool.request(method, url, **options)
+    if not rules.allow_private:
+        peers.refuse_literal(asked.host or "")
+    with peers.proxied():
+        return pool.request(method, url, **options)
+
+
+def _proxy(scheme: str, host: str) -> str | None:
+    proxies = getproxies()
+    if proxy_bypass(host):
+        return None
+    return proxies.get(scheme) or proxies.get("all")
+
+
+@lru_cache(maxsize=8)
+def _pool(
+    proxy: str | None,
+    ca_bundle: str | None,
+    allow_private: bool,  # noqa: ARG001 - a connection that one may use the other may not
+) -> urllib3.PoolManager:
+    options: dict[str, Any] = {
+        "num_pools": 64,
+        "maxsize": 64,
+        "timeout": _TIMEOUT,
+        "ssl_context": peers.tls_context(ca_bundle),
+        # Retries are counted in one place, `translate.with_retries`.
+        "retries": False,
+    }
+    pool = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+    pool.pool_classes_by_scheme = peers.POOLS
+    return pool
 
 
 def _read(response: urllib3.BaseHTTPResponse, max_bytes: int | None) -> bytes:
-    length = response.headers.get("Content-Length")
-    if max_bytes is not None and length is not None and int(length) > max_bytes:
-        raise too_large(int(length), max_bytes)
-    data = response.read(None if max_bytes is None else max_bytes + 1)
-    if max_bytes is not None and len(data) > max_bytes:
-        raise too_large(len(data), max_bytes)
-    return data
+    length = response.length_remaining
+    if max_bytes is not None and length is not None and length > max_bytes:
+        raise too_large(length, max_bytes)
+    data = bytearray()
+    for chunk in _chunks(response):
+        data += chunk
+        if max_bytes is not None and len(data) > max_bytes:
+            raise too_large(len(data), max_bytes)
+    return bytes(data)
+
+
+def _chunks(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    while chunk := response.read1(_CHUNK):
+        yield chunk
 
 
 def too_large(size: int, max_bytes: int) -> ImageError:
@@ -86,17 +204,12 @@ def answer(response: urllib3.BaseHTTPResponse) -> Answer:
     return Answer(response.status, code[1].decode() if code else None)
 
 
-def head(url: str) -> tuple[int | None, str | None, datetime | None]:
-    """(size, etag, modified) as a server tells them, each None where it does not."""
-    response = pool().request("HEAD", url)
-    if response.status != 200:
-        raise Answer(response.status)
-    length, date = response.headers.get("Content-Length"), response.headers.get("Last-Modified")
-    return (
-        int(length) if length else None,
-        unquoted(response.headers.get("ETag")),
-        parsedate_to_datetime(date) if date else None,
-    )
+def _time(text: str | None) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(text) if text else None
+    except ValueError:
+        return None
+    return found.replace(tzinfo=UTC) if found and found.tzinfo is None else found
 
 
 def unquoted(etag: str | None) -> str | None:

@@ -16,8 +16,11 @@ from types import TracebackType
 from typing import Final, Self
 from uuid import uuid4
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
 from pipeline.errors import BusyError, MissingError, StoreError
 from pipeline.storage import Entry, Folder
+from pipeline.storage.folder import DOCUMENT_BYTES
 
 PATH: Final = "_nightlabel/lease.json"
 RENEW_SECONDS: Final = 20.0
@@ -27,6 +30,8 @@ DEAD_SECONDS: Final = 90.0
 @dataclass(frozen=True, slots=True)
 class Holder:
     """One process that writes, told apart from a later one with the same pid."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     run_id: str
     host: str
@@ -41,19 +46,11 @@ class Holder:
         return cls(run_id, socket.gethostname(), _boot_id(), pid, _started(pid), uuid4().hex)
 
     @classmethod
-    def parse(cls, data: bytes) -> Self | None:
+    def parse(cls, data: bytes) -> "Holder | None":
         """A holder as written, or None if this is no lease of ours."""
         try:
-            raw = json.loads(data)
-            return cls(
-                run_id=str(raw["run_id"]),
-                host=str(raw["host"]),
-                boot_id=str(raw["boot_id"]),
-                pid=int(raw["pid"]),
-                started=int(raw["started"]),
-                token=str(raw["token"]),
-            )
-        except (ValueError, TypeError, KeyError):
+            return _HOLDER.validate_json(data, strict=True)
+        except ValidationError:
             return None
 
     def surely_dead(self) -> bool:
@@ -64,6 +61,9 @@ class Holder:
 
     def __str__(self) -> str:
         return f"run {self.run_id} (process {self.pid} on {self.host})"
+
+
+_HOLDER: Final = TypeAdapter(Holder)
 
 
 class Lease:
@@ -117,7 +117,9 @@ class Lease:
 
     def _look(self) -> tuple[Entry | None, Holder | None]:
         try:
-            return self._folder.stat(PATH), Holder.parse(self._folder.read(PATH))
+            return self._folder.stat(PATH), Holder.parse(
+                self._folder.read(PATH, at_most=DOCUMENT_BYTES)
+            )
         except MissingError:
             return None, None
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import schema
-from pipeline.errors import TRANSIENT_CODES
+from pipeline.errors import TRANSIENT_CODES, StoreError
 
 LABELLED: Final = 0
 FAILED: Final = 1
@@ -268,5 +268,5 @@ def _fixed_bytes(chunk: pa.Array, width: int) -> bytes:
         chunk.offset : chunk.offset + len(chunk) + 1
     ]
     if int(offsets[-1] - offsets[0]) != width * len(chunk):
-        raise ValueError(f"an object_id column holds ids that are not {width} bytes long")
+        raise StoreError(f"an object_id column holds ids that are not {width} bytes long")
     return bytes(data[int(offsets[0]) : int(offsets[-1])])

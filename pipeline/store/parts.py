@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import schema
-from pipeline.storage import Folder
+from pipeline.errors import StoreError
+from pipeline.storage import Folder, public
 
 #: zstd's default level: a third smaller than snappy, at no cost that shows beside a model.
 COMPRESSION = "zstd"
@@ -57,9 +58,19 @@ def copy_part(folder: Folder, path: str, new_path: str, recipe: str) -> Part:
 
 
 def read_part(folder: Folder, path: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """The rows of one file, in schema.LABELS or the named columns of it."""
-    names = list(columns) if columns is not None else None
-    return pq.read_table(pa.BufferReader(folder.read(path)), columns=names, partitioning=None)
+    """The rows of one file, in schema.LABELS or the named columns of it.
+
+    Raises StoreError for a file of other columns, or of none.
+    """
+    wanted = schema.LABELS if columns is None else pa.schema(map(schema.LABELS.field, columns))
+    data = pa.BufferReader(folder.read(path))
+    try:
+        rows = pq.read_table(data, columns=wanted.names, partitioning=None)
+        return rows.select(wanted.names).cast(wanted)
+    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
+        problem = str(error).partition("\n")[0]
+        where = public(folder.uri_of(path))
+        raise StoreError(f"{where} is no file of a label store: {problem}") from None
 
 
 def rewrite_without(

@@ -2,20 +2,24 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, TypeVar
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline import schema
 from pipeline.errors import MissingError, StoreError
-from pipeline.storage import Folder
+from pipeline.storage import Folder, public
+from pipeline.storage.folder import DOCUMENT_BYTES
 
 RUNS: Final = "_nightlabel/runs/"
 RECIPES: Final = "_nightlabel/recipes/"
 CURRENT: Final = "_nightlabel/current.json"
 
 Status = Literal["running", "complete", "incomplete", "interrupted", "gate", "failed"]
+
+
+Document = TypeVar("Document", bound=BaseModel)
 
 
 class Counts(BaseModel):
@@ -89,10 +93,21 @@ def load_runs(folder: Folder) -> Iterator[RunSummary]:
     """All runs, the oldest first. Raises StoreError for a file that is no run summary."""
     names = sorted(folder.relative(entry.uri) for entry in folder.list(RUNS))
     for name in names:
-        try:
-            yield RunSummary.model_validate_json(folder.read(name))
-        except ValidationError as error:
-            raise StoreError(f"{folder.uri}/{name}: not a run summary: {error}") from None
+        yield read_document(folder, name, RunSummary)
+
+
+def read_document(folder: Folder, path: str, kind: type[Document]) -> Document:
+    """A small document of the store. Raises MissingError, and StoreError if it is another."""
+    data = folder.read(path, at_most=DOCUMENT_BYTES)
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "JSON"
+        where = public(folder.uri_of(path))
+        raise StoreError(
+            f"{where} is no {kind.__name__} of ours: {field}: {first['msg']}"
+        ) from None
 
 
 def save_recipe(folder: Folder, recipe_id: str, document: str) -> None:
@@ -105,7 +120,8 @@ def load_recipes(folder: Folder) -> dict[str, str]:
     found = {}
     for entry in folder.list(RECIPES):
         name = folder.relative(entry.uri)
-        found[name.removeprefix(RECIPES).removesuffix(".json")] = folder.read(name).decode()
+        document = folder.read(name, at_most=DOCUMENT_BYTES).decode("utf-8", "replace")
+        found[name.removeprefix(RECIPES).removesuffix(".json")] = document
     return found
 
 
@@ -137,8 +153,6 @@ def current_etag(folder: Folder) -> str | None:
 
 def load_current(folder: Folder) -> str | None:
     try:
-        return Current.model_validate_json(folder.read(CURRENT)).recipe
+        return read_document(folder, CURRENT, Current).recipe
     except MissingError:
         return None
-    except ValidationError as error:
-        raise StoreError(f"{folder.uri}/{CURRENT}: {error}") from None

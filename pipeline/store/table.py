@@ -14,6 +14,7 @@ The order of a commit, and why it is safe:
    another went on, and stops: what it holds to be live may be gone.
 """
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ import pyarrow as pa
 
 from pipeline import schema
 from pipeline.errors import ConflictError, MissingError, StoreError
-from pipeline.storage import Folder
+from pipeline.storage import Folder, public
 from pipeline.store.parts import Part
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ class LiveFile:
 class Table:
     """A label store's table as one writer sees it. Not safe for use by several threads."""
 
-    def __init__(self, delta: "DeltaTable") -> None:
-        self._delta = delta
+    def __init__(self, folder: Folder, delta: "DeltaTable") -> None:
+        self._folder, self._delta = folder, delta
         self.commits = 0
 
     @classmethod
@@ -83,7 +84,7 @@ class Table:
                 f"{folder.uri} holds a Delta table that is no label store of schema version "
                 f"{schema.VERSION}: give another folder"
             )
-        return cls(delta)
+        return cls(folder, delta)
 
     @classmethod
     def create(cls, folder: Folder) -> Self:
@@ -92,6 +93,7 @@ class Table:
 
         with _translated(folder.uri):
             return cls(
+                folder,
                 DeltaTable.create(
                     folder.delta_url,
                     schema=SCHEMA,
@@ -99,7 +101,7 @@ class Table:
                     mode="error",
                     configuration=dict(CONFIGURATION),
                     storage_options=folder.delta_options,
-                )
+                ),
             )
 
     @property
@@ -107,11 +109,25 @@ class Table:
         return int(self._delta.version())
 
     def live(self) -> list[LiveFile]:
-        """The live files of this snapshot, ordered by path: a file's place is its ordinal."""
+        """The live files of this snapshot, ordered by path: a file's place is its ordinal.
+
+        They are read, rewritten and deleted by these paths, so nothing is taken on trust.
+        Raises StoreError for a log that names what no run of ours wrote.
+        """
         actions = pa.table(self._delta.get_add_actions(flatten=True))
         columns = ["path", f"partition.{schema.PARTITION}", "num_records", "size_bytes"]
         rows = zip(*(actions[name].to_pylist() for name in columns), strict=True)
-        return sorted((LiveFile(*row) for row in rows), key=lambda file: file.path)
+        return sorted((self._ours(*row) for row in rows), key=lambda file: file.path)
+
+    def _ours(self, path: str, recipe: str | None, rows: int | None, size: int) -> LiveFile:
+        self._folder.refuse_outside(path)
+        named = recipe is not None and re.fullmatch(r"[\w.-]+", recipe) and recipe.strip(".")
+        if not named or rows is None or rows < 0 or size < 0:
+            raise StoreError(
+                f"{public(self._folder.uri)}: the log names {path!r}, which is no file of a label "
+                "store: another program has written here"
+            )
+        return LiveFile(path, str(recipe), rows, size)
 
     def paths_at(self, folder: Folder, moment: datetime) -> set[str]:
         """What the version of that time named; nothing if the table is younger."""
@@ -211,5 +227,5 @@ def _translated(uri: str) -> Iterator[None]:
         raise ConflictError(f"{uri}: another run committed first ({error})") from error
     except TableNotFoundError as error:
         raise MissingError(f"{uri}: no label store here") from error
-    except (DeltaError, OSError) as error:
+    except (DeltaError, OSError, ValueError) as error:
         raise StoreError(f"{uri}: {error}") from error

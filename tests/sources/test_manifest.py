@@ -13,6 +13,7 @@ from pyarrow import parquet
 from pipeline import schema
 from pipeline.errors import MissingError, SpecError
 from pipeline.sources import Source, manifest
+from tests.parts.pickles import forged
 from tests.parts.s3 import S3Server
 from tests.sources.listed import excluded, refs, source, uris
 from tests.storage.servers import web_server
@@ -59,12 +60,13 @@ def test_formats_carry_facts(tmp_path: Path, name: str) -> None:
     time = TIME.replace(microsecond=678000) if name == "m.parquet" else TIME
     assert [(r["uri"], r["etag"], r["size"], r["modified"]) for r in rows] == [
         ("s3://b/a b%41.jpg", "e1", 10, time),
-        ("https://h/x.jpg?sig=1", None, None, None),
+        ("https://h/x.jpg", None, None, None),
         (f"file://{tmp_path}/rel/ü.jpg", 'W/"2"', None, None),
     ]
     assert rows[0]["version"] == schema.version("e1", 10, 0)
     assert rows[1]["version"] == 0
     assert all(row["object_id"] == schema.object_id(row["uri"]) for row in rows)
+    assert [row["address"] for row in rows] == [None, "https://h/x.jpg?sig=1", None]
 
 
 def test_text(tmp_path: Path) -> None:
@@ -157,6 +159,15 @@ def test_an_s3_inventory(tmp_path: Path) -> None:
         ("m.jsonl", '{"uri": "a.jpg"}\n[1]\n', "line 2: no JSON object"),
         ("m.jsonl", '{"uri": 5}\n', "line 1: uri is no text"),
         ("m.txt", "a.jpg\nfile://x/y.jpg\n", "line 2: write file:///absolute/path"),
+        ("m.csv", f"uri,note\na.jpg,{'x' * 70_000}\n", "line 2: longer than 65,536 bytes"),
+        ("m.csv", 'uri,note\na.jpg,"' + "x\n" * 99_000, "line .*: field larger than field limit"),
+        ("m.csv", f"uri,size\na.jpg,{2**63}\n", "line 2: size is no number"),
+        ("m.jsonl", '{"uri": "a.jpg", "size": 1e999}', "line 1: size is no number"),
+        ("m.jsonl", f'{{"uri": "a.jpg", "modified": {2**63}}}', "line 1: modified is no ISO"),
+        ("m.jsonl", '{"uri": "a.jpg", "etag": 5}', "line 1: etag is no text of one line"),
+        ("m.jsonl", '{"uri": "a.jpg", "etag": "x\\r\\nY: z"}', "line 1: etag is no text"),
+        ("m.jsonl", "[" * 60_000, "line 1: no JSON"),
+        ("m.txt", "a.jpg\n" + "x" * 65_537, "line 2: longer than 65,536 bytes"),
         ("m.txt", "\n# nothing\n", "an empty manifest"),
         ("m.csv", "", "an empty manifest"),
         ("m.txt.gz", "no gzip", "no gzip file"),
@@ -186,12 +197,35 @@ def test_scope_shows_no_signature() -> None:
     assert made.scope["include"] == ["*.jpg"]
 
 
+def test_a_signature_that_changes_each_night_is_no_other_object(tmp_path: Path) -> None:
+    monday, tuesday = (
+        f"https://h/{{}}.jpg?v=1&X-Amz-Date={day}&X-Amz-Signature={day}" for day in ("mon", "tue")
+    )
+    path = tmp_path / "m.txt"
+    path.write_text("\n".join([monday.format("a"), monday.format("b"), tuesday.format("a")]))
+    before = refs(source(str(path), include=("*.jpg?v=1",)))
+    assert before["uri"].to_pylist() == ["https://h/a.jpg?v=1", "https://h/b.jpg?v=1"]
+    assert before["address"].to_pylist() == [monday.format("a"), monday.format("b")]
+    path.write_text("\n".join([tuesday.format("a"), tuesday.format("b")]))
+    after = refs(source(str(path)))
+    assert after["object_id"] == before["object_id"]
+    assert after["version"] == before["version"]
+    assert after["address"].to_pylist() == [tuesday.format("a"), tuesday.format("b")]
+
+
+def test_facts_are_asked_for_with_the_signature(tmp_path: Path) -> None:
+    with web_server({"/signed/a.jpg": b"abc"}) as url:
+        (tmp_path / "m.txt").write_text(f"{url}/signed/a.jpg?sig=right\n{url}/signed/a.jpg?id=2\n")
+        made = source(f"{tmp_path}/m.txt", check_changes=True, allow_private=True)
+        assert refs(made)["size"].to_pylist() == [3, None]
+
+
 def test_check_changes_asks_the_store(tmp_path: Path) -> None:
     (tmp_path / "local.jpg").write_bytes(b"four")
     with web_server({"/a.jpg": b"abc"}) as url:
         lines = [f"{url}/a.jpg,", f"{url}/ok/b.jpg,given", f"{url}/gone.jpg,", "local.jpg,"]
         (tmp_path / "m.csv").write_text("uri,etag\n" + "\n".join(lines))
-        rows = refs(source(f"{tmp_path}/m.csv", check_changes=True)).to_pylist()
+        rows = refs(source(f"{tmp_path}/m.csv", check_changes=True, allow_private=True)).to_pylist()
     assert [row["size"] for row in rows] == [3, None, None, 4]
     assert rows[1]["etag"] == "given"
     assert rows[0]["version"] == schema.version(rows[0]["etag"], None, None)
@@ -201,9 +235,52 @@ def test_check_changes_asks_the_store(tmp_path: Path) -> None:
 
 def test_over_http_relative_entries_start_at_its_folder() -> None:
     with web_server({"/in/list.txt": b"a.jpg\nsub/b.jpg\n"}) as url:
-        made = source(f"{url}/in/list.txt?sig=a/b.csv")
+        made = source(f"{url}/in/list.txt?sig=a/b.csv", allow_private=True)
         made.check()
         assert uris(made) == [f"{url}/in/a.jpg", f"{url}/in/sub/b.jpg"]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "file:///etc/passwd",
+        "/etc/passwd",
+        "s3://private/a.jpg",
+        "S3A://private/a.jpg",
+        " https://h/a.jpg",
+        "simplecache::file:///etc/passwd",
+        "memory://a.jpg",
+    ],
+)
+def test_a_manifest_from_the_web_names_the_web_alone(entry: str) -> None:
+    with web_server({"/list.txt": f"HTTPS://h/a.jpg\nb.jpg\n{entry}\n".encode()}) as url:
+        made = source(f"{url}/list.txt", allow_private=True)
+        with pytest.raises(SpecError, match="line 3: a manifest from the web may name web add"):
+            refs(made)
+
+
+def test_a_manifest_on_a_private_server_is_refused_in_one_line() -> None:
+    with web_server({"/list.txt": b"a.jpg\n"}) as url, pytest.raises(SpecError) as caught:
+        source(f"{url}/list.txt?sig=secret").check()
+    assert str(caught.value) == (
+        f"src='{url}/list.txt': 127.0.0.1 is no public address; --allow-private reads it all the "
+        "same"
+    )
+
+
+def test_a_parquet_file_that_brings_code_runs_none(tmp_path: Path) -> None:
+    """Ray registers a type with Arrow that unpickles whatever a file holds."""
+    path = forged(tmp_path / "m.parquet", "uri", tmp_path / "code-was-run")
+    for source_of in (source, lambda src: source(src, limit=1)):
+        with pytest.raises(SpecError, match="the column uri is of type"):
+            refs(source_of(str(path)))
+    assert not (tmp_path / "code-was-run").exists()
+
+
+def test_a_parquet_cell_without_end(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"uri": ["a.jpg", "x" * 70_000]}), tmp_path / "m.parquet")
+    with pytest.raises(SpecError, match="line 2: longer than 65,536 bytes"):
+        refs(source(f"{tmp_path}/m.parquet"))
 
 
 @pytest.mark.s3

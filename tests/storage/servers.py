@@ -7,6 +7,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
+
+from pipeline.storage import Rules
+
+#: What reads the servers of tests, which are on loopback.
+HERE = Rules(allow_private=True)
 
 BODY = bytes(range(256)) * 40
 ETAG = hashlib.md5(BODY).hexdigest()
@@ -92,6 +98,31 @@ class Handler(BaseHTTPRequestHandler):
 
     def on_redirect(self, path: str) -> None:
         self.answer(302, b"", Location="/ok/target.jpg")
+
+    def on_to(self, path: str) -> None:
+        """Redirects to its query."""
+        self.answer(302, b"", Location=unquote(self.path.partition("?")[2]))
+
+    def on_loop(self, path: str) -> None:
+        self.answer(302, b"", Location=path)
+
+    def on_signed(self, path: str) -> None:
+        """Files for those whose query ends in the right signature."""
+        if self.path.endswith("sig=right"):
+            self.on_file(path)
+        else:
+            self.answer(403, b"")
+
+    def on_asked(self, path: str) -> None:
+        """What the request's header of that name was."""
+        self.answer(200, self.headers.get(path.rpartition("/")[2], "none").encode())
+
+    def on_hidden(self, path: str) -> None:
+        self.answer(403, b"")
+
+    def on_maze(self, path: str) -> None:
+        """A folder with a folder in it, at any depth."""
+        self.answer(200, b'<a href="maze/">on</a>')
 
     def on_empty(self, path: str) -> None:
         self.answer(200, b"")

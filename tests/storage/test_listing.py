@@ -18,7 +18,7 @@ from pipeline.storage import (
     translate,
 )
 from tests.parts.s3 import S3Server
-from tests.storage.servers import ETAG, web_server
+from tests.storage.servers import ETAG, HERE, web_server
 
 
 def listed(prefix: str, **options) -> list[str]:
@@ -105,14 +105,14 @@ def test_check_readable(tmp_path: Path) -> None:
 
 def test_http_facts() -> None:
     with web_server({"/a.jpg": b"abc"}) as url:
-        entry = stat(f"{url}/ok/a.jpg")
+        entry = stat(f"{url}/ok/a.jpg", HERE)
         assert (entry.etag, entry.modified.year) == (ETAG, 2015)
-        found = dict(stat_many([f"{url}/a.jpg", f"{url}/nope.jpg"]))
+        found = dict(stat_many([f"{url}/a.jpg", f"{url}/nope.jpg"], HERE))
         assert found[0].size == 3
         assert str(found[1].code) == "missing"
-        with open_binary(f"{url}/a.jpg") as file:
+        with open_binary(f"{url}/a.jpg", HERE) as file:
             assert (file.seek(1), file.read()) == (1, b"bc")
-        with pytest.raises(MissingError), open_binary(f"{url}/nope"):
+        with pytest.raises(MissingError), open_binary(f"{url}/nope", HERE):
             pass
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
@@ -11,7 +12,7 @@ import pytest
 from pipeline.errors import ErrorCode, ImageError, TransientError
 from pipeline.storage import UNKNOWN_TIME, Want, list_pages, read_many, reading, translate
 from tests.parts.s3 import S3Server
-from tests.storage.servers import BODY, ETAG, web_server
+from tests.storage.servers import BODY, ETAG, HERE, web_server
 
 MAX = 1 << 20
 
@@ -30,7 +31,7 @@ def few_tries(monkeypatch) -> None:
 def read(*wants: Want | str, max_bytes: int = MAX) -> list:
     """Outcomes in the order of `wants`: bytes, or the error's code."""
     wants = [Want(want) if isinstance(want, str) else want for want in wants]
-    found = dict(read_many(wants, max_bytes=max_bytes))
+    found = dict(read_many(wants, max_bytes=max_bytes, rules=HERE))
     assert sorted(found) == list(range(len(wants)))
     return [
         str(one.code) if isinstance(one, ImageError | TransientError) else one
@@ -136,9 +137,22 @@ def test_http_faults_that_stay_are_transient(web: str) -> None:
 @pytest.mark.usefixtures("few_tries")
 def test_messages_show_no_signature(web: str) -> None:
     uris = [f"{web}/status/{n}?X-Amz-Signature=secret" for n in (403, 404, 412, 503)]
-    for _, found in read_many([Want(uri) for uri in uris], max_bytes=MAX):
+    for _, found in read_many([Want(uri) for uri in uris], max_bytes=MAX, rules=HERE):
         assert isinstance(found, ImageError | TransientError)
         assert "secret" not in repr(found) + found.message
+
+
+def test_what_has_an_address_is_read_there(web: str) -> None:
+    want = Want("https://h/signed/a.jpg", address=f"{web}/signed/a.jpg?sig=right")
+    assert read(want) == ["missing"]  # the file is not there, but the door was open
+    assert "right" not in repr(want)
+
+
+def test_user_and_password_are_sent_where_they_belong(web: str) -> None:
+    user = web.replace("//", "//me:p%40w@")
+    basic = "Basic " + b64encode(b"me:p@w").decode()
+    assert read(f"{user}/asked/Authorization") == [basic.encode()]
+    assert read(f"{user}/to/x?{web}/asked/Authorization") == [b"none"]
 
 
 def test_memory_through_fsspec() -> None:
@@ -152,7 +166,7 @@ def test_memory_through_fsspec() -> None:
 
 def test_what_arrives_first_is_given_first(web: str) -> None:
     wants = [Want(f"{web}/twice-503/slow.jpg"), *[Want(f"{web}/plain.jpg")] * 5]
-    order = [index for index, _ in read_many(wants, max_bytes=MAX)]
+    order = [index for index, _ in read_many(wants, max_bytes=MAX, rules=HERE)]
     assert order[-1] == 0
 
 

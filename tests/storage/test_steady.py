@@ -10,6 +10,7 @@ from pipeline.errors import DeniedError, ImageError, MissingError, StoreError, T
 from pipeline.storage import Canaries, Want, read_steadily, translate
 from tests.parts.faults import FaultProxy, faulty
 from tests.parts.s3 import S3Server
+from tests.storage.servers import HERE
 
 pytestmark = pytest.mark.s3
 
@@ -42,7 +43,7 @@ def read(wants: list[Want], canaries: Canaries | None = None, patience: float = 
     """What each came to, in order. One at a time, so that `skip` means what it says."""
     got: dict[int, str] = {}
     reads = read_steadily(
-        wants, canaries or Canaries(), max_bytes=1000, in_flight=1, patience=patience
+        wants, canaries or Canaries(), max_bytes=1000, rules=HERE, in_flight=1, patience=patience
     )
     for index, outcome in reads:
         assert index not in got

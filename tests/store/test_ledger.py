@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline import schema
+from pipeline.errors import StoreError
 from pipeline.store.ledger import FAILED, LABELLED, RETRY, Ids, Ledger, shard_of, subtract
 from tests.store.stores import rows
 
@@ -67,7 +68,7 @@ def test_sliced_and_chunked_ids_are_read_rightly() -> None:
 
 
 def test_ids_of_another_length_are_refused() -> None:
-    with pytest.raises(ValueError, match="12 bytes"):
+    with pytest.raises(StoreError, match="12 bytes"):
         Ids.of(pa.chunked_array([[b"short"]]))
 
 

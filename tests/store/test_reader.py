@@ -108,7 +108,7 @@ def test_runs_are_kept_and_read_strictly(folder: Folder) -> None:
     assert list(load_runs(folder)) == [run]
     assert run.counts.remaining == 0
     folder.put(f"{RUNS}20990101T000000Z-bad.json", b'{"run_id": "x", "surprise": 1}')
-    with pytest.raises(StoreError, match="not a run summary"):
+    with pytest.raises(StoreError, match="is no RunSummary of ours: started"):
         list(load_runs(folder))
 
 

@@ -1,0 +1,210 @@
+"""Connections of urllib3 that know their other end, and whose time ends.
+
+A name is resolved once, its addresses are looked at, and one of those very addresses is
+connected to: no second look-up could give another (DNS rebinding). What is refused gets not
+even a connection, so nobody learns from us which private ports are open.
+
+Each wait of a socket is cut to what is left of the time of the request at hand, for a server
+that sends a byte now and then keeps every timeout between two bytes.
+"""
+
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Any, Final
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    LocationParseError,
+    NameResolutionError,
+    NewConnectionError,
+)
+from urllib3.util import create_urllib3_context
+
+from pipeline.storage.translate import Refused, Slow
+
+CONNECT_SECONDS: Final = 5.0
+READ_SECONDS: Final = 10.0
+
+#: Of a name's addresses so many are tried: each may take the whole time of a connection.
+_ADDRESSES_TRIED: Final = 4
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+
+_Info = tuple[int, Any]  # address family, socket address
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What the request at hand may do."""
+
+    allow_private: bool
+    seconds: float
+    until: float
+
+
+_request: ContextVar[_Request] = ContextVar("request")
+
+
+@contextmanager
+def request(*, allow_private: bool, seconds: float) -> Iterator[None]:
+    """Requests made within, all together, end after `seconds`, with Slow."""
+    token = _request.set(_Request(allow_private, seconds, time.monotonic() + seconds))
+    try:
+        yield
+    finally:
+        _request.reset(token)
+
+
+@contextmanager
+def proxied() -> Iterator[None]:
+    """What is connected to within is the environment's proxy, wherever that is."""
+    token = _request.set(replace(_request.get(), allow_private=True))
+    try:
+        yield
+    finally:
+        _request.reset(token)
+
+
+def time_left() -> float:
+    """Seconds that the request at hand may still take. Raises Slow if there are none."""
+    at_hand = _request.get()
+    left = at_hand.until - time.monotonic()
+    if left <= 0:
+        raise Slow(f"took longer than {at_hand.seconds:g} s to be read")
+    return left
+
+
+def is_public(address: str) -> bool:
+    """Whether anyone on the internet could mean this address; what carries another is that.
+
+    False for private, loopback, link-local (cloud metadata), carrier-grade NAT, unique-local,
+    multicast, unspecified, reserved and documentation addresses.
+    """
+    ip = ip_address(address.partition("%")[0])
+    if isinstance(ip, IPv6Address):
+        inner = _carried(ip)
+        return ip.is_global and not _odd(ip) if inner is None else is_public(str(inner))
+    return ip.is_global and not _odd(ip)
+
+
+def _carried(ip: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that a mapped, 6to4, Teredo or NAT64 one leads to."""
+    if ip in _NAT64:
+        return IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour or (ip.teredo and ip.teredo[1])
+
+
+def _odd(ip: IPv4Address | IPv6Address) -> bool:
+    site_local = isinstance(ip, IPv6Address) and ip.is_site_local
+    return ip.is_multicast or ip.is_reserved or site_local
+
+
+def refuse_literal(host: str) -> None:
+    """Raises Refused for a private address that stands in the url itself."""
+    try:
+        public = is_public(host.strip("[]"))
+    except ValueError:  # a name
+        return
+    if not public:
+        raise refused(host)
+
+
+def refused(address: str) -> Refused:
+    return Refused(f"{address} is no public address; --allow-private reads it all the same")
+
+
+class _Bounded:
+    """A socket whose waits end with the time of the request at hand."""
+
+    def recv_into(self, *args: Any, **options: Any) -> int:
+        self.settimeout(min(READ_SECONDS, time_left()))  # type: ignore[attr-defined]
+        try:
+            return int(super().recv_into(*args, **options))  # type: ignore[misc]
+        except TimeoutError:
+            time_left()
+            raise
+
+
+class _Socket(_Bounded, socket.socket):
+    pass
+
+
+class _TlsSocket(_Bounded, ssl.SSLSocket):
+    pass
+
+
+class _Checked(HTTPConnection):
+    """A connection that resolves, looks and connects in one place."""
+
+    def _new_conn(self) -> socket.socket:
+        failed: OSError | None = None
+        for info in self._addresses()[:_ADDRESSES_TRIED]:
+            try:
+                return _connected(info)
+            except OSError as error:
+                failed = error
+        if isinstance(failed, TimeoutError):
+            raise ConnectTimeoutError(self, "connecting timed out") from failed
+        raise NewConnectionError(self, f"no connection: {failed}") from failed
+
+    def _addresses(self) -> list[_Info]:
+        """Those that may be connected to. Raises Refused if there are others only."""
+        try:
+            found = socket.getaddrinfo(self.host.strip("[]"), self.port, 0, socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except ValueError:  # no name at all, or one with a part that is too long
+            raise LocationParseError(self.host) from None
+        infos: list[_Info] = [(family, address) for family, _, _, _, address in found]
+        if _request.get().allow_private:
+            return infos
+        public = [info for info in infos if is_public(str(info[1][0]))]
+        if not public:
+            raise refused(str(infos[0][1][0]))
+        return public
+
+
+def _connected(info: _Info) -> socket.socket:
+    family, address = info
+    connection = _Socket(family, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(min(CONNECT_SECONDS, time_left()))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.connect(address)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class _CheckedTls(_Checked, HTTPSConnection):
+    pass
+
+
+class HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _Checked
+
+
+class HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _CheckedTls
+
+
+POOLS: Final = {"http": HTTPPool, "https": HTTPSPool}
+
+
+def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
+    """One that trusts `ca_bundle`, else what the system trusts."""
+    context = create_urllib3_context()
+    context.sslsocket_class = _TlsSocket
+    if ca_bundle is None:
+        context.load_default_certs()
+    else:
+        context.load_verify_locations(ca_bundle)
+    return context
