@@ -14,7 +14,7 @@ from pipeline.storage.listing import check_readable, first_page, in_key_order, l
 from pipeline.storage.objects import open_binary, stat, stat_many
 from pipeline.storage.reading import Want, read_many
 from pipeline.storage.steady import Canaries, read_steadily
-from pipeline.storage.translate import border
+from pipeline.storage.translate import border, delta_error
 from pipeline.storage.uris import as_folder, canonical, join, local_path, public, relative, scheme
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "border",
     "canonical",
     "check_readable",
+    "delta_error",
     "first_page",
     "in_key_order",
     "join",
