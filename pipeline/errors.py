@@ -75,6 +75,10 @@ MEANINGS = {
 }
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, where Ctrl-C raises KeyboardInterrupt: an end, and no error."""
+
+
 class NightlabelError(Exception):
     """Base of all errors that are meant for people: one clear line that names the mend."""
 

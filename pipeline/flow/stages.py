@@ -54,9 +54,10 @@ class List:
         self._job, self._ledgers, self._tally = job, ledgers, tally
 
     def __call__(self, shards: pa.Table) -> Iterator[pa.Table]:
-        ledgers: list[Ledger] = ray.get(list(self._ledgers))
-        for number, data in zip(*shards.to_pydict().values(), strict=True):
-            yield from self._one(ledgers, number, pickle.loads(data))  # noqa: S301 - our own
+        with _telling(self._tally):
+            ledgers: list[Ledger] = ray.get(list(self._ledgers))
+            for number, data in zip(*shards.to_pydict().values(), strict=True):
+                yield from self._one(ledgers, number, pickle.loads(data))  # noqa: S301 - our own
 
     def _one(self, ledgers: Sequence[Ledger], number: int, shard: Any) -> Iterator[pa.Table]:
         survey = Survey(keep_seen=self._job.spec.delete)
