@@ -11,8 +11,9 @@ import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from pipeline.errors import NightlabelError
+from pipeline.errors import Exit, NightlabelError, Terminated
 from pipeline.flow.driver import label
+from pipeline.flow.session import end_process
 from pipeline.spec import LabelSpec, load_spec, parse_spec
 from pipeline.storage import redacted
 
@@ -29,6 +30,10 @@ def main(arguments: list[str]) -> int:
     except NightlabelError as error:
         print(f"nightlabel: {redacted(str(error))}", file=sys.stderr)
         return error.exit_code
+    except Terminated:
+        return Exit.TERMINATED
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
     print(summary.model_dump_json(indent=2))
     return summary.exit_code
 
@@ -40,4 +45,4 @@ def _spec(argument: str) -> LabelSpec:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_process(main(sys.argv[1:]))

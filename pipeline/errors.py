@@ -87,6 +87,10 @@ def printable(text: str) -> str:
     )
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, where Ctrl-C raises KeyboardInterrupt: an end, and no error."""
+
+
 class NightlabelError(Exception):
     """Base of all errors that are meant for people: one clear line that names the mend."""
 

@@ -49,4 +49,9 @@ def cli() -> None:
 def main() -> None:
     """The console command: runs `cli` and exits with the code of `pipeline.errors.Exit`."""
     sys.excepthook = show_traceback
-    sys.exit(exit_code_of(cli))
+    code = exit_code_of(cli)
+    if "ray" in sys.modules:
+        from pipeline.flow.session import end_process
+
+        end_process(code)
+    sys.exit(code)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pipeline.cli.output import say, say_json
-from pipeline.errors import Exit, NightlabelError
+from pipeline.errors import Exit, NightlabelError, Terminated
 
 
 def exit_code_of(command: click.Command, arguments: list[str] | None = None) -> int:
@@ -22,7 +22,11 @@ def exit_code_of(command: click.Command, arguments: list[str] | None = None) -> 
     except click.ClickException as error:
         error.show()
         return Exit.USAGE
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as ended:
+        # Click turns the one into the other.
+        if isinstance(ended, Terminated) or isinstance(ended.__cause__, Terminated):
+            _say("terminated")
+            return Exit.TERMINATED
         _say("interrupted")
         return Exit.INTERRUPTED
     except NightlabelError as error:

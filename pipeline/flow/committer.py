@@ -5,6 +5,7 @@ rewrites the files whose rows it replaces; the driver then makes all of it true 
 commit. While one cut is being written the next is being held.
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -88,12 +89,14 @@ class Committer:
             self._cut()
         return committed
 
-    def flush(self) -> None:
-        """Commit all that is held; returns when it is true."""
-        while self._pending is not None or self._held:
+    def flush(self, seconds: float = math.inf) -> None:
+        """Commit all that is held; returns when it is true, or when the time is up."""
+        until = time.monotonic() + seconds
+        while (self._pending is not None or self._held) and time.monotonic() < until:
             if self._pending is None:
                 self._cut()
-            self._commit_if_written(timeout=None)
+            left = until - time.monotonic()
+            self._commit_if_written(timeout=None if math.isinf(left) else max(0.0, left))
 
     def _due(self) -> bool:
         waited = time.monotonic() - self._last_cut

@@ -1,19 +1,19 @@
 """One run from start to end: list, subtract, label, commit, delete, merge, sum up."""
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import ray
 
-from pipeline.errors import NightlabelError
+from pipeline.errors import NightlabelError, StoreError
 from pipeline.flow.committer import Committer
 from pipeline.flow.feed import Stop
 from pipeline.flow.job import Job
 from pipeline.flow.ledgers import LOCAL_ROWS, FileReader, ledger_shards, local_ledger, rows_of
 from pipeline.flow.outcome import conclude
-from pipeline.flow.placement import place
+from pipeline.flow.placement import Placement, place
 from pipeline.flow.prepare import check_recipe, open_table, prepare
 from pipeline.flow.session import session
 from pipeline.flow.stream import Listener, Progress, Stream
@@ -45,31 +45,39 @@ def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
     """Bring the labels at `spec.dst` up to date with the images at `spec.src`.
 
     Returns the summary that is also recorded in the store; its `exit_code` tells how the
-    run ended. Raises NightlabelError where it failed; what was committed stays.
+    run ended. Raises NightlabelError where it failed, and KeyboardInterrupt or Terminated for
+    a signal before it began; what was committed stays.
     """
     listener = on_progress or _silent
     began = time.monotonic()
-    listener(Progress("checking"))
-    job = prepare(spec)
-    job.folder.ensure()
-    with Lease(job.folder, job.run_id, take_over=spec.take_over) as lease:
-        table = _open_or_create(job)
-        check_recipe(job, table)
-        save_recipe(job.folder, job.recipe.id, job.recipe.to_json())
-        if current_etag(job.folder) is None:
-            save_current(job.folder, job.recipe.id, None)
-        return Run(job, table, lease, listener, began).execute()
+    stop = Stop()
+    with stop.on_signals():
+        listener(Progress("checking"))
+        job = prepare(spec)
+        job.folder.ensure()
+        with Lease(job.folder, job.run_id, take_over=spec.take_over) as lease:
+            table = _open_or_create(job)
+            check_recipe(job, table)
+            save_recipe(job.folder, job.recipe.id, job.recipe.to_json())
+            if current_etag(job.folder) is None:
+                save_current(job.folder, job.recipe.id, None)
+            return Run(job, table, lease, stop, listener, began).execute()
 
 
 class Run:
     """The state of a run while it lasts; `execute` reads as its story."""
 
     def __init__(
-        self, job: Job, table: Table, lease: Lease, listener: Listener, began: float
+        self,
+        job: Job,
+        table: Table,
+        lease: Lease,
+        stop: Stop,
+        listener: Listener,
+        began: float,
     ) -> None:
-        self._job, self._table, self._lease, self._listener = job, table, lease, listener
-        self._began = began
-        self._stop = Stop()
+        self._job, self._table, self._lease = job, table, lease
+        self._stop, self._listener, self._began = stop, listener, began
         self._files = [f for f in table.live() if f.recipe == job.recipe.id]
         self._ledgers: list[Ledger] = []
         self._committer = Committer(
@@ -80,9 +88,9 @@ class Run:
 
     def execute(self) -> RunSummary:
         self._took("check")
-        reader = FileReader(self._job.folder, self._job.source, self._runs_of_scope())
-        save_run(self._job.folder, self._summary)
         try:
+            reader = FileReader(self._job.folder, self._job.source, self._runs_of_scope())
+            save_run(self._job.folder, self._summary)
             if (survey := self._nothing_to_label(reader)) is not None:
                 self._finish(survey, complete=True, run=inline)
             else:
@@ -90,6 +98,9 @@ class Run:
         except NightlabelError as error:
             self._failed(error)
             raise
+        except KeyboardInterrupt:
+            if not self._stop:
+                raise
         return self._ended()
 
     def _runs_of_scope(self) -> frozenset[str]:
@@ -118,23 +129,30 @@ class Run:
         self._listener(Progress("starting"))
         spec = self._job.spec
         with ExitStack() as stack:
-            stack.enter_context(self._stop.on_signals())
-            resources = stack.enter_context(session(spec.address))
-            placement = place(resources, spec.predictor_range)
-            self._summary.hardware = {"slots": resources, **placement.as_dict()}
-            self._took("start")
-            ledgers = self._ledger_references(reader)
-            deadline = _deadline(spec.deadline, self._began)
-            stream = Stream(
-                self._job, self._committer, self._stop, self._lease.lost, self._listener, deadline
-            )
-            try:
-                survey, complete = stream.run(placement, ledgers)
-            finally:
-                self._count_labels()
+            with self._stop.gently():
+                resources = stack.enter_context(
+                    session(spec.address, in_use=lambda: self._stop.graph_runs)
+                )
+                if self._stop:
+                    return
+                placement = place(resources, spec.predictor_range)
+                self._summary.hardware = {"slots": resources, **placement.as_dict()}
+                self._took("start")
+                ledgers = self._ledger_references(reader)
+                survey, complete = self._stream(placement, ledgers)
             self._took("label")
             self._ledgers = ray.get(ledgers)  # mapped, not copied
             self._finish(survey, complete=complete, run=in_tasks)
+
+    def _stream(self, placement: Placement, ledgers: "list[ObjectRef]") -> tuple[Survey, bool]:
+        deadline = _deadline(self._job.spec.deadline, self._began)
+        stream = Stream(
+            self._job, self._committer, self._stop, self._lease, self._listener, deadline
+        )
+        try:
+            return stream.run(placement, ledgers)
+        finally:
+            self._count_labels()
 
     def _ledger_references(self, reader: FileReader) -> "list[ObjectRef]":
         if not self._files or rows_of(self._files) > LOCAL_ROWS:
@@ -188,7 +206,8 @@ class Run:
         summary = self._summary
         summary.status, summary.exit_code = "failed", int(error.exit_code)
         summary.reason = redacted(str(error))
-        self._saved()
+        with suppress(StoreError):  # it may be what failed; the error says more
+            self._saved()
 
     def _saved(self) -> RunSummary:
         self._summary.finished = datetime.now(UTC)
@@ -212,7 +231,13 @@ def _open_or_create(job: Job) -> Table:
     table = open_table(job.folder)
     if table is None:
         job.folder.probe_conditional_put()
-        table = Table.create(job.folder)
+        try:
+            table = Table.create(job.folder)
+        except StoreError:
+            # The answer to the first commit may be what was lost.
+            table = open_table(job.folder)
+            if table is None:
+                raise
     return table
 
 

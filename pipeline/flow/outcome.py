@@ -25,7 +25,12 @@ def over_gate(spec: LabelSpec, counts: Counts) -> bool:
 def conclude(
     spec: LabelSpec, counts: Counts, *, reason: "Reason | None", listing_complete: bool
 ) -> tuple[Status, Exit, str | None]:
-    """Status, exit code and the reason in words."""
+    """Status, exit code and the reason in words.
+
+    Who ended the run hears that it ended; a gate is told of where it went as far as it could.
+    """
+    if reason in _STOPPED and _STOPPED[reason][1] is not Exit.INCOMPLETE:
+        return _STOPPED[reason]
     if over_gate(spec, counts):
         allowed = spec.errors_allowed(counts.labelled + counts.failed)
         return "gate", Exit.GATE, f"{counts.failed:,} errors, over the {allowed:,} allowed"

@@ -2,39 +2,62 @@
 
 import logging
 import os
+import shutil
 import signal
-import threading
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final, NoReturn
 
 import ray
 
-from pipeline.errors import NightlabelError, PlacementError
+from pipeline.errors import Exit, NightlabelError, PlacementError
 from pipeline.flow.placement import local_slots
 
 #: Ray ends the tasks of a machine that runs out of memory, and tries them again for ever.
 OOM_RETRIES = 5
 
+#: Less than this for its logs and sockets and Ray hangs, then fails without saying why.
+ROOM_BYTES = 64 * 2**20
+
+
+def _never() -> bool:
+    return False
+
 
 @contextmanager
-def session(address: str | None) -> Iterator[dict[str, float]]:
+def session(address: str | None, in_use: Callable[[], bool] = _never) -> Iterator[dict[str, float]]:
     """Connect, or start an embedded Ray; yields the cluster's total resources.
 
     `address`, else RAY_ADDRESS, names a cluster. A Ray that this process is already
-    connected to is used as it is and left as it was.
+    connected to is used as it is and left as it was, and so is one that is still `in_use` at the
+    end. Raises NightlabelError for what Ray raises
+    meanwhile.
     """
     if ray.is_initialized():
-        yield _resources()
+        with _border():
+            yield _resources()
         return
     address = address or os.environ.get("RAY_ADDRESS")
     _start(address)
     try:
-        yield _resources()
+        with _border():
+            yield _resources()
     finally:
-        if address is None:
-            _end_at_once()
-        ray.shutdown()
+        # Ray aborts the process if it is shut down over a thread that works with it. It ends
+        # with this process then.
+        if not in_use():
+            if address is None:
+                _end_at_once()
+            ray.shutdown()
+
+
+@contextmanager
+def _border() -> Iterator[None]:
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        raise ray_error(error) from error
 
 
 def _resources() -> dict[str, float]:
@@ -47,18 +70,34 @@ def _start(address: str | None) -> None:
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     with _unheard(signal.SIGTERM):
         if address is None:
-            ray.init(
-                "local",
-                num_cpus=local_slots(cores()),
-                include_dashboard=False,
-                _system_config={"task_oom_retries": OOM_RETRIES},
-                **quiet,
-            )
+            _embedded(quiet)
             return
         try:
             ray.init(address, **quiet)
         except ConnectionError as error:
             raise PlacementError(f"no Ray cluster answers at {address}: {error}") from None
+
+
+def _embedded(quiet: dict[str, Any]) -> None:
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
+    if (free := shutil.disk_usage(folder).free) < ROOM_BYTES:
+        raise PlacementError(
+            f"{folder} has {free / 2**20:.0f} MB left, and Ray needs it for its files and for what "
+            "does not fit in memory: make room in it, or name another folder in RAY_TMPDIR"
+        )
+    try:
+        ray.init(
+            "local",
+            num_cpus=local_slots(cores()),
+            include_dashboard=False,
+            _system_config={"task_oom_retries": OOM_RETRIES},
+            **quiet,
+        )
+    except (RuntimeError, OSError) as error:
+        raise PlacementError(
+            f"Ray does not start on this machine: {str(error).strip().splitlines()[0]} "
+            "(--debug shows all)"
+        ) from error
 
 
 def _end_at_once() -> None:
@@ -78,16 +117,18 @@ def _unheard(number: signal.Signals) -> Iterator[None]:
     """Processes started meanwhile inherit a blocked signal, as Ray itself does with SIGINT.
 
     A supervisor that ends a whole process group must not end the workers before the driver
-    has committed what they made. They end with the driver all the same. Ray's own handler,
-    which would exit at once, is put back to ours.
+    has committed what they made. They end with the driver all the same. Ray's own handlers,
+    which would exit at once with a code of theirs, are not set: another thread of this process
+    may hear the signal meanwhile.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
-    handler = signal.getsignal(number)
+    utils = ray._private.utils
+    set_handler = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda _: None
     try:
         yield
     finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(number, handler)
+        utils.set_sigterm_handler = set_handler
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
@@ -99,6 +140,58 @@ def fetch(reference: "ray.ObjectRef") -> Any:
         if isinstance(error.cause, NightlabelError):
             raise error.cause from None
         raise
+
+
+def end_process(code: int) -> NoReturn:
+    """Exit with `code`; at once after a signal, and where a Ray was left running (`session`)."""
+    if ray.is_initialized() or code in {Exit.INTERRUPTED, Exit.TERMINATED}:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def ray_error(error: BaseException) -> NightlabelError:
+    """What Ray died of, in our own words where they are known."""
+    for cause in _causes(error):
+        if isinstance(cause, NightlabelError):
+            return cause
+        for kind, words in _MENDS.items():
+            if isinstance(cause, kind):
+                return NightlabelError(
+                    f"{words}; what was committed stays, and the next run goes on"
+                )
+    return NightlabelError(
+        f"the graph ended early: {str(error).strip().splitlines()[-1]}; what was committed "
+        "stays, and the next run goes on (--debug shows all)"
+    )
+
+
+_MENDS: Final[dict[type[Exception], str]] = {
+    ray.exceptions.OutOfMemoryError: (
+        "the machine ran out of memory and Ray ended workers again and again: use fewer "
+        "--predictors, a smaller --batch-size or --max-pixels, or a larger machine"
+    ),
+    ray.exceptions.OutOfDiskError: (
+        "Ray's disk is full, which takes what does not fit in memory: make room in /tmp, or "
+        "name another folder in RAY_TMPDIR"
+    ),
+    ray.exceptions.ObjectStoreFullError: (
+        "Ray's object store is full: give the machine more shared memory (/dev/shm), or use "
+        "fewer --predictors"
+    ),
+}
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and whatever Ray wrapped in it."""
+    seen: list[BaseException] = []
+    left: list[BaseException | None] = [error]
+    while left:
+        if (one := left.pop()) is not None and one not in seen:
+            seen.append(one)
+            yield one
+            left += [getattr(one, "cause", None), one.__cause__]
 
 
 def cores() -> int:

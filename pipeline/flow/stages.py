@@ -65,8 +65,8 @@ class List:
         self._job, self._ledgers, self._tally = job, ledgers, tally
 
     def __call__(self, shards: pa.Table) -> Iterator[pa.Table]:
-        ledgers: list[Ledger] = ray.get(list(self._ledgers))
         with _telling(self._tally):
+            ledgers: list[Ledger] = ray.get(list(self._ledgers))
             for number, data in zip(*shards.to_pydict().values(), strict=True):
                 yield from self._one(ledgers, number, pickle.loads(data))  # noqa: S301 - our own
 

@@ -1,6 +1,8 @@
 """The part of a run that labels: feeds on the graph, commits, watches clock and signals."""
 
+import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -8,23 +10,26 @@ from typing import TYPE_CHECKING
 import ray
 from ray.data.exceptions import ExecutionTimeoutError
 
-from pipeline.errors import NightlabelError
+from pipeline.errors import NightlabelError, PlacementError
 from pipeline.flow.capacity import Capacity
 from pipeline.flow.committer import Committer
 from pipeline.flow.dataset import labelled_blocks
 from pipeline.flow.feed import Feed, Stop
 from pipeline.flow.job import Job
 from pipeline.flow.placement import Placement
+from pipeline.flow.session import ray_error
 from pipeline.flow.survey import Survey
 from pipeline.flow.tally import TallyBoard
+from pipeline.store.lease import Lease
 
 if TYPE_CHECKING:
-    from threading import Event
-
     from ray import ObjectRef
 
 TICK_SECONDS = 0.2
-#: After a stop, Ray Data gets this long to end its graph; then Ray is shut down over it.
+#: What is held gets this long to be committed after a signal, and after the graph's death.
+SIGNAL_FLUSH_SECONDS = 4.0
+DEATH_FLUSH_SECONDS = 60.0
+#: Ray Data gets this long to end its graph; then the process ends over it.
 LEAVE_SECONDS = 2.0
 
 
@@ -53,18 +58,18 @@ class Stream:
         job: Job,
         committer: Committer,
         stop: Stop,
-        lost: "Event",
+        lease: Lease,
         listener: Listener,
         deadline: datetime | None,
     ) -> None:
-        self._job, self._committer, self._stop, self._lost = job, committer, stop, lost
+        self._job, self._committer, self._stop, self._lease = job, committer, stop, lease
         self._listener, self._deadline = listener, deadline
         self._rows = 0
 
     def run(self, placement: Placement, ledgers: "Sequence[ObjectRef]") -> tuple[Survey, bool]:
         """Label and commit; returns what was listed, and whether to its end.
 
-        Raises what the graph died of; what was committed until then stays.
+        Raises what the graph died of; what came out of it until then is committed.
         """
         board = TallyBoard()
         capacity = Capacity(placement, ray.cluster_resources)
@@ -78,15 +83,8 @@ class Stream:
         return survey, listed == len(shards)
 
     def _reason(self, error: Exception, board: TallyBoard) -> NightlabelError:
-        """What the graph died of, in our own words where they are known."""
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, NightlabelError):
-            return cause
-        # A model that does not load dies in an actor; only the tally knows why.
-        return board.failure() or NightlabelError(
-            f"the graph ended early: {str(error).strip().splitlines()[-1]}; what was committed "
-            "stays, and the next run goes on (--debug shows all)"
-        )
+        """What the graph died of. For a model that does not load only the tally knows why."""
+        return board.failure() or ray_error(error)
 
     def _consume(
         self,
@@ -95,17 +93,30 @@ class Stream:
         shards: int,
         capacity: Capacity,
     ) -> None:
-        while not feed.ended and not self._stop:
-            if (block := feed.take(TICK_SECONDS)) is not None:
-                reference, rows, size_bytes = block
-                self._committer.hold(reference, size_bytes)
-                self._rows += rows
-            self._committer.step()
-            self._tell(board, shards)
-            self._look_around()
-            capacity.check()
-        self._committer.flush()
-        feed.leave(LEAVE_SECONDS)
+        self._stop.graph_runs = True
+        try:
+            while not feed.ended and not self._stop:
+                if (block := feed.take(TICK_SECONDS)) is not None:
+                    reference, rows, size_bytes = block
+                    self._committer.hold(reference, size_bytes)
+                    self._rows += rows
+                self._committer.step()
+                self._tell(board, shards)
+                self._look_around()
+                capacity.check()
+            if self._stop.reason != "lease":
+                self._committer.flush(SIGNAL_FLUSH_SECONDS if self._stop.signalled else math.inf)
+        except (NightlabelError, ray.exceptions.RayError, ExecutionTimeoutError) as error:
+            if feed.broken or isinstance(error, PlacementError):
+                self._save_what_came()
+            raise
+        finally:
+            self._stop.graph_runs = not feed.leave(LEAVE_SECONDS)
+
+    def _save_what_came(self) -> None:
+        """The rows that came before the graph died are true. What it died of stays the error."""
+        with suppress(NightlabelError, ray.exceptions.RayError):
+            self._committer.flush(DEATH_FLUSH_SECONDS)
 
     def _tell(self, board: TallyBoard, shards: int) -> None:
         done, counts = board.progress()
@@ -126,7 +137,9 @@ class Stream:
             self._stop.now("gate")
 
     def _look_around(self) -> None:
-        if self._lost.is_set():
+        if self._lease.lost.is_set():
+            if self._lease.failure is not None:
+                raise self._lease.failure
             self._stop.now("lease")
         if self._deadline is not None and datetime.now(UTC) >= self._deadline:
             self._stop.now("deadline")

@@ -17,7 +17,7 @@ from pipeline.storage.objects import open_binary, stat, stat_many
 from pipeline.storage.reading import Want, read_many
 from pipeline.storage.secrets import identity, redacted
 from pipeline.storage.steady import Canaries, read_steadily
-from pipeline.storage.translate import border
+from pipeline.storage.translate import border, delta_error
 from pipeline.storage.uris import as_folder, canonical, join, local_path, public, relative, scheme
 from pipeline.storage.web import STRICT, Rules
 
@@ -34,6 +34,7 @@ __all__ = [
     "border",
     "canonical",
     "check_readable",
+    "delta_error",
     "first_page",
     "identity",
     "in_key_order",

@@ -20,7 +20,16 @@ _ODD_KEY = re.compile(r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f]")
 _CLIENT: dict[str, Any] = {"connect_timeout": "5s", "read_timeout": "10s", "timeout": "15m"}
 #: Bulk reads count their retries themselves; documents and listings leave them to obstore.
 _NO_RETRY: dict[str, Any] = {"max_retries": 0}
-_RETRY: dict[str, Any] = {"max_retries": 6, "retry_timeout": timedelta(seconds=30)}
+#: Some 30 s. The default's random pauses may all be short ones and be over in two.
+_RETRY: dict[str, Any] = {
+    "max_retries": 20,
+    "retry_timeout": timedelta(seconds=30),
+    "backoff": {
+        "init_backoff": timedelta(seconds=0.5),
+        "max_backoff": timedelta(seconds=5),
+        "base": 3,
+    },
+}
 
 
 def is_bucket(uri: str) -> bool:

@@ -215,7 +215,8 @@ class Folder:
         """Raises StoreError if two `create` of one path both win: labels would not be safe."""
         path = f"_nightlabel/probe-{uuid.uuid4().hex}"
         try:
-            if not self.create(path, b"1") or self.create(path, b"2"):
+            self.create(path, b"1")  # False where its answer was lost: nobody else knows the name
+            if self.create(path, b"2"):
                 raise StoreError(
                     f"{public(self.uri)}: this store ignores conditional PUT (If-None-Match), "
                     "so two runs could overwrite each other; use a store that honours it"
@@ -243,9 +244,9 @@ class Folder:
         handed over. Never log the values.
         """
         if scheme(self.uri) != "s3":
-            return {}
+            return dict(_DELTA_PATIENCE)
         with border(self.uri):
-            return _s3_delta_options(self._root.removeprefix("s3://"))
+            return _DELTA_PATIENCE | _s3_delta_options(self._root.removeprefix("s3://"))
 
     def _entry(self, meta: Any) -> Entry:
         path = meta["path"].removeprefix(f"{self._base}/" if self._base else "")
@@ -253,6 +254,15 @@ class Folder:
             self.uri_of(path), meta["size"], unquoted(meta["e_tag"]), meta["last_modified"]
         )
 
+
+#: As patient as `buckets.connect`; its own patience is three minutes, three times a commit.
+_DELTA_PATIENCE = {
+    "max_retries": "20",
+    "retry_timeout": "30s",
+    "backoff_config.init_backoff": "500ms",
+    "backoff_config.max_backoff": "5s",
+    "backoff_config.base": "3",
+}
 
 #: botocore's names for the ways to credentials that delta-rs has as well.
 _DELTA_FINDS = frozenset(

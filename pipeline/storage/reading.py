@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pipeline.errors import ErrorCode, ImageError, StoreError, TransientError
 from pipeline.storage import aws, web
 from pipeline.storage.buckets import connect, is_bucket, odd
-from pipeline.storage.listing import filesystem
+from pipeline.storage.listing import filesystem, fsspec_entry
 from pipeline.storage.translate import (
     Answer,
     Damaged,
@@ -174,6 +174,11 @@ def _differ(listed_us: int, modified_us: int) -> bool:
     return listed_us != modified_us // unit * unit
 
 
+def _same_etag(want: Want, etag: str | None) -> None:
+    if None not in (want.etag, etag) and want.etag != etag:
+        raise Answer(412)
+
+
 def _same_size(want: Want, data: bytes) -> bytes:
     if want.etag is None and want.size not in (None, len(data)):
         raise Answer(412)
@@ -251,10 +256,11 @@ class _Reader:
             self._fits(status.st_size)
             with open(handle, "rb", buffering=0, closefd=False) as file:
                 data = file.read(status.st_size + 1)
+            after = os.fstat(handle)
         finally:
             os.close(handle)
-        if len(data) != status.st_size:
-            raise Damaged("the file's length changed while it was read")
+        if len(data) != status.st_size or after.st_mtime_ns != status.st_mtime_ns:
+            raise Damaged("the file was written to while it was read")
         return data
 
     def _bucket(self, want: Want) -> bytes:
@@ -266,6 +272,7 @@ class _Reader:
         options: Any = {"if_match": f'"{want.etag}"'} if want.etag else {}
         found = obstore.get(self._store(root), key, options=options)
         meta = found.meta
+        _same_etag(want, web.unquoted(meta["e_tag"]))  # some stores ignore If-Match
         if want.etag is None and want.size not in (None, meta["size"]):
             raise Answer(412)  # times are no use: listings and headers round them differently
         self._fits(meta["size"])
@@ -285,5 +292,11 @@ class _Reader:
 
     def _fsspec(self, want: Want) -> bytes:
         system, path = filesystem(want.where, self._rules)
-        self._fits(system.info(path).get("size"))
-        return _same_size(want, bytes(system.cat_file(path, end=self.max_bytes + 1)))
+        before = fsspec_entry(want.uri, system.info(path))
+        self._fits(before.size)
+        _same_etag(want, before.etag)
+        data = bytes(system.cat_file(path, end=self.max_bytes + 1))
+        if want.etag is not None:
+            # There is no If-Match: it must have been as listed before and after.
+            _same_etag(want, fsspec_entry(want.uri, system.info(path)).etag)
+        return _same_size(want, data)

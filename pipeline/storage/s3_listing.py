@@ -35,15 +35,21 @@ def list_page(bucket: str, prefix: str, **params: Any) -> Page:
     except ET.ParseError:
         raise Damaged("the listing is no XML") from None
     space = root.tag[: root.tag.find("}") + 1]
+    if root.tag != f"{space}ListBucketResult":
+        # A gateway's page, or an error that came as a 200: no objects is what neither says.
+        raise Damaged("the answer is no listing")
     encoded = root.findtext(f"{space}EncodingType") == "url"
     more = root.findtext(f"{space}IsTruncated") == "true"
+    token = root.findtext(f"{space}NextContinuationToken") if more else None
+    if more and not token:
+        raise Damaged("the listing has more and does not say where")
     return Page(
         list(_entries(root, space, f"s3://{bucket}/", encoded)),
         [
             f"s3://{bucket}/{_key(found.findtext(f'{space}Prefix'), encoded)}"
             for found in root.iter(f"{space}CommonPrefixes")
         ],
-        root.findtext(f"{space}NextContinuationToken") if more else None,
+        token,
     )
 
 

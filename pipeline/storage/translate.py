@@ -44,6 +44,8 @@ class Kind(Enum):
     EXISTS = auto()
     REFUSED = auto()  # by us: where it leads is not public
     SLOW = auto()  # it answers, and outlasts its time
+    FULL = auto()
+    READ_ONLY = auto()
     TRANSIENT = auto()
     OTHER = auto()
 
@@ -98,6 +100,19 @@ CREDENTIAL_CODES: Final = frozenset(
 _TRANSIENT_CODES = frozenset({"RequestTimeout", "SlowDown", "Throttling", "OperationAborted"})
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
+_ARROWS = re.compile(r"\s*\x1b\[[0-9;]*m↳\x1b\[0m\s*")
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+_FULL_CODES = frozenset({"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"})
+#: OSErrors that say what they are without a number.
+_NAMED = (
+    FileNotFoundError,
+    NotADirectoryError,
+    PermissionError,
+    FileExistsError,
+    TimeoutError,
+    ConnectionError,
+)
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _WORDS = (
     (re.compile(r"timed? ?out", re.IGNORECASE), "timed out"),
     (
@@ -130,8 +145,8 @@ def judge(error: BaseException) -> Fault:
         return _answered(error.status, error.code)
     if kind := _SAID_BY_US.get(type(error)):
         return Fault(kind, str(error))
-    if module == "obstore":
-        return _obstore(error)
+    if module in {"obstore", "_internal"}:  # the latter is deltalake
+        return _rust(error)
     if module == "botocore":
         return _botocore(error)
     if module == "urllib3":
@@ -155,6 +170,8 @@ def _answered(status: int, code: str | None = None) -> Fault:
         kind = Kind.ARCHIVED
     elif code in CREDENTIAL_CODES:
         kind = Kind.CREDENTIALS
+    elif status == 507 or code in _FULL_CODES:
+        kind = Kind.FULL
     elif status in {408, 425, 429} or status >= 500 or code in _TRANSIENT_CODES:
         kind = Kind.TRANSIENT
     elif status in {404, 410}:
@@ -166,8 +183,9 @@ def _answered(status: int, code: str | None = None) -> Fault:
     return Fault(kind, f"the store answered {detail}")
 
 
-def _obstore(error: BaseException) -> Fault:
-    text = str(error)
+def _rust(error: BaseException) -> Fault:
+    """What obstore and deltalake raise: both hand on the words of Rust's object_store."""
+    text = _plain(error)
     name = type(error).__name__
     if name == "AlreadyExistsError":
         return Fault(Kind.EXISTS, "already there")
@@ -176,6 +194,8 @@ def _obstore(error: BaseException) -> Fault:
     if status := _STATUS.search(text):
         code = _CODE.search(text)
         return _answered(int(status[1]), code and code[1])
+    if found := _OS_ERROR.search(text):
+        return _os(OSError(int(found[1]), text))
     by_name = {
         "PreconditionError": Kind.CHANGED,
         "NotFoundError": Kind.MISSING,
@@ -183,7 +203,7 @@ def _obstore(error: BaseException) -> Fault:
     }
     if name in by_name:
         return Fault(by_name[name], "the store refused")
-    if name == "GenericError" and ("HTTP error" in text or "reqwest" in text):
+    if "HTTP error" in text or "reqwest" in text:
         return Fault(Kind.TRANSIENT, _words(error))
     return Fault(Kind.OTHER, f"not understood ({name})")
 
@@ -211,6 +231,8 @@ def _botocore(error: BaseException) -> Fault:
 
 
 def _os(error: OSError) -> Fault:
+    if error.errno is None and not isinstance(error, _NAMED):
+        return _rust(error)
     if isinstance(error, FileNotFoundError):
         # obstore raises the builtin one too, and only its text tells a bucket from a key.
         code = _CODE.search(str(error))
@@ -223,19 +245,36 @@ def _os(error: OSError) -> Fault:
         return Fault(Kind.EXISTS, "already there")
     if isinstance(error, TimeoutError):
         return Fault(Kind.TRANSIENT, "timed out")
+    if error.errno in _FULL:
+        return Fault(Kind.FULL, "no space left")
+    if error.errno == errno.EROFS:
+        return Fault(Kind.READ_ONLY, "read-only file system")
     if isinstance(error, ConnectionError) or error.errno in {errno.EIO, errno.ESTALE, errno.EAGAIN}:
         return Fault(Kind.TRANSIENT, _words(error))
     return Fault(Kind.OTHER, errno.errorcode.get(error.errno or 0, type(error).__name__))
 
 
+def _plain(error: BaseException) -> str:
+    """The text in one line; deltalake draws it as a coloured tree."""
+    return " ".join(_ARROWS.sub(": ", str(error)).split())
+
+
 def _words(error: BaseException) -> str:
-    text = str(error)
+    text = str(error).replace("retry_timeout", "")
     return next((said for pattern, said in _WORDS if pattern.search(text)), "connection lost")
 
 
 def store_error(error: BaseException, uri: str) -> NightlabelError:
     """A foreign exception about a folder or document, with the mend in one line."""
     return fault_error(judge(error), uri)
+
+
+def delta_error(error: BaseException, uri: str) -> NightlabelError:
+    """The same of what deltalake raises; in its own words where the fault is the table's."""
+    fault = judge(error)
+    if fault.kind is Kind.OTHER and not isinstance(error, OSError):
+        return StoreError(f"{public(uri)}: {_plain(error)}")
+    return fault_error(fault, uri)
 
 
 def fault_error(fault: Fault, uri: str) -> NightlabelError:
@@ -257,6 +296,10 @@ def fault_error(fault: Fault, uri: str) -> NightlabelError:
             return ConflictError(f"{where}: someone else wrote it first ({fault.detail})")
         case Kind.REFUSED:
             return SpecError("src", where, fault.detail)
+        case Kind.FULL:
+            return StoreError(f"{where}: {fault.detail}; make room there and run again")
+        case Kind.READ_ONLY:
+            return DeniedError(f"{where}: {fault.detail}; give a folder that can be written to")
         case Kind.TRANSIENT:
             return StoreError(f"{root}: no answer ({fault.detail}); check endpoint and network")
         case _:

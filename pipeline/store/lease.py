@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -67,12 +68,17 @@ _HOLDER: Final = TypeAdapter(Holder)
 
 
 class Lease:
-    """Held from `with` to its end, renewed by a thread; `lost` is set if another took it."""
+    """Held from `with` to its end, renewed by a thread.
+
+    `lost` is set if another took it, or if the store let nobody renew it until it was dead;
+    then `failure` tells why.
+    """
 
     def __init__(self, folder: Folder, run_id: str, *, take_over: bool = False) -> None:
         self._folder, self._take_over = folder, take_over
         self.holder = Holder.me(run_id)
         self.lost = threading.Event()
+        self.failure: StoreError | None = None
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
@@ -89,8 +95,10 @@ class Lease:
     ) -> None:
         self._done.set()
         self._thread.join()
-        if self._mine():
-            self._folder.delete([PATH])
+        # A lease that cannot be given back is taken over; no reason to hide how a run ended.
+        with suppress(StoreError):
+            if self._mine():
+                self._folder.delete([PATH])
 
     def _acquire(self) -> None:
         for _ in range(3):  # the file may vanish or change hands between two looks at it
@@ -99,8 +107,10 @@ class Lease:
             seen, holder = self._look()
             if seen is None:
                 continue
+            if self._holds(holder):  # the answer to our own PUT was lost
+                return
             self._wait_until_dead(seen, holder)
-            if self._folder.replace(PATH, self._document(), seen.etag or ""):
+            if self._folder.replace(PATH, self._document(), seen.etag or "") or self._mine():
                 return
         raise BusyError(f"{self._folder.uri}: other runs keep starting here; try again later")
 
@@ -138,20 +148,25 @@ class Lease:
                 if not self._renew():
                     return self.lost.set()
                 renewed = time.monotonic()
-            except StoreError:  # a store that is away for a moment is no reason to stop
+            except StoreError as error:  # one that is away for a moment is no reason to stop
                 if time.monotonic() - renewed > DEAD_SECONDS:
+                    self.failure = StoreError(
+                        f"the lease could not be renewed for {DEAD_SECONDS:.0f} s: {error}"
+                    )
                     return self.lost.set()
         return None
 
     def _renew(self) -> bool:
         # The etag comes from before the read, so what is replaced is what was read.
         seen, holder = self._look()
-        if seen is None or holder is None or holder.token != self.holder.token:
+        if seen is None or not self._holds(holder):
             return False
-        return self._folder.replace(PATH, self._document(), seen.etag or "")
+        return self._folder.replace(PATH, self._document(), seen.etag or "") or self._mine()
 
     def _mine(self) -> bool:
-        _, holder = self._look()
+        return self._holds(self._look()[1])
+
+    def _holds(self, holder: Holder | None) -> bool:
         return holder is not None and holder.token == self.holder.token
 
     def _document(self) -> bytes:

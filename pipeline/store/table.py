@@ -27,7 +27,7 @@ import pyarrow as pa
 
 from pipeline import schema
 from pipeline.errors import ConflictError, MissingError, StoreError
-from pipeline.storage import Folder, public
+from pipeline.storage import Folder, delta_error, public
 from pipeline.store.parts import Part
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Table:
 
     def __init__(self, folder: Folder, delta: "DeltaTable") -> None:
         self._folder, self._delta = folder, delta
+        self._fenced: ConflictError | None = None
         self.commits = 0
 
     @classmethod
@@ -144,8 +145,17 @@ class Table:
     def commit(self, added: Sequence[Part] = (), removed: Sequence[LiveFile | Part] = ()) -> None:
         """Make `added` true and `removed` untrue in one step (with neither: a fence).
 
-        Raises ConflictError if another writer committed since our last look.
+        Raises ConflictError if another writer committed since our last look, and from then on.
         """
+        if self._fenced is not None:
+            raise self._fenced
+        try:
+            self._commit(added, removed)
+        except ConflictError as error:
+            self._fenced = error
+            raise
+
+    def _commit(self, added: Sequence[Part], removed: Sequence[LiveFile | Part]) -> None:
         self._refuse_unless(self.version)
         ours, mark = self.version + 1, uuid4().hex
         try:
@@ -223,9 +233,11 @@ def _translated(uri: str) -> Iterator[None]:
 
     try:
         yield
-    except CommitFailedError as error:
-        raise ConflictError(f"{uri}: another run committed first ({error})") from error
-    except TableNotFoundError as error:
-        raise MissingError(f"{uri}: no label store here") from error
+    except CommitFailedError:
+        raise ConflictError(
+            f"{uri}: another run committed first; this one stops, what it committed stays"
+        ) from None
+    except TableNotFoundError:
+        raise MissingError(f"{uri}: no label store here") from None
     except (DeltaError, OSError, ValueError) as error:
-        raise StoreError(f"{uri}: {error}") from error
+        raise delta_error(error, uri) from None

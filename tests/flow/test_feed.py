@@ -2,12 +2,15 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Generator
 
 import pytest
 
+from pipeline.errors import Terminated
 from pipeline.flow.feed import Feed, Stop
 
 
@@ -93,17 +96,55 @@ def test_the_first_reason_wins() -> None:
     assert stop.reason == "deadline"
 
 
-@pytest.mark.parametrize(
-    ("number", "reason"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
-)
-def test_a_signal_is_a_reason_and_the_second_ends_at_once(
-    number: signal.Signals, reason: str
+SIGNALS = [
+    (signal.SIGINT, "interrupted", KeyboardInterrupt),
+    (signal.SIGTERM, "terminated", Terminated),
+]
+
+
+@pytest.mark.parametrize(("number", "reason", "end"), SIGNALS)
+def test_a_signal_ends_what_is_going_on(
+    number: signal.Signals, reason: str, end: type[KeyboardInterrupt]
 ) -> None:
     before = signal.getsignal(number)
     stop = Stop()
-    with stop.on_signals():
+    with stop.on_signals(), pytest.raises(end):
         os.kill(os.getpid(), number)
-        assert stop.reason == reason
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), number)
+    assert stop.reason == reason
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize(("number", "reason", "end"), SIGNALS)
+def test_where_it_is_gentle_the_second_ends_at_once(
+    number: signal.Signals, reason: str, end: type[KeyboardInterrupt]
+) -> None:
+    stop = Stop()
+    with stop.on_signals(), stop.gently():
+        os.kill(os.getpid(), number)
+        assert (stop.reason, stop.signalled) == (reason, True)
+        with pytest.raises(end):
+            os.kill(os.getpid(), number)
+
+
+DEAF = """
+import ctypes
+from pipeline.flow import feed
+feed.END_SECONDS = 0.5
+mutex, lock = ctypes.create_string_buffer(64), ctypes.CDLL(None).pthread_mutex_lock
+stop = feed.Stop()
+with stop.on_signals(), stop.gently():
+    lock(mutex)
+    print("deaf", flush=True)
+    lock(mutex)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_process_that_hears_nothing_ends_all_the_same(number: signal.Signals, code: int) -> None:
+    """In a call of a library that no signal interrupts."""
+    process = subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "deaf\n"
+        process.send_signal(number)
+        assert process.wait(30) == code

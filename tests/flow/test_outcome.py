@@ -35,6 +35,8 @@ def counts(**numbers: int) -> Counts:
         (counts(new=9, labelled=4), "interrupted", {}, ("interrupted", Exit.INTERRUPTED)),
         (counts(new=9, labelled=4), "terminated", {}, ("interrupted", Exit.TERMINATED)),
         (counts(new=9, labelled=4), "lease", {}, ("failed", Exit.BUSY)),
+        (counts(new=9, failed=101), "terminated", {}, ("interrupted", Exit.TERMINATED)),
+        (counts(new=9, failed=101), "deadline", {}, ("gate", Exit.GATE)),
     ],
 )  # fmt: skip
 def test_how_a_run_ended(found: Counts, reason: str, options: dict, expected: tuple) -> None:

@@ -91,6 +91,25 @@ class S3Server:
         bucket, key = split(uri)
         self._client.delete_object(Bucket=bucket, Key=key)
 
+    def delete_bucket(self, uri: str) -> None:
+        """With all that is in it."""
+        bucket, _ = split(uri)
+        for key in self.keys(f"s3://{bucket}"):
+            self._client.delete_object(Bucket=bucket, Key=key)
+        self._client.delete_bucket(Bucket=bucket)
+
+    def upload(self, uri: str, data: bytes) -> str:
+        """Write one object as an upload in parts, of which there is one; return its etag."""
+        bucket, key = split(uri)
+        where = {"Bucket": bucket, "Key": key}
+        number = self._client.create_multipart_upload(**where)["UploadId"]
+        part = self._client.upload_part(**where, UploadId=number, PartNumber=1, Body=data)
+        parts = {"Parts": [{"ETag": part["ETag"], "PartNumber": 1}]}
+        answer = self._client.complete_multipart_upload(
+            **where, UploadId=number, MultipartUpload=parts
+        )
+        return str(answer["ETag"]).strip('"')
+
     def keys(self, uri: str) -> list[str]:
         """The keys (paths inside the bucket) that begin with the key of `uri`, sorted."""
         bucket, prefix = split(uri)

@@ -132,6 +132,29 @@ def test_nothing_listens(monkeypatch) -> None:
         check_readable("s3://b/x/")
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"<html><body>Please log in</body></html>", "no listing"),
+        (b"<Error><Code>InternalError</Code></Error>", "no listing"),
+        (b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>", "where"),
+        (b"<ListBucketResult><Contents><Key>a.jpg</Ke", "no XML"),
+    ],
+    ids=["gateway", "error", "no token", "cut"],
+)
+def test_what_is_no_whole_listing_is_not_taken_for_one(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes, said: str
+) -> None:
+    """All of them came as a 200, and three passed for a listing without objects."""
+    monkeypatch.setattr(translate, "TRIES", 1)
+    with web_server({"/b": answer}) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        with pytest.raises(StoreError, match=said):
+            listed("s3://b/")
+
+
 def test_an_endpoint_that_is_no_url(monkeypatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "127.0.0.1:9")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")

@@ -1,13 +1,19 @@
 """read_many: one outcome for each object, whatever happens to it."""
 
+import hashlib
 import json
 import os
+import stat
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any, ClassVar
 from urllib.request import urlopen
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline.errors import ErrorCode, ImageError, TransientError
 from pipeline.storage import UNKNOWN_TIME, Want, list_pages, read_many, reading, translate
@@ -19,7 +25,9 @@ MAX = 1 << 20
 
 @pytest.fixture(scope="module")
 def web() -> Iterator[str]:
-    with web_server({"/plain.jpg": b"jpeg", "/large.jpg": bytes(4096)}) as url:
+    with web_server(
+        {"/plain.jpg": b"jpeg", "/large.jpg": bytes(4096), "/bucket/new.jpg": b"new"}
+    ) as url:
         yield url
 
 
@@ -84,6 +92,50 @@ def test_a_listed_file_is_read_as_listed(tmp_path: Path) -> None:
     for rounded in (1_000_000, 1_234_000, 1_234_567):
         assert read(Want(entry.uri, None, 1, rounded)) == [b"x"]
     assert read(Want(entry.uri, None, 1, 1_234_566)) == ["changed"]
+
+
+def at_the_first_look(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:
+    """Let `change` happen between a reader's look at an open file and its read."""
+    look, changes = os.fstat, [change]
+
+    def looked(handle: int) -> os.stat_result:
+        status = look(handle)
+        if stat.S_ISREG(status.st_mode) and changes:
+            changes.pop()()
+        return status
+
+    monkeypatch.setattr(os, "fstat", looked)
+
+
+@pytest.mark.parametrize("written", [b"NEW!", b"NE", b"NEWER"], ids=["same", "shorter", "longer"])
+@pytest.mark.parametrize("held_to", [True, False], ids=["as listed", "as it is"])
+def test_a_local_file_that_is_written_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: bytes, held_to: bool
+) -> None:
+    """In place, of whatever length: never other bytes than those of the listed time and size."""
+    image = tmp_path / "a.jpg"
+    image.write_bytes(b"old!")
+    os.utime(image, (0, 1_000_000))
+    at_the_first_look(monkeypatch, lambda: image.write_bytes(written))
+    listed = Want(f"file://{image}", None, 4, 10**12) if held_to else Want(f"file://{image}")
+    assert read(listed) == ["changed" if held_to else written]
+
+
+@pytest.mark.parametrize("after", ["missing", "changed"])
+def test_a_local_file_that_is_replaced_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    """By a rename or a removal: the reader holds the old file, and gives all of it."""
+    image, other = tmp_path / "a.jpg", tmp_path / "other"
+    image.write_bytes(b"old!")
+    other.write_bytes(b"NEW!")
+    os.utime(image, (0, 1_000_000))
+    want = Want(f"file://{image}", None, 4, 10**12)
+    at_the_first_look(
+        monkeypatch, image.unlink if after == "missing" else partial(other.replace, image)
+    )
+    assert read(want) == [b"old!"]
+    assert read(want) == [after]
 
 
 def test_http(web: str) -> None:
@@ -156,12 +208,42 @@ def test_user_and_password_are_sent_where_they_belong(web: str) -> None:
 
 
 def test_memory_through_fsspec() -> None:
-    import fsspec
-
     fsspec.filesystem("memory").pipe_file("/reading/a.jpg", b"jpeg")
     assert read("memory://reading/a.jpg", "memory://reading/no.jpg") == [b"jpeg", "missing"]
     assert read("memory://reading/a.jpg", max_bytes=3) == ["too_large"]
     assert read("nosuch://a/b.jpg") == ["transient"]
+
+
+class Tagged(MemoryFileSystem):
+    """A store with etags and without conditional reads, in which each object is replaced
+    as soon as somebody has read it."""
+
+    protocol = "tagged"
+    store: ClassVar[dict[str, Any]] = {}
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(path.removeprefix("tagged://"))
+
+    def info(self, path: str, **options: Any) -> dict[str, Any]:
+        found = super().info(path, **options)
+        return found | {"ETag": hashlib.md5(self.store[found["name"]].getvalue()).hexdigest()}
+
+    def cat_file(self, path: str, **options: Any) -> bytes:
+        data = super().cat_file(path, **options)
+        if data == b"old!":
+            self.pipe_file(path, b"NEW!")
+        return data
+
+
+def test_fsspec_holds_objects_to_their_etags() -> None:
+    fsspec.register_implementation("tagged", Tagged)
+    fsspec.filesystem("tagged").pipe_file("/a.jpg", b"old!")
+    old, new = (hashlib.md5(data).hexdigest() for data in (b"old!", b"NEW!"))
+    assert read(Want("tagged://a.jpg", new, 4)) == ["changed"]
+    fsspec.filesystem("tagged").pipe_file("/a.jpg", b"old!")
+    assert read(Want("tagged://a.jpg", old, 4)) == ["changed"]
+    assert read(Want("tagged://a.jpg", new, 4)) == [b"NEW!"]
 
 
 def test_what_arrives_first_is_given_first(web: str) -> None:
@@ -230,6 +312,12 @@ def test_an_etag_that_is_no_md5_is_accepted_and_checking_stops(s3_at: str, web: 
         assert read(Want(f"{folder}/{name}", "0" * 32)) == [BODY]
     counts = json.loads(urlopen(f"{web}/seen/").read())
     assert [counts[f"/bucket/no-md5/{name}"] for name in names] == [2, 1]
+
+
+def test_a_store_that_ignores_if_match(s3_at: str) -> None:
+    """Of a multipart upload, whose etag is no MD5."""
+    assert read(Want(f"{s3_at}/new.jpg", "0" * 32 + "-2")) == ["changed"]
+    assert read(Want(f"{s3_at}/new.jpg", hashlib.md5(b"new").hexdigest())) == [b"new"]
 
 
 @pytest.mark.s3

@@ -1,7 +1,9 @@
 """The border: nothing foreign passes it, and nothing secret does."""
 
 import builtins
+import errno
 import inspect
+import os
 import pickle
 
 import aiohttp
@@ -9,6 +11,7 @@ import botocore.exceptions
 import obstore.exceptions
 import pytest
 import urllib3.exceptions
+from deltalake.exceptions import DeltaError
 
 from pipeline.errors import (
     ConflictError,
@@ -20,7 +23,16 @@ from pipeline.errors import (
     TransientError,
 )
 from pipeline.storage import translate
-from pipeline.storage.translate import Answer, Kind, border, foreign, judge, row_error, store_error
+from pipeline.storage.translate import (
+    Answer,
+    Kind,
+    border,
+    delta_error,
+    foreign,
+    judge,
+    row_error,
+    store_error,
+)
 
 #: What each of obstore's exceptions means; one that is not here fails the test below.
 OBSTORE = {
@@ -83,6 +95,8 @@ ANSWERS = [
     (503, "SlowDown", StoreError, ErrorCode.TRANSIENT),
     (500, None, StoreError, ErrorCode.TRANSIENT),
     (429, None, StoreError, ErrorCode.TRANSIENT),
+    (507, "InsufficientStorage", StoreError, ErrorCode.TRANSIENT),
+    (403, "QuotaExceeded", StoreError, ErrorCode.TRANSIENT),
     (400, "BadDigest", StoreError, ErrorCode.TRANSIENT),
 ]
 
@@ -97,11 +111,18 @@ def raised_by(library: str, status: int, code: str | None) -> BaseException:
             "ResponseMetadata": {"HTTPStatusCode": status},
         }
         return botocore.exceptions.ClientError(response, "GetObject")
+    if library == "deltalake":
+        return OSError(
+            "Generic S3 error\n     \x1b[31m↳\x1b[0m Error performing PUT http://h/b/AKIASECRET in "
+            "3s, after 6 retries, max_retries\n      \x1b[31m↳\x1b[0m 6, retry_timeout\n      "
+            "\x1b[31m↳\x1b[0m 30s  - Server returned non-2xx status code\n      "
+            f"\x1b[31m↳\x1b[0m {status} X\n     \x1b[31m↳\x1b[0m {body if code else ''}\n"
+        )
     text = f"Server returned non-2xx status code: {status} X: {body if code else ''}"
     return obstore.exceptions.GenericError(text)
 
 
-@pytest.mark.parametrize("library", ["http", "obstore", "botocore"])
+@pytest.mark.parametrize("library", ["http", "obstore", "botocore", "deltalake"])
 @pytest.mark.parametrize(("status", "code", "store", "row"), ANSWERS)
 def test_one_answer_means_the_same_in_every_library(library, status, code, store, row) -> None:
     error = raised_by(library, status, code)
@@ -124,6 +145,38 @@ def test_messages_name_the_mend() -> None:
     assert "secret" not in str(store_error(Answer(403), signed))
     needs = ImportError("no gcsfs", name="gcsfs")
     assert "gcsfs" in str(store_error(needs, "gcs2://b/k"))
+
+
+@pytest.mark.parametrize(
+    ("number", "mend"),
+    [
+        (errno.ENOSPC, "no space left; make room there"),
+        (errno.EDQUOT, "no space left; make room there"),
+        (errno.EROFS, "read-only file system; give a folder that can be written to"),
+        (errno.EACCES, "permission denied; check its permissions"),
+    ],
+)
+def test_a_local_disk_means_the_same_in_every_library(number: int, mend: str) -> None:
+    told = f"{os.strerror(number)} (os error {number})"
+    for error in (
+        OSError(number, os.strerror(number)),
+        obstore.exceptions.GenericError(f"Generic LocalFileSystem error: {told}"),
+        OSError(f"Generic LocalFileSystem error\n   \x1b[31m↳\x1b[0m {told}\n"),
+    ):
+        assert str(store_error(error, "file:///labels")) == f"/labels: {mend}" + (
+            " and run again" if "room" in mend else ""
+        )
+
+
+def test_a_lost_connection_is_not_called_a_timeout() -> None:
+    """Rust's object_store tells of its own `retry_timeout` in every error."""
+    text = "after 6 retries, max_retries: 6, retry_timeout: 30s - HTTP error: connection closed"
+    assert judge(obstore.exceptions.GenericError(text)).detail == "connection lost"
+
+
+def test_what_delta_says_of_its_own_table_is_kept_in_one_line() -> None:
+    error = DeltaError("Invalid table\n   \x1b[31m↳\x1b[0m unsupported feature\n")
+    assert str(delta_error(error, "s3://b/k")) == "s3://b/k: Invalid table: unsupported feature"
 
 
 def test_the_foreign_text_does_not_cross_as_a_cause() -> None:

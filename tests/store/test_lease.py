@@ -14,6 +14,8 @@ from pipeline.errors import BusyError
 from pipeline.storage import Folder
 from pipeline.store import lease as module
 from pipeline.store.lease import PATH, Holder, Lease
+from tests.parts.faults import faulty
+from tests.parts.s3 import S3Server
 
 HOLD = """
 import sys, time
@@ -135,6 +137,48 @@ def test_a_holder_learns_that_it_lost_the_lease(
         thief = put_holder(folder, host="elsewhere")
         assert lease.lost.wait(5)
     assert Holder.parse(folder.read(PATH)) == thief
+
+
+@pytest.mark.s3
+def test_an_answer_that_is_lost_costs_no_lease(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A PUT that is tried again finds what it has itself written."""
+    monkeypatch.setattr(module, "RENEW_SECONDS", 0.2)
+    folder = Folder(f"{s3.bucket()}/labels")
+    with faulty(s3) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        acquired = proxy.rule(method="PUT", path="/lease", times=1, lose_answer=True)
+        with Lease(folder, "one") as lease:
+            renewed = proxy.rule(method="PUT", path="/lease", times=1, lose_answer=True)
+            again = proxy.rule(method="PUT", path="/lease", times=2, status=503)
+            assert not lease.lost.wait(4)
+        assert [rule.times for rule in (acquired, renewed, again)] == [0, 0, 0]
+        assert folder.stat(PATH) is None
+
+
+@pytest.mark.s3
+def test_a_lease_that_nobody_can_renew_is_lost(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And says why. That it cannot be given back hides nothing of how a run ended."""
+    monkeypatch.setattr(module, "RENEW_SECONDS", 0.2)
+    monkeypatch.setattr(module, "DEAD_SECONDS", 1.0)
+    folder = Folder(f"{s3.bucket()}/labels")
+    with faulty(s3) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        lease = Lease(folder, "one")
+
+        def run() -> None:
+            with lease:
+                proxy.rule(path="/lease", status=403, code="AccessDenied")
+                assert lease.lost.wait(20)
+                raise ValueError("how the run ended")
+
+        with pytest.raises(ValueError, match="how the run ended"):
+            run()
+    assert "could not be renewed for 1 s" in str(lease.failure)
+    assert "the store answered 403; check what these credentials may do" in str(lease.failure)
 
 
 def test_of_many_heirs_one_wins(folder: Folder) -> None:

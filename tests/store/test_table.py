@@ -60,8 +60,9 @@ def test_a_writer_that_another_has_overtaken_is_fenced(folder: Folder) -> None:
     second = Table.open(folder)
     assert second is not None
     second.commit(added=[part(folder, "b", 2)])
-    with pytest.raises(ConflictError, match="another run"):
-        first.commit(added=[part(folder, "a", 1)])
+    for _ in range(2):  # once it has seen the other's commit, too
+        with pytest.raises(ConflictError, match="another run"):
+            first.commit(added=[part(folder, "a", 1)])
     assert delta_uris(folder) == ["s3://photos/2"]
 
 

@@ -1,0 +1,38 @@
+"""What Ray raises, in our own words."""
+
+import pytest
+import ray
+
+from pipeline.errors import DeniedError, PlacementError
+from pipeline.flow.session import ray_error, session
+
+
+@pytest.mark.parametrize(
+    ("kind", "mend"),
+    [
+        (ray.exceptions.OutOfMemoryError, "fewer --predictors"),
+        (ray.exceptions.OutOfDiskError, "RAY_TMPDIR"),
+        (ray.exceptions.ObjectStoreFullError, "/dev/shm"),
+    ],
+)
+def test_what_the_machine_lacks_is_named(kind: type[Exception], mend: str) -> None:
+    bare = kind("Ray has\nmuch to say")
+    for error in (bare, ray.exceptions.RayTaskError("task", "trace", bare)):
+        told = str(ray_error(error))
+        assert mend in told
+        assert "the next run goes on" in told
+        assert "\n" not in told
+
+
+def test_our_own_errors_come_out_as_they_were_raised() -> None:
+    ours = DeniedError("refused; check")
+    assert ray_error(ray.exceptions.RayTaskError("task", "trace", ours)) is ours
+
+
+def test_a_ray_that_cannot_start_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pipeline.flow.session.ROOM_BYTES", 2**60)
+    with pytest.raises(PlacementError, match="RAY_TMPDIR"), session(None):
+        pass
+    assert not ray.is_initialized()
