@@ -13,11 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ErrorCode, ImageError
-from pipeline.flow.careful import Careful
-from pipeline.flow.child import Child, EndedError
+from pipeline.errors import ErrorCode
 from tests.parts.mutants import Mutant, mutant
-from tests.parts.trial import PIXELS, Trial, Verdict
+from tests.parts.trial import PIXELS, Trial, Trials, Verdict
 
 SEED = 20_260_101
 QUICK = 600
@@ -26,8 +24,6 @@ FULL = 25_000
 TRIAL = Trial(max_pixels=50_000_000, seconds=60.0)
 #: What goes wrong so often is one defect.
 MANY = 20
-#: A child is given up later than the kernel's alarm ends it.
-ASK_SECONDS = 120.0
 
 Table = Counter[tuple[str, str]]
 
@@ -73,7 +69,7 @@ class Report:
 def tried(seed: int, count: int, folder: Path) -> Report:
     """The first `count` mutants of a seed; those that do wrong are kept in `folder`."""
     report = Report(seed)
-    with Trials() as trials:
+    with Trials(TRIAL) as trials:
         for number in range(count):
             if len(report.wrong) == MANY:
                 return report
@@ -86,41 +82,6 @@ def tried(seed: int, count: int, folder: Path) -> Report:
                 report.wrong.append(f"{path}: {verdict.outcome}, {verdict.wrong}")
     assert {outcome for _, outcome in report.kinds} <= {PIXELS, *ErrorCode}
     return report
-
-
-class Trials:
-    """A child that tries one image after the other; a new one where an image ended it."""
-
-    def __init__(self) -> None:
-        self._child: Child | None = None
-
-    def __enter__(self) -> "Trials":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._child is not None:
-            self._child.end()
-
-    def __call__(self, data: bytes) -> Verdict:
-        if self._child is None:
-            self._child = Child(TRIAL.warmed)
-        try:
-            verdict: Verdict = self._child.ask(data, ASK_SECONDS)
-        except EndedError as ended:
-            self._child = None
-            return carefully(data, str(ended))
-        return verdict
-
-
-def carefully(data: bytes, ended: str) -> Verdict:
-    """What becomes of an image that ended its worker, when its block is tried again."""
-    with Careful(TRIAL.prepare, seconds=5.0) as careful:
-        try:
-            careful(data)
-        except ImageError as error:
-            crashed = error.code is ErrorCode.CRASHED and "exit 1" not in error.message
-            return Verdict(error.code, error.message, None if crashed else ended, 0, 0.0)
-    return Verdict(PIXELS, "", ended, 0, 0.0)
 
 
 def table(counts: Table) -> str:

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, Self
@@ -13,6 +13,8 @@ from PIL import Image, ImageOps
 
 from pipeline.errors import ErrorCode, ImageError
 from pipeline.flow.bounds import BYTES_A_PIXEL, image_memory, memory_limit, time_limit
+from pipeline.flow.careful import Careful
+from pipeline.flow.child import Child, EndedError
 from pipeline.images import Prepared, Preprocess, decode, prepare, resize_crop
 from pipeline.images.decode import PILLOW_ERRORS, open_image
 from pipeline.spec import MAX_BYTES
@@ -32,6 +34,8 @@ SHAPE: Final = Preprocess(
 SMALL_CHANGE: Final = 64 * 2**20
 
 PIXELS: Final = "pixels"
+#: A child is given up later than the kernel's alarm ends it.
+ASK_SECONDS: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,15 @@ class Trial:
         return prepare(data, SHAPE, max_pixels=self._max_pixels)
 
     def __call__(self, data: bytes) -> Verdict:
+        verdict, result = self._within_bounds(data)
+        wrong = verdict.wrong or self._against_pillow(data, result)
+        return replace(verdict, wrong=wrong)
+
+    def cost(self, data: bytes) -> Verdict:
+        """Time and memory alone, for images so large that to look twice takes long."""
+        return self._within_bounds(data)[0]
+
+    def _within_bounds(self, data: bytes) -> tuple[Verdict, Prepared | ImageError]:
         began, before = time.perf_counter(), _reset_peak()
         result: Prepared | ImageError
         with memory_limit(self._memory), time_limit(self._seconds):
@@ -70,10 +83,10 @@ class Trial:
             except ImageError as error:
                 result = error
         took, memory = time.perf_counter() - began, _memory("VmHWM") - before
-        wrong = self._too_much(data, memory) or self._against_pillow(data, result)
+        wrong = self._too_much(data, memory)
         if isinstance(result, ImageError):
-            return Verdict(str(result.code), result.message, wrong, memory, took)
-        return Verdict(PIXELS, result.format, wrong, memory, took)
+            return Verdict(str(result.code), result.message, wrong, memory, took), result
+        return Verdict(PIXELS, result.format, wrong, memory, took), result
 
     def _too_much(self, data: bytes, memory: int) -> str | None:
         allowed = SMALL_CHANGE + len(data) + BYTES_A_PIXEL * self._claimed(data)
@@ -102,6 +115,42 @@ class Trial:
             return "its pixels are not Pillow's"
         same = np.array_equal(result.pixels, resize_crop(expected, SHAPE))
         return None if same else "its model-sized pixels are not Pillow's"
+
+
+class Trials:
+    """A child that tries one image after the other; a new one where an image ended it."""
+
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+        self._child: Child | None = None
+
+    def __enter__(self) -> "Trials":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._child is not None:
+            self._child.end()
+
+    def __call__(self, data: bytes) -> Verdict:
+        if self._child is None:
+            self._child = Child(self._trial.warmed)
+        try:
+            verdict: Verdict = self._child.ask(data, ASK_SECONDS)
+        except EndedError as ended:
+            self._child = None
+            return carefully(self._trial, data, str(ended))
+        return verdict
+
+
+def carefully(trial: Trial, data: bytes, ended: str) -> Verdict:
+    """What becomes of an image that ended its worker, when its block is tried again."""
+    with Careful(trial.prepare, seconds=5.0) as careful:
+        try:
+            careful(data)
+        except ImageError as error:
+            crashed = error.code is ErrorCode.CRASHED and "exit 1" not in error.message
+            return Verdict(error.code, error.message, None if crashed else ended, 0, 0.0)
+    return Verdict(PIXELS, "", ended, 0, 0.0)
 
 
 def pillow_pixels(data: bytes) -> NDArray[np.uint8] | None:
