@@ -20,7 +20,8 @@ test-slow: $(VENV)/.dev-ready
 acceptance: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -m slow -s tests/acceptance
 
-# Store faults and poison beyond what `make test` runs of them; some ten minutes.
+# Store faults, poison, damaged images and long nights, beyond what `make test` runs of them;
+# about an hour.
 chaos: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -m chaos -s tests/chaos
 

@@ -8,6 +8,9 @@ from tests.parts.forge import encode
 #: The coarsest octave has so many cells along the long side; each next one has twice as many.
 _COARSE = 4
 
+#: Pixels of the largest of `photographs`.
+LARGEST_PHOTOGRAPH = 8688 * 5792
+
 
 def landscape(width: int, height: int, seed: int = 0) -> Image.Image:
     """An RGB image whose detail falls off with frequency as in photographs, with grain."""
