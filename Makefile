@@ -20,8 +20,8 @@ test-slow: $(VENV)/.dev-ready
 acceptance: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -m slow -s tests/acceptance
 
-# Store faults, poison, stops and machines that lack something, beyond what `make test` runs of
-# them; some twenty minutes.
+# Kills of every process, two writers, store faults, stops, machines that lack something, poison,
+# damaged images and long nights at full length, with a table of counts; some two hours.
 chaos: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -m chaos -s tests/chaos
 

@@ -5,6 +5,7 @@ EXIF orientation is applied, `convert("RGB")`. Plain JPEGs go through libjpeg-tu
 which gives the same pixels in about half the time.
 """
 
+import re
 import struct
 import warnings
 import zlib
@@ -45,6 +46,14 @@ _NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF", "EMF"})
 
 #: Known by their first bytes, with the Pillow plugin that would decode them, if any does.
 _PLUGINS = {"avif": "AVIF", "heic": "HEIF", "jxl": "", "jxr": "", "raf": "", "svg": ""}
+
+#: Where Pillow's name of a format is not ours in upper case.
+_NAMES = {"jp2": "JPEG2000", "heic": "HEIF"}
+
+#: How Pillow says that a file is sound, but of a sort that it does not know.
+_NOT_KNOWN = re.compile(
+    r"unsupported|unimplemented|not supported|unknown pixel mode|cannot handle", re.IGNORECASE
+)
 
 _EXIF_ORIENTATION = 0x0112
 
@@ -204,11 +213,23 @@ def _translated(error: BaseException, data: bytes) -> ImageError:
     if isinstance(error, UnidentifiedImageError):
         if kind in _PLUGINS and _PLUGINS[kind] not in Image.OPEN:
             return ImageError(ErrorCode.UNSUPPORTED, f"{kind} is not decoded here{_mend(kind)}")
-        return ImageError(ErrorCode.UNDECODABLE, f"the header of this {kind} cannot be read")
-    code = (
-        ErrorCode.UNSUPPORTED if isinstance(error, NotImplementedError) else ErrorCode.UNDECODABLE
-    )
-    return ImageError(code, f"{type(error).__name__}: {error}")
+        error = _refusal(kind or "", data) or error
+    words = " ".join(f"{type(error).__name__}: {error}".split())
+    if isinstance(error, UnidentifiedImageError):
+        words = f"the header of this {kind} cannot be read"
+    sound = isinstance(error, NotImplementedError) or _NOT_KNOWN.search(words)
+    return ImageError(ErrorCode.UNSUPPORTED if sound else ErrorCode.UNDECODABLE, words)
+
+
+def _refusal(kind: str, data: bytes) -> BaseException | None:
+    """What the plugin of a format has against a header, which `Image.open` keeps to itself."""
+    plugin = Image.OPEN.get(_NAMES.get(kind, kind.upper()))
+    try:
+        if plugin is not None:
+            plugin[0](BytesIO(data), "")
+    except PILLOW_ERRORS as error:
+        return error
+    return None
 
 
 def _mend(kind: str | None) -> str:

@@ -10,6 +10,9 @@ from collections.abc import Callable
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2")
 _AVIF_BRANDS = (b"avif", b"avis")
 
+#: How a codestream of JPEG 2000 begins.
+_SOC = b"\xff\x4f\xff\x51"
+
 _PREFIXES = (
     (b"\xff\xd8\xff", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -26,9 +29,19 @@ _PREFIXES = (
     (b"8BPS", "psd"),
     (b"FUJIFILMCCD-RAW", "raf"),
     (b"\0\0\0\x0cjP  \r\n\x87\n", "jp2"),
-    (b"\xff\x4f\xff\x51", "jp2"),
+    (_SOC, "jp2"),
     (b"qoif", "qoi"),
     (b"%!PS", "eps"),
+    (b"\xc5\xd0\xd3\xc6", "eps"),
+    (b"DDS ", "dds"),
+    (b"BLP1", "blp"),
+    (b"BLP2", "blp"),
+    (b"icns", "icns"),
+    (b"\0\0\1\0", "ico"),
+    (b"\0\0\2\0", "cur"),
+    (b"DanM", "msp"),
+    (b"LinS", "msp"),
+    (b"\x01\xda", "sgi"),
 )
 
 
@@ -81,6 +94,13 @@ def _boxes_cut_short(data: bytes) -> bool:
     return at != len(data)
 
 
+def _jp2_cut_short(data: bytes) -> bool:
+    """Looks for the end of the codestream, a marker that cannot stand within (T.800, A.4.4)."""
+    bare = data.startswith(_SOC)
+    ended = b"\xff\xd9" in data[max(0, data.find(_SOC)) :]
+    return not ended or (not bare and _boxes_cut_short(data))
+
+
 _CHECKS: dict[str, Callable[[bytes], bool]] = {
     "jpeg": _jpeg_cut_short,
     "png": lambda data: b"IEND" not in data,
@@ -88,6 +108,7 @@ _CHECKS: dict[str, Callable[[bytes], bool]] = {
     "webp": lambda data: int.from_bytes(data[4:8], "little") + 8 > len(data),
     "bmp": lambda data: int.from_bytes(data[2:6], "little") > len(data),
     "tiff": lambda data: len(data) < 8 or _ifd_offset(data) + 2 > len(data),
+    "jp2": _jp2_cut_short,
     "avif": _boxes_cut_short,
     "heic": _boxes_cut_short,
 }

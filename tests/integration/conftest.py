@@ -52,10 +52,12 @@ def command(*arguments: object) -> list[str]:
     return [str(Path(sys.executable).with_name("nightlabel")), *map(str, arguments)]
 
 
-def nightlabel(*arguments: object, env: Mapping[str, str] | None = None) -> Ran:
+def nightlabel(
+    *arguments: object, env: Mapping[str, str] | None = None, seconds: float = 300
+) -> Ran:
     """Run the console command to its end."""
     done = subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=300, env=env or os.environ
+        command(*arguments), capture_output=True, text=True, timeout=seconds, env=env or os.environ
     )
     return Ran(done.returncode, done.stdout, done.stderr)
 

@@ -291,4 +291,8 @@ def bombs() -> Iterator[Entry]:
     yield "50000x50000.tiff", patch_tiff(tiff, {256: 50_000, 257: 50_000}), too_large
     canvas = (16_000_000 - 1).to_bytes(3, "little")
     vp8x = b"VP8X" + struct.pack("<I", 10) + bytes(4) + canvas + (255).to_bytes(3, "little")
+    webp = encode(picture(), "WEBP")
+    yield "4-gib.webp", webp[:4] + b"\xff" * 4 + webp[8:], BROKEN | {""}
+    yield "4-gib.bmp", bmp[:2] + b"\xff" * 4 + bmp[6:], BROKEN | {""}
+    yield "4-gib-strip.tiff", patch_tiff(tiff, {279: 2**32 - 1}), BROKEN | {""}
     yield "16000000x256.webp", b"RIFF" + struct.pack("<I", 22) + b"WEBP" + vp8x, too_large | BROKEN

@@ -1,0 +1,74 @@
+"""A long night leaves driver and workers as large as they were early in it.
+
+    NIGHTLABEL_ENDURANCE=20000 python -m pytest -m chaos -s tests/chaos/test_endurance.py
+
+takes another number of small images.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+
+from pipeline.flow.bounds import BYTES_A_PIXEL
+from tests.parts.nights import fill, night
+from tests.parts.scenery import LARGEST_PHOTOGRAPH, photographs
+from tests.parts.tiny import image_bytes, make_model
+from tests.parts.watch import HEADER, Held
+
+pytestmark = pytest.mark.chaos
+
+SMALL_IMAGES = int(os.environ.get("NIGHTLABEL_ENDURANCE", 300_000))
+LARGE_IMAGES = 500
+#: A worker with its imports and the bytes that it has read and not yet decoded.
+WORKER_BYTES = 2**29
+#: Everything is warm by then: all imports done, every cache filled once.
+WARM_SECONDS = 60.0
+#: Of private memory, from the first third of the steady part to its last.
+GROWTH = 0.10
+
+
+def told(title: str, summary: dict[str, Any], held: dict[str, Held]) -> None:
+    seconds = summary["seconds"]
+    rate = summary["counts"]["labelled"] / (seconds["label"] - seconds["start"])
+    print(f"\n{title}: {seconds['all']:.0f} s, {rate:.0f} a second\n{HEADER}")
+    for one in held.values():
+        print(one)
+
+
+@pytest.mark.parametrize(
+    ("names", "make", "pixels"),
+    [
+        pytest.param(
+            SMALL_IMAGES,
+            lambda: {f"{seed}.jpg": image_bytes(seed) for seed in range(1000)},
+            0,
+            id="small",
+        ),
+        pytest.param(LARGE_IMAGES, photographs, LARGEST_PHOTOGRAPH, id="large"),
+    ],
+)
+def test_nothing_grows_through_the_night(
+    names: int, make: Callable[[], dict[str, bytes]], pixels: int, tmp_path: Path
+) -> None:
+    fill(tmp_path / "photos", names, make())
+    model = make_model(tmp_path / "model", layers=1, width=8)
+    summary, watched = night(tmp_path, model)
+    seconds = summary["seconds"]
+    # What is listed and waits to be decoded lies in the driver's memory: some 200 bytes a name.
+    listed = watched.last("(List)", "Repartition")
+    held = watched.held(max(seconds["start"], listed) + WARM_SECONDS, seconds["label"])
+    assert {"driver", "predictor", "task worker"} <= set(held), "too few images for a steady part"
+    told(f"{names:,} images", summary, held)
+    assert summary["counts"]["labelled"] == names
+    uris = DeltaTable(tmp_path / "labels").to_pyarrow_table(columns=["uri"])["uri"]
+    assert len(uris.unique()) == len(uris) == names
+    # Thirty-two are read at once; what one takes to decode does not add up.
+    assert held["task worker"].peak_rss < WORKER_BYTES + BYTES_A_PIXEL * pixels
+    for role in ("driver", "predictor", "task worker"):
+        assert held[role].growth < GROWTH, role
+        assert held[role].files[1] <= held[role].files[0] * (1 + GROWTH), role
+        assert held[role].threads[1] <= held[role].threads[0] * (1 + GROWTH), role

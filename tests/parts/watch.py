@@ -1,0 +1,185 @@
+"""What the processes of a run hold while it lasts: memory, open files and threads, from /proc.
+
+The kernel counts pages of Ray's object store to every process that has looked at them, so
+what a process keeps for itself is its private memory: resident and shared with nobody.
+"""
+
+import subprocess
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+MIB: Final = 2**20
+
+#: What a command line must hold for a role, the most telling first: a new process is called
+#: like the one that made it, and a worker is idle at times.
+_ROLES: Final = {
+    "Predict": "predictor",
+    "Tally": "tally",
+    "Agent": "agent",
+    "ray::": "task worker",
+    "default_worker": "task worker",
+    "gcs_server": "gcs",
+    "ray/_private": "agent",
+    "ray/dashboard": "agent",
+    "raylet/raylet": "raylet",
+    "": "other",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One process at one moment; bytes, and seconds since the watch began."""
+
+    at: float
+    pid: int
+    rss: int
+    private: int
+    files: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """All samples of a run, the role of each process, and when a title was last seen."""
+
+    samples: Sequence[Sample]
+    roles: dict[int, str]
+    titles: dict[str, float]
+
+    def last(self, *words: str) -> float:
+        """When a process was last called by a title that holds one of `words`; 0 if never."""
+        seen = (at for title, at in self.titles.items() if any(word in title for word in words))
+        return max(seen, default=0.0)
+
+    def held(self, start: float, end: float) -> "dict[str, Held]":
+        """By role, what its processes held in the seconds from `start` to `end`."""
+        by_role = defaultdict(list)
+        for sample in self.samples:
+            if start <= sample.at <= end:
+                by_role[self.roles[sample.pid]].append(sample)
+        return {role: Held.of(role, samples) for role, samples in sorted(by_role.items())}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One role's processes over a stretch of time, at each moment the largest of them.
+
+    `first` and `last` are mean private bytes of the first and the last third, `an_hour` is the
+    slope of the second half. `files` and `threads` are the most of those thirds.
+    """
+
+    role: str
+    processes: int
+    peak_rss: int
+    first: float
+    last: float
+    an_hour: float
+    files: tuple[int, int]
+    threads: tuple[int, int]
+
+    @classmethod
+    def of(cls, role: str, samples: Sequence[Sample]) -> "Held":
+        at = np.array([sample.at for sample in samples])
+        begin, length = at.min(), max(at.max() - at.min(), 1.0)
+        first = [s for s in samples if s.at <= begin + length / 3]
+        last = [s for s in samples if s.at >= begin + 2 * length / 3]
+        later = _largest([s for s in samples if s.at >= begin + length / 2])
+        return cls(
+            role,
+            processes=max(sum(s.at == moment for s in samples) for moment in set(at)),
+            peak_rss=max(sample.rss for sample in samples),
+            first=float(np.mean(list(_largest(first).values()))),
+            last=float(np.mean(list(_largest(last).values()))),
+            an_hour=3600 * float(np.polyfit(list(later), list(later.values()), 1)[0]),
+            files=(max(s.files for s in first), max(s.files for s in last)),
+            threads=(max(s.threads for s in first), max(s.threads for s in last)),
+        )
+
+    @property
+    def growth(self) -> float:
+        return self.last / self.first - 1
+
+    def __str__(self) -> str:
+        return (
+            f"{self.role:12} {self.processes:9} {self.peak_rss / MIB:8.0f}  "
+            f"{self.first / MIB:9.1f} {self.last / MIB:9.1f} {self.growth:+7.1%} "
+            f"{self.an_hour / MIB:+9.1f}  {self.files[0]:5} {self.files[1]:5}  "
+            f"{self.threads[0]:7} {self.threads[1]:5}"
+        )
+
+
+HEADER: Final = (
+    f"{'':12} {'':9} {'peak RSS':>8}  {'private MB, by third':>19} {'':7} {'slope':>9}  "
+    f"{'open files':>11}  {'threads':>13}\n"
+    f"{'role':12} {'processes':>9} {'MB':>8}  {'first':>9} {'last':>9} {'change':>7} "
+    f"{'MB/h':>9}  {'first':>5} {'last':>5}  {'first':>7} {'last':>5}"
+)
+
+
+def watch(process: "subprocess.Popen[str]", every: float = 1.0) -> Watched:
+    """Look at `process` and at all that it started, every second, until it ends."""
+    began = time.monotonic()
+    samples: list[Sample] = []
+    ranks: dict[int, int] = {}
+    titles: dict[str, float] = {}
+    while process.poll() is None:
+        now = time.monotonic()
+        for pid in _family(process.pid):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                samples.append(_look(pid, now - began))
+                title = _title(pid)
+                titles[title] = now - began
+                ranks[pid] = min(ranks.get(pid, len(_ROLES)), _rank(title))
+        time.sleep(max(0.0, every - (time.monotonic() - now)))
+    roles = {pid: list(_ROLES.values())[rank] for pid, rank in ranks.items()}
+    return Watched(samples, roles | {process.pid: "driver"}, titles)
+
+
+def _family(root: int) -> list[int]:
+    """`root` and the processes below it."""
+    children = defaultdict(list)
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            after_name = (folder / "stat").read_text().rpartition(")")[2].split()
+            children[int(after_name[1])].append(int(folder.name))
+    found = [root]
+    for pid in found:
+        found += children[pid]
+    return found
+
+
+def _look(pid: int, at: float) -> Sample:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    fields = dict(line.split(":", 1) for line in lines)
+    if "VmRSS" not in fields:  # a zombie
+        raise ProcessLookupError(pid)
+
+    def size(name: str) -> int:
+        return int(fields[name].split()[0]) * 1024
+
+    files = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+    return Sample(at, pid, size("VmRSS"), size("RssAnon"), files, int(fields["Threads"]))
+
+
+def _title(pid: int) -> str:
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+    return words.decode(errors="replace").strip()
+
+
+def _rank(title: str) -> int:
+    return next(rank for rank, name in enumerate(_ROLES) if name in title)
+
+
+def _largest(samples: Sequence[Sample]) -> dict[float, int]:
+    """Private bytes of the largest process, by moment."""
+    largest: dict[float, int] = defaultdict(int)
+    for sample in samples:
+        largest[sample.at] = max(largest[sample.at], sample.private)
+    return largest

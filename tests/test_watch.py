@@ -1,0 +1,38 @@
+"""The watch over a run's processes sees what grows and what does not."""
+
+import subprocess
+import sys
+
+from tests.parts.watch import watch
+
+HOARD = """
+import os, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+hoard = []
+for _ in range(30):
+    hoard.append(bytearray(b"x") * 5_000_000)
+    files = [open("/dev/null") for _ in range(len(hoard))]
+    time.sleep(0.1)
+child.kill()
+child.wait()
+os._exit(0)
+"""
+
+
+def test_growth_is_seen_in_the_process_that_grows() -> None:
+    process = subprocess.Popen([sys.executable, "-c", HOARD], text=True)
+    held = watch(process, every=0.1).held(0.0, 600.0)
+    assert held["driver"].growth > 1.0
+    assert held["driver"].an_hour > 100 * 2**20
+    assert held["driver"].files[1] > held["driver"].files[0]
+    assert held["driver"].peak_rss > 100 * 2**20
+    assert held["other"].processes == 1
+    assert held["other"].files[0] == held["other"].files[1]
+
+
+def test_titles_are_remembered_with_their_time() -> None:
+    code = "import time; time.sleep(1)"
+    process = subprocess.Popen([sys.executable, "-c", code, "marked"], text=True)
+    watched = watch(process, every=0.1)
+    assert 0.1 < watched.last("marked", "nothing") < 30.0
+    assert watched.last("nothing") == 0.0
