@@ -1,7 +1,13 @@
 """The counts of a chaos session, by what was done; printed as one table at its end."""
 
+import os
+import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Final
+
+#: Of all that is random in a session. CHAOS_SEED repeats one.
+SEED: Final = int(os.environ.get("CHAOS_SEED", time.time_ns() % 1_000_000))
 
 
 @dataclass
@@ -25,7 +31,7 @@ class Scores:
 
     def table(self) -> str:
         """Markdown."""
-        lines = ["| done | times |", "|---|--:|"]
+        lines = [f"CHAOS_SEED={SEED}", "", "| done | times |", "|---|--:|"]
         lines += [f"| {what} | {number:,} |" for what, number in sorted(self.done.items())]
         lines += [
             f"| looks at all rows | {self.looks:,} |",

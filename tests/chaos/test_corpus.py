@@ -9,6 +9,7 @@ import pytest
 from deltalake import DeltaTable
 
 from pipeline.spec import MAX_PIXELS, MAX_SECONDS
+from tests.chaos.scores import Scores
 from tests.integration.conftest import nightlabel
 from tests.parts.archives import need, pillow_images
 from tests.parts.hostile import write_hostile
@@ -47,7 +48,7 @@ def test_every_file_decodes_as_pillow_does_or_has_its_code(
 
 
 def test_a_whole_run_gives_each_file_one_row_with_its_code(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], scores: Scores
 ) -> None:
     photos, labels = tmp_path / "photos", tmp_path / "labels"
     shutil.copytree(need(pillow_images), photos / "pillow")
@@ -70,6 +71,7 @@ def test_a_whole_run_gives_each_file_one_row_with_its_code(
     with capfd.disabled():
         print(f"\n{len(rows):,} rows, {ran.json['counts']['errors']}")
     assert wrong == {}
+    scores.count("odd and broken files, one row each", len(rows))
     assert all((row["error_code"] is None) == (row["label"] is not None) for row in rows)
 
 

@@ -14,6 +14,7 @@ import pytest
 from deltalake import DeltaTable
 
 from pipeline.flow.bounds import BYTES_A_PIXEL
+from tests.chaos.scores import Scores
 from tests.parts.nights import fill, night
 from tests.parts.scenery import LARGEST_PHOTOGRAPH, photographs
 from tests.parts.tiny import image_bytes, make_model
@@ -52,7 +53,7 @@ def told(title: str, summary: dict[str, Any], held: dict[str, Held]) -> None:
     ],
 )
 def test_nothing_grows_through_the_night(
-    names: int, make: Callable[[], dict[str, bytes]], pixels: int, tmp_path: Path
+    names: int, make: Callable[[], dict[str, bytes]], pixels: int, tmp_path: Path, scores: Scores
 ) -> None:
     fill(tmp_path / "photos", names, make())
     model = make_model(tmp_path / "model", layers=1, width=8)
@@ -66,6 +67,7 @@ def test_nothing_grows_through_the_night(
     assert summary["counts"]["labelled"] == names
     uris = DeltaTable(tmp_path / "labels").to_pyarrow_table(columns=["uri"])["uri"]
     assert len(uris.unique()) == len(uris) == names
+    scores.count("images in long nights", names)
     # Thirty-two are read at once; what one takes to decode does not add up.
     assert held["task worker"].peak_rss < WORKER_BYTES + BYTES_A_PIXEL * pixels
     for role in ("driver", "predictor", "task worker"):

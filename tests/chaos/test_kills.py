@@ -1,6 +1,6 @@
 """Every process of a run is killed, at every moment that matters: no row lost, none twice.
 
-A seed decides the moments; it is printed, and CHAOS_SEED sets it.
+A seed decides the random ones; it is printed, and CHAOS_SEED sets it.
 """
 
 import os
@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.chaos.nights import Night, night
-from tests.chaos.scores import Scores
+from tests.chaos.processes import Night, night
+from tests.chaos.scores import SEED, Scores
 from tests.chaos.world import World
 from tests.integration.conftest import nightlabel
 from tests.parts.faults import FaultProxy, faulty
@@ -20,7 +20,6 @@ from tests.parts.s3 import S3Process
 
 pytestmark = pytest.mark.s3
 
-SEED: Final = int(os.environ.get("CHAOS_SEED", time.time_ns() % 1_000_000))
 SIZE: Final = 2000
 
 WRITES: Final = "PUT|POST|DELETE"
@@ -33,7 +32,6 @@ Deed = Callable[[str], object]
 @pytest.fixture
 def world(s3: S3Process, tiny_model: Path, scores: Scores) -> World:
     """Labelled once, to its end."""
-    print(f"CHAOS_SEED={SEED}")
     found = World(s3, tiny_model, scores, size=SIZE, seed=SEED)
     found.settle()
     return found

@@ -9,9 +9,8 @@ from typing import Any, Final
 import pytest
 
 from pipeline.flow.capacity import PATIENCE_SECONDS
-from tests.chaos.nights import Night, night
-from tests.chaos.scores import Scores
-from tests.chaos.test_kills import SEED
+from tests.chaos.processes import Night, night
+from tests.chaos.scores import SEED, Scores
 from tests.chaos.world import World
 from tests.parts.s3 import S3Process
 
@@ -22,7 +21,6 @@ SIZE: Final = 2000
 
 @pytest.fixture
 def world(s3: S3Process, tiny_model: Path, scores: Scores) -> World:
-    print(f"CHAOS_SEED={SEED}")
     return World(s3, tiny_model, scores, size=SIZE, seed=SEED)
 
 

@@ -9,6 +9,7 @@ import pytest
 from deltalake import DeltaTable
 from PIL import Image
 
+from tests.chaos.scores import Scores
 from tests.integration.conftest import Ran, nightlabel
 from tests.parts.poison import poison, poisoned
 from tests.parts.tiny import archive, make_model
@@ -43,7 +44,7 @@ def grey(shade: int) -> bytes:
     return sink.getvalue()
 
 
-def test_every_kind_of_poison_costs_one_row(tmp_path: Path) -> None:
+def test_every_kind_of_poison_costs_one_row(tmp_path: Path, scores: Scores) -> None:
     """In decoders and in predictors, in one run, among images that are well."""
     decoders = {
         "a/00050.jpg": ("segfault", "decoding this image ended its process (signal 11)"),
@@ -71,6 +72,7 @@ def test_every_kind_of_poison_costs_one_row(tmp_path: Path) -> None:
     assert {name: row["error_message"] for name, row in failed.items()} == expected
     assert {row["error_code"] for row in failed.values()} == {"crashed"}
     assert all(row["label"] for name, row in rows.items() if name not in failed)
+    scores.count("images that end, stall or fill a process", len(failed))
 
 
 @pytest.mark.chaos

@@ -13,9 +13,9 @@ from typing import Final
 
 import pytest
 
-from tests.chaos.nights import Night, night
-from tests.chaos.scores import Scores
-from tests.chaos.test_kills import SEED, WRITES
+from tests.chaos.processes import Night, night
+from tests.chaos.scores import SEED, Scores
+from tests.chaos.test_kills import WRITES
 from tests.chaos.world import World
 from tests.parts.faults import FaultProxy, faulty
 from tests.parts.s3 import S3Process
@@ -27,7 +27,6 @@ SIZE: Final = 400
 
 @pytest.fixture
 def world(s3: S3Process, tiny_model: Path, scores: Scores) -> World:
-    print(f"CHAOS_SEED={SEED}")
     return World(s3, tiny_model, scores, size=SIZE, seed=SEED)
 
 
