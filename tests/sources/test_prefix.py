@@ -52,6 +52,7 @@ def test_refs_carry_what_was_listed(photos: str) -> None:
         "object_id": schema.object_id(uri),
         "version": schema.version(None, 5, modified),
         "replaces": None,
+        "address": None,
     }
 
 
