@@ -11,7 +11,7 @@ demo: $(VENV)/.run-ready
 	$(BIN)/nightlabel demo
 
 test: $(VENV)/.dev-ready
-	$(BIN)/python -m pytest -m "not slow and not chaos and not gpu"
+	$(BIN)/python -m pytest --durations=12 -m "not slow and not chaos and not gpu"
 
 test-slow: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -m "slow and not chaos and not gpu"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import MissingError
 from tests.integration.conftest import Archive, command, nightlabel, uris_of
 from tests.parts.s3 import S3Server
 from tests.parts.tiny import archive, image_bytes
@@ -112,9 +113,12 @@ def test_while_a_run_lasts_readers_see_no_row_twice(s3: S3Server, slow_model: Pa
         seen = uris_of(found.delta())
         assert len(seen) == len(set(seen))
         grew.add(len(seen))
-        plain = uris_of(found.plain())
+        try:
+            plain = uris_of(found.plain())
+        except MissingError:
+            continue  # a replaced file went between being listed and being read: the merge
         assert len(plain) == len(set(plain))
-        if len(seen) < 700:
+        if found.delta().num_rows < 700:  # still, so there was no merge meanwhile
             assert plain == finished_night
     assert process.returncode == 0
     assert len(grew) > 2
