@@ -103,3 +103,5 @@ def _quiet() -> None:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     # Bounded retries have no other spelling before Ray 2.64, which is why pyproject stops there.
     warnings.filterwarnings("ignore", message=".*ray_remote_args.*deprecated")
+    # A night may have less to do than there are predictors.
+    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")

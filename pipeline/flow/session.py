@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
@@ -129,7 +130,19 @@ def _unheard(number: signal.Signals) -> Iterator[None]:
         yield
     finally:
         utils.set_sigterm_handler = set_handler
+        _hear_first(number)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _hear_first(number: signal.Signals) -> None:
+    """Put Python's handler back in its place, with what it calls.
+
+    Ray's core sets another before it, which aborts the process three seconds after a SIGTERM,
+    in the midst of a commit.
+    """
+    handler = signal.getsignal(number)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(number, handler)
 
 
 def fetch(reference: "ray.ObjectRef") -> Any:

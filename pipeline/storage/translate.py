@@ -85,6 +85,9 @@ _SAID_BY_US: Final[dict[type[BaseException], Kind]] = {
     Slow: Kind.SLOW,
 }
 
+#: How delta-rs says that a table is there no more.
+_LOG_GONE: Final = re.compile(r"not found: \S*_delta_log/")
+
 CREDENTIAL_CODES: Final = frozenset(
     {
         "AuthFailure",
@@ -273,6 +276,10 @@ def delta_error(error: BaseException, uri: str) -> NightlabelError:
     """The same of what deltalake raises; in its own words where the fault is the table's."""
     fault = judge(error)
     if fault.kind is Kind.OTHER and not isinstance(error, OSError):
+        if _LOG_GONE.search(str(error)):
+            return MissingError(
+                f"{public(uri)}: its log is gone; was the folder or bucket removed?"
+            )
         return StoreError(f"{public(uri)}: {_plain(error)}")
     return fault_error(fault, uri)
 

@@ -1,9 +1,12 @@
-"""Signals while a run starts and while it lists: its exit code, its rows, its summary."""
+"""Every way to stop a run before its end: its exit code, its rows, its summary, the next run."""
 
+import json
 import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,8 @@ pytestmark = pytest.mark.s3
 #: Where a run is when this request is on its way: rules of the proxy.
 CHECK = {"method": "GET", "path": "list-type=2&prefix=photos"}
 START = {"method": "PUT", "path": "/_nightlabel/runs/"}
+LISTING = {"method": "GET", "path": "list-type=2&prefix=photos", "skip": 2}
+MERGE = {"method": "PUT", "path": "/recipe(=|%3D)"}
 
 
 def label(found: Archive, model: Path, *more: object) -> list[object]:
@@ -28,6 +33,12 @@ def label(found: Archive, model: Path, *more: object) -> list[object]:
 
 def last_run(found: Archive) -> RunSummary:
     return list(load_runs(found.folder))[-1]
+
+
+def completes(found: Archive, model: Path) -> None:
+    rest = nightlabel(*label(found, model))
+    assert rest.code == 0, rest.err
+    assert uris_of(found.delta()) == uris_of(found.plain()) == found.uris()
 
 
 def stopped(
@@ -69,10 +80,10 @@ def stopped(
     ],
     ids=["TERM", "INT"],
 )
-def test_a_signal_before_anything_is_labelled(
+def test_a_signal_at_every_stage(
     s3: S3Server, tiny_model: Path, number: signal.Signals, code: int
 ) -> None:
-    """While it checks, before Ray, and while that starts: no row yet, and no traceback."""
+    """While it checks, before Ray, while that starts, and in the merge; the next run goes on."""
     found = Archive(s3, archive(60))
     with faulty(s3) as proxy:
         early, took = stopped(found, tiny_model, proxy, CHECK, number)
@@ -98,23 +109,92 @@ def test_a_signal_before_anything_is_labelled(
         process.communicate()
         assert found.delta().num_rows == 0
 
-        for ended in (early, starting):
+        merging, took = stopped(found, tiny_model, proxy, MERGE, number)
+        assert (merging.code, took < 10) == (code, True), merging.err
+        assert uris_of(found.delta()) == found.uris()
+        assert last_run(found).status == json.loads(merging.out)["status"] == "interrupted"
+        assert last_run(found).counts.labelled == 60
+        for ended in (early, starting, merging):
             assert "Traceback" not in ended.err
+    completes(found, tiny_model)
+    assert last_run(found).counts.done == 60
 
 
 @pytest.mark.chaos
-def test_two_signals_while_tasks_list(s3: S3Server, tiny_model: Path) -> None:
-    """The second ends the run at once, with the code of the first."""
+@pytest.mark.parametrize("numbers", [(signal.SIGTERM,), (signal.SIGTERM, signal.SIGTERM)])
+def test_a_signal_while_tasks_list(
+    s3: S3Server, tiny_model: Path, numbers: tuple[int, ...]
+) -> None:
+    """Once is stopped in good order; twice in a row ends at once, with the same code."""
     found = Archive(s3, archive(60) | {f"t/{n:04}.txt": b"no image" for n in range(1100)})
     images = [uri for uri in found.uris() if uri.endswith(".jpg")]
     with faulty(s3) as proxy:
         moment = {"method": "GET", "path": "list-type=2&prefix=photos.*start-after", "skip": 1}
-        ended, took = stopped(found, tiny_model, proxy, moment, signal.SIGTERM, signal.SIGTERM)
+        ended, took = stopped(found, tiny_model, proxy, moment, *numbers)
     assert (ended.code, took < 10) == (143, True), ended.err
     assert "Traceback" not in ended.err
     assert last_run(found).status == "interrupted"
-    assert not last_run(found).listing_complete
     assert len(set(uris_of(found.delta()))) == found.delta().num_rows
     rest = nightlabel(*label(found, tiny_model))
     assert rest.code == 0, rest.err
     assert uris_of(found.delta()) == uris_of(found.plain()) == images
+
+
+@pytest.mark.chaos
+def test_a_signal_while_the_store_hangs(s3: S3Server, tiny_model: Path) -> None:
+    """The write of a part is not answered: the run does not wait for it."""
+    found = Archive(s3, archive(60))
+    with faulty(s3) as proxy:
+        moment = {"method": "PUT", "path": "/_parts/"}
+        proxy.rules.clear()
+        ended, took = stopped(found, tiny_model, proxy, moment | {"after": _hang(60)}, 15)
+    assert (ended.code, took < 10) == (143, True), ended.err
+    completes(found, tiny_model)
+
+
+def _hang(seconds: float) -> Callable[[str], None]:
+    return lambda _: time.sleep(seconds)
+
+
+@pytest.mark.chaos
+def test_a_number_of_errors_is_a_gate_too(s3: S3Server, tiny_model: Path) -> None:
+    broken = {f"a/broken{n}.jpg": b"no image" for n in range(12)}
+    found = Archive(s3, archive(200) | broken)
+    gate = nightlabel(*label(found, tiny_model, "--max-errors", 11, "--commit-seconds", 1))
+    assert gate.code == 3, gate.err
+    summary = last_run(found)
+    assert (summary.status, summary.exit_code) == ("gate", 3)
+    assert summary.reason == "12 errors, over the 11 allowed"
+    assert found.delta().num_rows == summary.counts.labelled + summary.counts.failed > 11
+    within = nightlabel(*label(found, tiny_model, "--max-errors", 12, "--retry-errors"))
+    assert within.code == 0, within.err
+    assert within.json["counts"]["retried"] == 12
+    assert uris_of(found.delta()) == uris_of(found.plain()) == found.uris()
+
+
+@pytest.mark.chaos
+def test_a_deadline_before_anything_is_labelled(s3: S3Server, tiny_model: Path) -> None:
+    found = Archive(s3, archive(60))
+    late = nightlabel(*label(found, tiny_model, "--deadline", "1s"))
+    assert late.code == 4, late.err
+    assert (last_run(found).status, last_run(found).exit_code) == ("incomplete", 4)
+    soft = nightlabel(*label(found, tiny_model, "--deadline", "1s", "--partial-ok"))
+    assert (soft.code, soft.json["status"]) == (0, "incomplete")
+    assert soft.json["reason"] == "the deadline was reached"
+    completes(found, tiny_model)
+
+
+@pytest.mark.chaos
+def test_a_deadline_by_the_clock(s3: S3Server, slow_model: Path) -> None:
+    found = Archive(s3, archive(8000))
+    # A deadline is a whole minute: begin as long before it as Ray may take to start.
+    while not 25 <= (now := datetime.now().astimezone()).second < 35:
+        time.sleep(1)
+    at = (now + timedelta(minutes=1)).replace(second=0, microsecond=0)
+    ran = nightlabel(*label(found, slow_model, "--deadline", f"{at:%H:%M}", "--commit-seconds", 1))
+    after = datetime.now().astimezone() - at
+    assert ran.code == 4, ran.err
+    assert timedelta(0) <= after < timedelta(seconds=15)
+    assert ran.json["reason"] == "the deadline was reached"
+    assert found.delta().num_rows == ran.json["counts"]["labelled"] < 8000
+    assert len(set(uris_of(found.delta()))) == found.delta().num_rows

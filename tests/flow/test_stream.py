@@ -17,6 +17,8 @@ from pipeline import schema
 from pipeline.errors import ModelError
 from pipeline.flow.committer import Committer
 from pipeline.flow.feed import Feed, Stop
+from pipeline.flow.capacity import Capacity
+from pipeline.flow.placement import place
 from pipeline.flow.stream import Stream
 from pipeline.flow.tally import TallyBoard
 from pipeline.spec import make_spec
@@ -49,7 +51,8 @@ stop = Stop()
 job = SimpleNamespace(spec=make_spec(src="a", dst="b"))
 stream = Stream(job, committer, stop, Lease(folder, "run"), lambda _: None, None)
 try:
-    stream._consume(Feed(graph(), stop), TallyBoard(), 1)
+    room = Capacity(place({"CPU": 2.0}, None), lambda: {"CPU": 2.0})
+    stream._consume(Feed(graph(), stop), TallyBoard(), 1, room)
 except ModelError as error:
     print(json.dumps({"error": str(error), "rows": committer.rows}))
 """

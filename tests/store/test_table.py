@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from pipeline.errors import ConflictError, StoreError
+from pipeline.errors import ConflictError, MissingError, StoreError
 from pipeline.storage import Folder
 from pipeline.store import table as table_module
 from pipeline.store.parts import Part, read_part, rewrite_without, write_part
@@ -110,6 +110,15 @@ def test_a_writer_that_slept_in_its_commit_is_fenced(
             sleeper.commit(added=[part(folder, "a", 1)])
         assert len(proxy.fired) == 1
         assert delta_uris(folder) == ["s3://photos/1", "s3://photos/2"]
+
+
+def test_a_table_that_goes_away_says_so(folder: Folder) -> None:
+    folder.ensure()
+    table = Table.create(folder)
+    table.commit(added=[part(folder, "a", 1)])
+    folder.delete([folder.relative(entry.uri) for entry in folder.list("_delta_log/")])
+    with pytest.raises(MissingError, match="its log is gone"):
+        table.commit(added=[part(folder, "b", 2)])
 
 
 def test_a_replacement_is_one_commit(folder: Folder) -> None:
