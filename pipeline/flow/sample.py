@@ -13,9 +13,9 @@ from pipeline.images import Preprocess
 from pipeline.images.reference import reference_pixels
 from pipeline.models.fetch import fetch
 from pipeline.models.recipe import Recipe
-from pipeline.sources import rules_of
+from pipeline.sources import rules_of, wants_of
 from pipeline.spec import LabelSpec
-from pipeline.storage import Want, read_many
+from pipeline.storage import read_many
 
 #: Two labels are as good as one if the reference scores them this close: pixels may differ
 #: by 1/255, and a half-precision GPU by more.
@@ -70,7 +70,9 @@ def check_sample(spec: LabelSpec, recipe: Recipe, rows: pa.Table) -> Sample:
     shape = Preprocess.from_folder(folder.path)
     engine = load_engine(folder.path, shape, "fp32", ALL_LABELS, READS)
     pixels: dict[int, Any] = {}
-    reads = read_many(_wants(rows), max_bytes=spec.max_bytes, rules=rules_of(spec), in_flight=READS)
+    reads = read_many(
+        wants_of(rows), max_bytes=spec.max_bytes, rules=rules_of(spec), in_flight=READS
+    )
     for index, outcome in reads:
         if isinstance(outcome, ImageError | TransientError):
             continue  # it was labelled once, and is gone or out of reach now
@@ -92,12 +94,6 @@ def check_sample(spec: LabelSpec, recipe: Recipe, rows: pa.Table) -> Sample:
         unreadable=rows.num_rows - len(pixels),
         differences=differences,
     )
-
-
-def _wants(rows: pa.Table) -> list[Want]:
-    modified = rows["modified"].cast(pa.int64())
-    columns = [rows["uri"], rows["etag"], rows["size"], modified, rows["address"]]
-    return [Want(*row) for row in zip(*(c.to_pylist() for c in columns), strict=True)]
 
 
 def _compare(row: dict[str, Any], names: list[str], labels: Any, scores: Any) -> Difference | None:

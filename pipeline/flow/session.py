@@ -32,8 +32,7 @@ def session(address: str | None, in_use: Callable[[], bool] = _never) -> Iterato
 
     `address`, else RAY_ADDRESS, names a cluster. A Ray that this process is already
     connected to is used as it is and left as it was, and so is one that is still `in_use` at the
-    end. Raises NightlabelError for what Ray raises
-    meanwhile.
+    end. Raises NightlabelError for what Ray raises meanwhile.
     """
     if ray.is_initialized():
         with _border():

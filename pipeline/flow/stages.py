@@ -23,7 +23,7 @@ from pipeline.flow.careful import Careful, CarefulLabeller, Decoder, attempt_num
 from pipeline.flow.job import Job
 from pipeline.flow.pixels import Pixels
 from pipeline.flow.survey import Survey
-from pipeline.sources import rules_of
+from pipeline.sources import rules_of, wants_of
 from pipeline.store.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -158,13 +158,10 @@ class Decode:
         return Careful(self._prepare, seconds=seconds, memory=self._memory)
 
     def _read(self, refs: pa.Table) -> Iterator[tuple[int, bytes | ImageError | TransientError]]:
-        from pipeline.storage import Want, read_steadily
+        from pipeline.storage import read_steadily
 
-        modified = refs["modified"].cast(pa.int64())
-        columns = [refs["uri"], refs["etag"], refs["size"], modified, refs["address"]]
-        rows = zip(*(column.to_pylist() for column in columns), strict=True)
         return read_steadily(
-            [Want(*row) for row in rows],
+            wants_of(refs),
             canaries(self._job.run_id, self._tally),
             max_bytes=self._job.spec.max_bytes,
             rules=rules_of(self._job.spec),

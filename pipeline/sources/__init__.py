@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Final
 
 from pipeline.errors import SpecError
-from pipeline.sources.base import Page, Shard, Source, rules_of
+from pipeline.sources.base import Page, Shard, Source, rules_of, wants_of
 from pipeline.spec import LabelSpec
 from pipeline.storage import local_path
 
@@ -19,7 +19,7 @@ REGISTRY: Final[Mapping[str, tuple[str, str]]] = {
     "manifest": ("pipeline.sources.manifest", "open_manifest"),
 }
 
-__all__ = ["REGISTRY", "Page", "Shard", "Source", "kind_of", "open_source", "rules_of"]
+__all__ = ["REGISTRY", "Page", "Shard", "Source", "kind_of", "open_source", "rules_of", "wants_of"]
 
 
 def open_source(spec: LabelSpec) -> Source:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline import schema
 from pipeline.spec import LabelSpec
-from pipeline.storage import UNKNOWN_SIZE, UNKNOWN_TIME, Entry, Rules, identity
+from pipeline.storage import UNKNOWN_SIZE, UNKNOWN_TIME, Entry, Rules, Want, identity
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -51,6 +51,13 @@ class Source(Protocol):
 def rules_of(spec: LabelSpec) -> Rules:
     """What a job asks of web addresses."""
     return Rules(allow_private=spec.allow_private, seconds=spec.max_seconds)
+
+
+def wants_of(rows: pa.Table) -> list[Want]:
+    """What to read for rows that have the columns uri, etag, size, modified and address."""
+    modified = rows["modified"].cast(pa.int64())
+    columns = [rows["uri"], rows["etag"], rows["size"], modified, rows["address"]]
+    return [Want(*row) for row in zip(*(c.to_pylist() for c in columns), strict=True)]
 
 
 def microseconds(time: datetime) -> int:

@@ -339,9 +339,7 @@ def fault_row(fault: Fault) -> ImageError | TransientError:
     match fault.kind:
         case Kind.MISSING | Kind.NO_BUCKET:
             return ImageError(ErrorCode.MISSING, fault.detail)
-        case Kind.DENIED:
-            return ImageError(ErrorCode.DENIED, fault.detail)
-        case Kind.REFUSED:
+        case Kind.DENIED | Kind.REFUSED:
             return ImageError(ErrorCode.DENIED, fault.detail)
         case Kind.ARCHIVED:
             return ImageError(ErrorCode.DENIED, "archived by its storage class; restore it first")

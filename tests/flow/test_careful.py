@@ -13,28 +13,15 @@ import pytest
 
 from pipeline.errors import ErrorCode, ImageError, NightlabelError
 from pipeline.flow.careful import Careful, attempt_number
-from pipeline.images import Prepared, Preprocess, prepare
+from pipeline.images import Prepared, prepare
 from tests.parts.hostile import entries
 from tests.parts.poison import PLUGIN, poison
 from tests.parts.tiny import image_bytes
+from tests.parts.trial import SHAPE
 
 CRASH, EXIT, HANG = poison("segfault"), poison("exit"), poison("hang")
 
-DECODE = partial(
-    prepare,
-    preprocess=Preprocess(
-        height=24,
-        width=20,
-        rescale=1 / 255,
-        mean=(0.5,) * 3,
-        std=(0.5,) * 3,
-        processor="ViTImageProcessorPil",
-        on_white=False,
-        shortest_edge=32,
-        crop=(24, 20),
-    ),
-    max_pixels=10_000_000,
-)
+DECODE = partial(prepare, preprocess=SHAPE, max_pixels=10_000_000)
 
 
 @pytest.fixture
