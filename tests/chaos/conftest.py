@@ -1,11 +1,19 @@
 """The models and the counts of the chaos tests."""
 
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
 import pytest
 
-from tests.chaos.scores import Scores
+from tests.chaos.scores import SEED, Scores
+from tests.chaos.world import World
 from tests.integration.conftest import slow_model, tiny_model
+from tests.parts.s3 import S3Process
 
 __all__ = ["slow_model", "tiny_model"]
+
+Worlds = Callable[..., World]
 
 _SCORES = pytest.StashKey[Scores]()
 
@@ -14,6 +22,12 @@ _SCORES = pytest.StashKey[Scores]()
 def scores(pytestconfig: pytest.Config) -> Scores:
     """What was done in this session; its table stands at the end of pytest's report."""
     return pytestconfig.stash.setdefault(_SCORES, Scores())
+
+
+@pytest.fixture
+def worlds(s3: S3Process, tiny_model: Path, scores: Scores) -> Worlds:
+    """Makes a world of so many images: worlds(size=2000)."""
+    return partial(World, s3, tiny_model, scores, seed=SEED)
 
 
 def pytest_terminal_summary(

@@ -12,6 +12,7 @@ from typing import Final
 
 from tests.chaos.scores import Scores
 from tests.integration.conftest import Ran, command
+from tests.parts.family import below, title
 
 #: No run of these tests takes this long, even on a busy machine.
 HANG_SECONDS: Final = 300.0
@@ -50,8 +51,7 @@ class Night:
 
     def processes(self, name: str = "") -> list[int]:
         """What it started, at any depth, whose command line holds `name`."""
-        found = _descendants(self.pid)
-        return [pid for pid in found if name in _command_line(pid)]
+        return [pid for pid in below(self.pid) if name in title(pid)]
 
     def kill_one(self, name: str, seconds: float = 120.0) -> bool:
         """SIGKILL the next process of that name; False if the run ended before there was one."""
@@ -100,21 +100,3 @@ def _kill(pid: int) -> bool:
         os.kill(pid, signal.SIGKILL)
         return True
     return False
-
-
-def _descendants(root: int) -> list[int]:
-    children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            fields = (path / "stat").read_text().rpartition(")")[2].split()
-            children.setdefault(int(fields[1]), []).append(int(path.name))
-    found = list(children.get(root, []))
-    for pid in found:
-        found += children.get(pid, [])
-    return found
-
-
-def _command_line(pid: int) -> str:
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    return ""

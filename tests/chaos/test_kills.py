@@ -6,13 +6,12 @@ A seed decides the random ones; it is printed, and CHAOS_SEED sets it.
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from tests.chaos.conftest import Worlds
 from tests.chaos.processes import Night, night
-from tests.chaos.scores import SEED, Scores
 from tests.chaos.world import World
 from tests.integration.conftest import nightlabel
 from tests.parts.faults import FaultProxy, faulty
@@ -30,9 +29,9 @@ Deed = Callable[[str], object]
 
 
 @pytest.fixture
-def world(s3: S3Process, tiny_model: Path, scores: Scores) -> World:
+def world(worlds: Worlds) -> World:
     """Labelled once, to its end."""
-    found = World(s3, tiny_model, scores, size=SIZE, seed=SEED)
+    found = worlds(size=SIZE)
     found.settle()
     return found
 

@@ -3,14 +3,13 @@
 import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from pipeline.flow.capacity import PATIENCE_SECONDS
+from tests.chaos.conftest import Worlds
 from tests.chaos.processes import Night, night
-from tests.chaos.scores import SEED, Scores
 from tests.chaos.world import World
 from tests.parts.s3 import S3Process
 
@@ -20,8 +19,8 @@ SIZE: Final = 2000
 
 
 @pytest.fixture
-def world(s3: S3Process, tiny_model: Path, scores: Scores) -> World:
-    return World(s3, tiny_model, scores, size=SIZE, seed=SEED)
+def world(worlds: Worlds) -> World:
+    return worlds(size=SIZE)
 
 
 @pytest.fixture

@@ -8,17 +8,15 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
 from typing import Final
 
 import pytest
 
+from tests.chaos.conftest import Worlds
 from tests.chaos.processes import Night, night
-from tests.chaos.scores import SEED, Scores
 from tests.chaos.test_kills import WRITES
 from tests.chaos.world import World
 from tests.parts.faults import FaultProxy, faulty
-from tests.parts.s3 import S3Process
 
 pytestmark = pytest.mark.s3
 
@@ -26,8 +24,8 @@ SIZE: Final = 400
 
 
 @pytest.fixture
-def world(s3: S3Process, tiny_model: Path, scores: Scores) -> World:
-    return World(s3, tiny_model, scores, size=SIZE, seed=SEED)
+def world(worlds: Worlds) -> World:
+    return worlds(size=SIZE)
 
 
 class Sleeper:

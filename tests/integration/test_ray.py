@@ -12,13 +12,12 @@ from tests.parts.tiny import archive
 
 LOGICAL_GPUS = """
 import json, os, sys, time, ray, pipeline
+from contextlib import suppress
 from pathlib import Path
+from tests.parts.family import below, title
 ray.init("local", num_cpus=3, num_gpus=2, include_dashboard=False, log_to_driver=False)
 src, dst, model = sys.argv[1:]
 free, busy = [], {}
-def below(pid):
-    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(stat[1]) == os.getpid() or (int(stat[1]) > 1 and below(stat[1]))
 def seconds(pid):
     stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
@@ -26,13 +25,10 @@ def look(progress):
     if not 0 < progress.labelled < 1500:
         return
     free.append(ray.available_resources().get("GPU", 0.0))
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            name = (process / "cmdline").read_text()
-            if name.startswith("ray::MapWorker(MapBatches(Predict))") and below(process.name):
-                busy.setdefault(process.name, []).append(seconds(process.name))
-        except (FileNotFoundError, ProcessLookupError):
-            continue
+    for pid in below(os.getpid()):
+        if title(pid).startswith("ray::MapWorker(MapBatches(Predict))"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                busy.setdefault(pid, []).append(seconds(pid))
 summary = pipeline.label(
     pipeline.make_spec(src=src, dst=dst, model=model, batch_size=8, commit_seconds=0.5), look
 )

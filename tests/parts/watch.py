@@ -15,6 +15,8 @@ from typing import Final
 
 import numpy as np
 
+from tests.parts.family import below, title
+
 MIB: Final = 2**20
 
 #: What a command line must hold for a role, the most telling first: a new process is called
@@ -131,28 +133,15 @@ def watch(process: "subprocess.Popen[str]", every: float = 1.0) -> Watched:
     titles: dict[str, float] = {}
     while process.poll() is None:
         now = time.monotonic()
-        for pid in _family(process.pid):
+        for pid in [process.pid, *below(process.pid)]:
             with suppress(FileNotFoundError, ProcessLookupError):
                 samples.append(_look(pid, now - began))
-                title = _title(pid)
-                titles[title] = now - began
-                ranks[pid] = min(ranks.get(pid, len(_ROLES)), _rank(title))
+                name = title(pid)
+                titles[name] = now - began
+                ranks[pid] = min(ranks.get(pid, len(_ROLES)), _rank(name))
         time.sleep(max(0.0, every - (time.monotonic() - now)))
     roles = {pid: list(_ROLES.values())[rank] for pid, rank in ranks.items()}
     return Watched(samples, roles | {process.pid: "driver"}, titles)
-
-
-def _family(root: int) -> list[int]:
-    """`root` and the processes below it."""
-    children = defaultdict(list)
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            after_name = (folder / "stat").read_text().rpartition(")")[2].split()
-            children[int(after_name[1])].append(int(folder.name))
-    found = [root]
-    for pid in found:
-        found += children[pid]
-    return found
 
 
 def _look(pid: int, at: float) -> Sample:
@@ -168,13 +157,8 @@ def _look(pid: int, at: float) -> Sample:
     return Sample(at, pid, size("VmRSS"), size("RssAnon"), files, int(fields["Threads"]))
 
 
-def _title(pid: int) -> str:
-    words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
-    return words.decode(errors="replace").strip()
-
-
-def _rank(title: str) -> int:
-    return next(rank for rank, name in enumerate(_ROLES) if name in title)
+def _rank(name: str) -> int:
+    return next(rank for rank, role in enumerate(_ROLES) if role in name)
 
 
 def _largest(samples: Sequence[Sample]) -> dict[float, int]:

@@ -1,0 +1,26 @@
+"""The processes below another one, by /proc: a run's driver, its Ray and all its workers."""
+
+from collections import defaultdict
+from contextlib import suppress
+from pathlib import Path
+
+
+def below(root: int) -> list[int]:
+    """What `root` started, at any depth, parents before their children."""
+    children = defaultdict(list)
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            after_name = (folder / "stat").read_text().rpartition(")")[2].split()
+            children[int(after_name[1])].append(int(folder.name))
+    found = list(children[root])
+    for pid in found:
+        found += children[pid]
+    return found
+
+
+def title(pid: int) -> str:
+    """Its command line, or what it calls itself; "" if it is gone."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+        return words.decode(errors="replace").strip()
+    return ""
