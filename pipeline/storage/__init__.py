@@ -7,7 +7,7 @@
 
 Web addresses are read by `Rules`, whose default refuses what is not public.
 
-Foreign exceptions are translated here (`translate.py`) and only here.
+Foreign exceptions are judged (`faults.py`) and translated here (`translate.py`) and only here.
 """
 
 from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry

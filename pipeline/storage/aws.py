@@ -17,7 +17,7 @@ from urllib3.exceptions import HTTPError
 
 from pipeline.errors import StoreError
 from pipeline.storage import web
-from pipeline.storage.translate import Slow
+from pipeline.storage.faults import Slow
 
 _lock = threading.Lock()
 

@@ -12,7 +12,8 @@ from pipeline.errors import SpecError, StoreError
 from pipeline.storage import aws
 from pipeline.storage.buckets import connect, is_bucket, odd
 from pipeline.storage.entry import Entry
-from pipeline.storage.translate import Kind, border, foreign, judge
+from pipeline.storage.faults import Kind, foreign, judge
+from pipeline.storage.translate import border
 from pipeline.storage.uris import canonical, public, relative, scheme, split
 from pipeline.storage.web import unquoted
 

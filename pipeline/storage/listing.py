@@ -9,8 +9,9 @@ from pipeline.errors import MissingError, StoreError
 from pipeline.storage import local_listing, web, web_listing
 from pipeline.storage.buckets import connect, is_bucket, odd
 from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry
+from pipeline.storage.faults import Refused
 from pipeline.storage.s3_listing import Page, list_page
-from pipeline.storage.translate import Refused, attempt, border
+from pipeline.storage.translate import attempt, border
 from pipeline.storage.uris import public, scheme, split
 from pipeline.storage.web import Rules
 

@@ -28,7 +28,7 @@ from urllib3.exceptions import (
 )
 from urllib3.util import create_urllib3_context
 
-from pipeline.storage.translate import Refused, Slow
+from pipeline.storage.faults import Refused, Slow
 
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 10.0

@@ -18,17 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pipeline.errors import ErrorCode, ImageError, StoreError, TransientError
 from pipeline.storage import aws, web
 from pipeline.storage.buckets import connect, is_bucket, odd
+from pipeline.storage.faults import Answer, Damaged, Fault, Kind, foreign, judge
 from pipeline.storage.listing import filesystem, fsspec_entry
-from pipeline.storage.translate import (
-    Answer,
-    Damaged,
-    Fault,
-    Kind,
-    fault_row,
-    foreign,
-    judge,
-    with_retries,
-)
+from pipeline.storage.translate import fault_row, with_retries
 from pipeline.storage.uris import scheme, split
 from pipeline.storage.web import Rules
 

@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 
 from pipeline.storage import aws, web
 from pipeline.storage.entry import Entry
-from pipeline.storage.translate import Damaged
+from pipeline.storage.faults import Damaged
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,9 @@ from itertools import chain, repeat
 from typing import Final
 
 from pipeline.errors import MissingError, NightlabelError, StoreError
+from pipeline.storage.faults import Fault, Kind
 from pipeline.storage.reading import Failed, Outcome, Want, attempt_many
-from pipeline.storage.translate import Fault, Kind, fault_error
+from pipeline.storage.translate import fault_error
 from pipeline.storage.uris import public, scheme, split
 from pipeline.storage.web import STRICT, Rules
 

@@ -22,7 +22,7 @@ import urllib3
 
 from pipeline.errors import ErrorCode, ImageError
 from pipeline.storage import peers
-from pipeline.storage.translate import Answer, Refused
+from pipeline.storage.faults import Answer, Refused
 
 REDIRECTS: Final = 5
 _TIMEOUT: Final = urllib3.Timeout(connect=peers.CONNECT_SECONDS, read=peers.READ_SECONDS)

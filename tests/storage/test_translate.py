@@ -23,16 +23,8 @@ from pipeline.errors import (
     TransientError,
 )
 from pipeline.storage import translate
-from pipeline.storage.translate import (
-    Answer,
-    Kind,
-    border,
-    delta_error,
-    foreign,
-    judge,
-    row_error,
-    store_error,
-)
+from pipeline.storage.faults import Answer, Kind, foreign, judge
+from pipeline.storage.translate import border, delta_error, row_error, store_error
 
 #: What each of obstore's exceptions means; one that is not here fails the test below.
 OBSTORE = {
