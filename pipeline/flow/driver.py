@@ -59,8 +59,6 @@ def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
             table = _open_or_create(job)
             check_recipe(job, table)
             save_recipe(job.folder, job.recipe.id, job.recipe.to_json())
-            if current_etag(job.folder) is None:
-                save_current(job.folder, job.recipe.id, None)
             return Run(job, table, lease, stop, listener, began).execute()
 
 
@@ -85,6 +83,8 @@ class Run:
         )
         self._summary = _summary_of(job)
         self._current = current_etag(job.folder)
+        if self._current is None:
+            save_current(job.folder, job.recipe.id, None)
 
     def execute(self) -> RunSummary:
         self._took("check")

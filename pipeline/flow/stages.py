@@ -24,6 +24,7 @@ from pipeline.flow.job import Job
 from pipeline.flow.pixels import Pixels
 from pipeline.flow.survey import Survey
 from pipeline.sources import rules_of, wants_of
+from pipeline.storage import Canaries, public, read_steadily
 from pipeline.store.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from pipeline.images import Preprocess
     from pipeline.models.classifier import Classifier
     from pipeline.models.engine import Engine
-    from pipeline.storage import Canaries
 
 READS_IN_FLIGHT = 32
 
@@ -84,8 +84,6 @@ class List:
 
     def _must_repeat(self, same: "ObjectRef") -> None:
         if not ray.get(same):
-            from pipeline.storage import public
-
             raise StoreError(
                 f"{public(self._job.spec.src)} changed while a part of it was listed again, since "
                 "a worker or a node was lost; what was committed stays, and the next run goes on"
@@ -158,8 +156,6 @@ class Decode:
         return Careful(self._prepare, seconds=seconds, memory=self._memory)
 
     def _read(self, refs: pa.Table) -> Iterator[tuple[int, bytes | ImageError | TransientError]]:
-        from pipeline.storage import read_steadily
-
         return read_steadily(
             wants_of(refs),
             canaries(self._job.run_id, self._tally),
@@ -178,10 +174,8 @@ class Decode:
 
 
 @lru_cache(maxsize=1)
-def canaries(run_id: str, tally: "ActorHandle | None") -> "Canaries":
+def canaries(run_id: str, tally: "ActorHandle | None") -> Canaries:
     """What this process read well in a run; the tally passes it on to those that read nothing."""
-    from pipeline.storage import Canaries
-
     del run_id
     if tally is None:
         return Canaries()
