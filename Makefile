@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+KERNEL := pipeline/images/_resample.c
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test test-slow acceptance chaos test-gpu lint audit audit-online format env clean
@@ -51,11 +52,11 @@ format: $(VENV)/.dev-ready
 
 env: $(VENV)/.dev-ready
 
-$(VENV)/.run-ready: pyproject.toml constraints.txt | $(VENV)/.made
+$(VENV)/.run-ready: pyproject.toml constraints.txt $(KERNEL) | $(VENV)/.made
 	$(PIP) --editable .
 	@touch $@
 
-$(VENV)/.dev-ready: pyproject.toml constraints.txt | $(VENV)/.made
+$(VENV)/.dev-ready: pyproject.toml constraints.txt $(KERNEL) | $(VENV)/.made
 	$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.run-ready
 

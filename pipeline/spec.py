@@ -65,7 +65,7 @@ class LabelSpec(BaseModel):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     top_k: Positive = 5
     exif: bool = True
-    decode: Literal["exact"] = "exact"
+    decode: Literal["exact", "fast"] = "exact"
     max_pixels: Positive = MAX_PIXELS
     max_bytes: Positive = MAX_BYTES
     max_seconds: Annotated[float, Field(gt=0)] = MAX_SECONDS

@@ -64,7 +64,11 @@ model = stack(
     _option("--model", metavar="ID|FOLDER", help="Hub id or folder. [google/vit-base-patch16-224]"),
     _option("--revision", help="Revision of a hub model."),
     _option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"])),
-    _option("--decode", type=click.Choice(["exact"]), help="How JPEGs are decoded."),
+    _option(
+        "--decode",
+        type=click.Choice(["exact", "fast"]),
+        help="fast: large JPEGs at a smaller scale, not quite the reference's pixels. [exact]",
+    ),
     _option("--top-k", type=int, help="How many labels to keep for an image. [5]"),
     _option("--exif/--no-exif", help="Turn images upright as EXIF says. [--exif]"),
     _option("--max-pixels", type=int, help="Larger images become errors. [178956970]"),

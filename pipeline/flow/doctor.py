@@ -48,6 +48,7 @@ def examine(
         ("cores", _cores),
         ("device", _device),
         ("image formats", _formats),
+        ("resizing", _resizing),
     ]
     checks += [(f"read {public(src)}", lambda: _source(src, allow_private))] if src else []
     checks += [(f"write {dst}", lambda: _store(dst))] if dst else []
@@ -93,6 +94,12 @@ def _formats() -> str:
     from pipeline.images import supported_formats
 
     return ", ".join(supported_formats())
+
+
+def _resizing() -> str:
+    from pipeline.images import resizing
+
+    return resizing()
 
 
 def _source(src: str, allow_private: bool) -> str:

@@ -17,8 +17,8 @@ from pipeline.sources import rules_of, wants_of
 from pipeline.spec import LabelSpec
 from pipeline.storage import read_many
 
-#: Two labels are as good as one if the reference scores them this close: pixels may differ
-#: by 1/255, and a half-precision GPU by more.
+#: Two labels are as good as one if the reference scores them this close: a GPU in half
+#: precision may be that far from it.
 NEAR = 0.02
 READS = 8
 #: More than any model has, so that every label's score is at hand.

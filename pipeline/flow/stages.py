@@ -144,7 +144,13 @@ class Decode:
         from pipeline.images import prepare
 
         shape, spec = self._job.preprocess, self._job.spec
-        return partial(prepare, preprocess=shape, exif=spec.exif, max_pixels=spec.max_pixels)
+        return partial(
+            prepare,
+            preprocess=shape,
+            exif=spec.exif,
+            max_pixels=spec.max_pixels,
+            fast=spec.decode == "fast",
+        )
 
     @property
     def _memory(self) -> int:

@@ -1,8 +1,8 @@
 """Images: the bytes of an object → model-sized uint8 RGB.
 
-`prepare` is all that a worker calls: decode (decode.py), then resize and crop (transform.py)
-as the model's own processor config says (preprocess.py). The reference that all of it is
-held against is in reference.py.
+`prepare` is all that a worker calls: decode (decode.py), then resize and crop (transform.py,
+resample.py) as the model's own processor config says (preprocess.py). The reference that all
+of it is held against is in reference.py.
 """
 
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.images.decode import Decoded, decode, out_of_memory, supported_formats
 from pipeline.images.preprocess import Preprocess
+from pipeline.images.resample import resizing
 from pipeline.images.transform import resize_crop
 from pipeline.spec import MAX_PIXELS
 
@@ -22,6 +23,7 @@ __all__ = [
     "decode",
     "prepare",
     "resize_crop",
+    "resizing",
     "supported_formats",
 ]
 
@@ -36,12 +38,24 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    data: bytes, preprocess: Preprocess, *, exif: bool = True, max_pixels: int = MAX_PIXELS
+    data: bytes,
+    preprocess: Preprocess,
+    *,
+    exif: bool = True,
+    max_pixels: int = MAX_PIXELS,
+    fast: bool = False,
 ) -> Prepared:
-    """Decode, turn upright, resize and crop one image. Raises ImageError."""
+    """Decode, turn upright, resize and crop one image. Raises ImageError.
+
+    `fast` lets large JPEGs be decoded at a smaller scale, of twice the size at least that they
+    are resized to: a few 1/255 from the reference (docs/parity.md).
+    """
+    least = preprocess.doubled if fast and preprocess.config is None else None
     try:
-        image = decode(data, exif=exif, max_pixels=max_pixels, on_white=preprocess.on_white)
-        pixels = resize_crop(image.pixels, preprocess)
+        image = decode(
+            data, exif=exif, max_pixels=max_pixels, on_white=preprocess.on_white, least=least
+        )
+        pixels = resize_crop(image.pixels, preprocess, (image.height, image.width))
     except MemoryError:
         raise out_of_memory() from None
     return Prepared(pixels, image.width, image.height, image.format)

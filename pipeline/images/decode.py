@@ -9,6 +9,7 @@ import re
 import struct
 import warnings
 import zlib
+from collections.abc import Callable
 from functools import lru_cache
 from importlib.util import find_spec
 from io import BytesIO
@@ -56,10 +57,19 @@ _NOT_KNOWN = re.compile(
 )
 
 _EXIF_ORIENTATION = 0x0112
+#: Orientations that swap width and height.
+_SIDEWAYS = (5, 6, 7, 8)
+
+
+#: (height, width) of an upright image → the least (height, width) that is needed of it.
+Least = Callable[[int, int], tuple[int, int]]
 
 
 class Decoded(NamedTuple):
-    """An upright image: `pixels` is uint8 (height, width, 3), RGB, C-contiguous, writable."""
+    """An upright image: `pixels` is uint8 (height, width, 3), RGB, C-contiguous, writable.
+
+    If it was decoded at a smaller scale, `width` and `height` are still the image's own.
+    """
 
     pixels: NDArray[np.uint8]
     width: int
@@ -68,14 +78,20 @@ class Decoded(NamedTuple):
 
 
 def decode(
-    data: bytes, *, exif: bool = True, max_pixels: int = MAX_PIXELS, on_white: bool = False
+    data: bytes,
+    *,
+    exif: bool = True,
+    max_pixels: int = MAX_PIXELS,
+    on_white: bool = False,
+    least: Least | None = None,
 ) -> Decoded:
     """Decode the first frame of an image to RGB and turn it upright.
 
     `format` is Pillow's name in lower case (`jpeg`, `png`, `webp`, …). `exif=False` leaves the
     pixels as they are stored. `on_white` lays it on white where the file calls a colour
     transparent, which Pillow's RGB still remembers (see `Preprocess.on_white`). An image of
-    more than `max_pixels` is refused from its header.
+    more than `max_pixels` is refused from its header. With `least`, a JPEG is decoded at the
+    smallest scale of a half or less (in eighths) that still gives what is needed.
     Raises ImageError: empty, not_an_image, truncated, undecodable, unsupported, too_large.
     """
     if not data:
@@ -83,14 +99,17 @@ def decode(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of what we report as a row or don't mind
         image = open_image(data, max_pixels)
-        pixels = _jpeg_pixels(data, image)
+        width, height = image.size
+        pixels = _jpeg_pixels(data, image, least)
         if pixels is None:
             rgb = pillow_rgb(data, image)
             pixels = np.array(_laid_on_white(rgb) if on_white else rgb)
-        _check_size(pixels.shape[1], pixels.shape[0], max_pixels)
-        if exif:
-            pixels = orient(pixels, _orientation(image))
-    height, width = pixels.shape[:2]
+            height, width = pixels.shape[:2]
+        _check_size(width, height, max_pixels)
+        turn = _orientation(image) if exif else 1
+    if turn in _SIDEWAYS:
+        width, height = height, width
+    pixels = orient(pixels, turn)
     name = "jpeg" if image.format == "MPO" else (image.format or "").lower()
     return Decoded(pixels, width, height, name)
 
@@ -110,7 +129,7 @@ def supported_formats() -> list[str]:
 
 def orient(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """Turn (H, W, 3) upright by its EXIF orientation, 1 to 8 (CIPA DC-008, 4.6.4 A)."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in _SIDEWAYS:
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
@@ -133,7 +152,7 @@ def open_image(data: bytes, max_pixels: int) -> Image.Image:
     return image
 
 
-def _jpeg_pixels(data: bytes, image: Image.Image) -> NDArray[np.uint8] | None:
+def _jpeg_pixels(data: bytes, image: Image.Image, least: Least | None) -> NDArray[np.uint8] | None:
     """Pixels of a clean 8-bit RGB or grey JPEG; None sends it to Pillow, which is the reference.
 
     The same DCT and upsampling as Pillow's. `strict` refuses whatever libjpeg warns of, so that
@@ -143,13 +162,24 @@ def _jpeg_pixels(data: bytes, image: Image.Image) -> NDArray[np.uint8] | None:
         return None
     import simplejpeg
 
+    options = {} if least is None else _scale(least, image.height, image.width)
     try:
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-            data, "RGB", fastdct=False, fastupsample=False, strict=True
+            data, "RGB", fastdct=False, fastupsample=False, strict=True, **options
         )
     except ValueError:
         return None
-    return pixels if pixels.shape[1::-1] == image.size else None
+    return pixels if options or pixels.shape[1::-1] == image.size else None
+
+
+def _scale(least: Least, height: int, width: int) -> dict[str, int]:
+    """The smallest scale in eighths, up to a half, that suffices upright and sideways."""
+    upright, sideways = least(height, width), least(width, height)
+    return {
+        "min_height": max(upright[0], sideways[1]),
+        "min_width": max(upright[1], sideways[0]),
+        "min_factor": 2,
+    }
 
 
 def pillow_rgb(data: bytes, image: Image.Image) -> Image.Image:

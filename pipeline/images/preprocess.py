@@ -19,8 +19,7 @@ from pipeline.errors import ModelError
 from pipeline.images.reference import load_processor, run
 from pipeline.images.transform import resize_crop
 
-#: (height, width): both orders of Pillow's passes, shrinking, growing, odd, smaller than a crop;
-#: the second is large enough for torch.
+#: (height, width): both orders of Pillow's passes, shrinking, growing, odd, smaller than a crop.
 _PROBES = ((300, 400), (1200, 500), (255, 257), (37, 53), (3, 7))
 
 _METHODS = (
@@ -114,6 +113,11 @@ class Preprocess:
         long = int(self.shortest_edge * max(height, width) / min(height, width))
         return (long, self.shortest_edge) if width <= height else (self.shortest_edge, long)
 
+    def doubled(self, height: int, width: int) -> tuple[int, int]:
+        """Twice `resized`: the least that an image is decoded to before it is resized."""
+        resized = self.resized(height, width)
+        return 2 * resized[0], 2 * resized[1]
+
     def as_dict(self) -> dict[str, Any]:
         """JSON values, for the recipe; `path` is `fast`, or `hf` where the processor does it."""
         fields = asdict(self)
@@ -128,7 +132,7 @@ class Preprocess:
 
     def _agrees(self, probes: list[NDArray[np.uint8]], expected: list[NDArray[np.uint8]]) -> bool:
         ours = (resize_crop(probe, self) for probe in probes)
-        return all(_near(a, b) for a, b in zip(ours, expected, strict=True))
+        return all(np.array_equal(a, b) for a, b in zip(ours, expected, strict=True))
 
 
 Scale = tuple[float, tuple[float, ...], tuple[float, ...]]
@@ -213,12 +217,6 @@ def _check_split(
         same = pixels.dtype == np.uint8 and pixels.shape == whole.shape
         if not same or not np.allclose(whole, (pixels * rescale - mean) / std, 1e-5, 1e-5):
             raise ModelError(f"{name} with this config does more than scale and shift its pixels")
-
-
-def _near(ours: NDArray[np.uint8], theirs: NDArray[np.uint8]) -> bool:
-    if ours.shape != theirs.shape:
-        return False
-    return int(np.abs(ours.astype(np.int16) - theirs).max()) <= 1
 
 
 def _config(processor: Any) -> str:

@@ -1,4 +1,4 @@
-"""Ours against transformers' PIL processors: at most 1/255 apart, and the same if not bilinear."""
+"""Ours against transformers' PIL processors: the same pixels."""
 
 import json
 from functools import cache
@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.images import Preprocess, prepare, transform
+from pipeline.images import Preprocess, prepare, resample, transform
 from tests.golden import reference
 from tests.golden.pictures import SIZES, TEXTURES, photographs, picture, png
 from tests.golden.reference import NAMES, PROCESSORS
 from tests.parts.archives import PartUnavailable
-
-BILINEAR = {"vit", "beit"}
 
 
 def apart(ours: np.ndarray, theirs: np.ndarray) -> int:
@@ -46,8 +44,7 @@ def write(folder: Path, **config: Any) -> Path:
 @pytest.mark.parametrize("name", NAMES)
 def test_pixels_of_every_size(name: str, size: tuple[int, int]) -> None:
     for texture in TEXTURES:
-        difference = compare(PROCESSORS / name, png(picture(texture, size)))
-        assert difference <= (1 if name in BILINEAR else 0), texture
+        assert compare(PROCESSORS / name, png(picture(texture, size))) == 0, texture
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -57,16 +54,7 @@ def test_pixels_of_photographs(name: str) -> None:
     except PartUnavailable as error:
         pytest.skip(str(error))
     for data in images:
-        assert compare(PROCESSORS / name, data) <= (1 if name in BILINEAR else 0)
-
-
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-def test_torch_takes_one_pass_and_stays_within_one(
-    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(transform, "TORCH_PIXELS", 0)
-    for texture in TEXTURES:
-        assert compare(PROCESSORS / "vit", png(picture(texture, size))) <= 1
+        assert compare(PROCESSORS / name, data) == 0
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -100,8 +88,7 @@ def test_every_filter_and_crop(
     folder = write(tmp_path, image_processor_type="CLIPImageProcessor", size=size, **config)
     assert Preprocess.from_folder(folder).as_dict()["path"] == "fast"
     for shape in ((150, 100), (99, 151), (96, 96), (31, 57)):
-        allowed = 1 if resample == Image.Resampling.BILINEAR else 0
-        assert compare(folder, png(picture("edges", shape))) <= allowed
+        assert compare(folder, png(picture("edges", shape))) == 0
 
 
 def test_a_crop_without_a_resize(tmp_path: Path) -> None:
@@ -119,14 +106,16 @@ def test_convnext_crops_below_384_and_warps_from_there(edge: int, tmp_path: Path
 
 @pytest.mark.parametrize("name", ["dinov2", "vit"])
 @pytest.mark.parametrize("size", [(700, 500), (500, 700), (1000, 3), (3, 1000)])
-def test_strips_change_nothing(
+def test_without_a_compiler_pillow_makes_the_same_pixels_strip_by_strip(
     name: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preprocess = Preprocess.from_folder(PROCESSORS / name)
     data = png(picture("noise", size))
+    ours = prepare(data, preprocess).pixels
+    monkeypatch.setattr(transform, "one_pass", resample.by_pillow)
     whole = prepare(data, preprocess).pixels
-    monkeypatch.setattr(transform, "STRIP_PIXELS", 20_000)
-    assert apart(prepare(data, preprocess).pixels, whole) == 0
+    monkeypatch.setattr(resample, "STRIP_PIXELS", 20_000)
+    assert apart(whole, ours) == apart(prepare(data, preprocess).pixels, ours) == 0
 
 
 @pytest.mark.parametrize(
