@@ -1,0 +1,132 @@
+"""All benchmarks, as one Markdown document.
+
+    python -m benchmarks [--quick] [--only pixels|end-to-end|overhead] [--out FILE]
+
+Run it on a machine that does nothing else. `--quick` takes fewer images and rounds, and some ten
+minutes; its figures are for a first look.
+"""
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import inputs, race, report
+from benchmarks.pixels import contest
+from benchmarks.race import Contender
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of everything."""
+
+    rounds: int
+    small: int
+    large: int
+    end_to_end: int
+    overhead: int
+    distinct: int
+
+
+FULL = Scale(rounds=5, small=200, large=16, end_to_end=8_000, overhead=50_000, distinct=8_000)
+QUICK = Scale(rounds=3, small=60, large=6, end_to_end=600, overhead=4_000, distinct=8_000)
+
+
+def pixels(scale: Scale) -> str:
+    model = inputs.vit_tiny()
+    contests = [
+        contest(title, sorted(folder.iterdir())[:count], model, scale.rounds)
+        for title, folder, count in (
+            ("JPEG 500×375", inputs.small_jpegs(scale.distinct), scale.small),
+            ("JPEG 4000×3000", inputs.large_jpegs(FULL.large), scale.large),
+            ("PNG, WebP 500×375", inputs.mixed(FULL.small), scale.small),
+        )
+    ]
+    errors = "; ".join(
+        f"{found.title}: at most {found.worst}/255, {found.mean:.3f} on average"
+        for found in contests
+    )
+    return f"""## Pixels
+
+Bytes of an image to 224×224 uint8, bilinear, one thread's CPU time.
+
+{report.contest_table(contests)}
+
+`--decode exact` gave the reference's pixels to the bit. `--decode fast` was off by: {errors}."""
+
+
+def end_to_end(scale: Scale) -> str:
+    images = inputs.many_names(scale.end_to_end, scale.distinct)
+    model = inputs.vit_tiny()
+    contenders = [
+        Contender("nightlabel", race.nightlabel()),
+        Contender(race.REFERENCE, race.peer("torch_loop", "--threads", 2)),
+        Contender(
+            "torch loop, two processes",
+            race.peer("torch_loop", "--processes", 2, "--threads", 1),
+        ),
+        Contender("Daft", race.peer("daft_recipe")),
+        Contender("Hugging Face pipeline", race.peer("hf_pipeline")),
+        Contender("Ray Data's recipe", race.peer("ray_recipe")),
+    ]
+    race.race(contenders, images, model, max(1, scale.rounds - 2))
+    ceiling = race.model_only(model, max(200, scale.end_to_end // 8))
+    steady = statistics.median(contenders[0].steady)
+    return f"""## End to end
+
+{scale.end_to_end:,} JPEGs of 500×375 on local disk, ViT-Ti in fp32, wall time from the command to
+its end.
+
+{report.race_table(contenders, scale.end_to_end)}
+
+Two processes of one thread that do nothing but predict: {ceiling:.1f} img/s. Once labels came,
+Nightlabel made {steady:.1f} a second, {steady / ceiling:.0%} of that."""
+
+
+def overhead(scale: Scale) -> str:
+    images = inputs.many_names(scale.overhead, scale.distinct)
+    contenders = [
+        Contender("nightlabel", race.nightlabel()),
+        Contender("bare loop, two processes", race.bare_loop),
+    ]
+    race.race(contenders, images, inputs.no_op(), max(1, scale.rounds - 2))
+    ours, bare = (statistics.median(one.steady) for one in contenders)
+    return f"""## Overhead
+
+{scale.overhead:,} JPEGs of 500×375 on local disk and a model of next to nothing: the same fetch,
+decode, resize and Parquet with and without the framework.
+
+{report.race_table(contenders, scale.overhead)}
+
+Steady: {ours:.0f} img/s and {bare:.0f} img/s, {ours / bare:.0%}."""
+
+
+SECTIONS: dict[str, Callable[[Scale], str]] = {
+    "pixels": pixels,
+    "end-to-end": end_to_end,
+    "overhead": overhead,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", choices=SECTIONS, action="append")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    scale = QUICK if options.quick else FULL
+    parts = ["# Benchmarks", report.header()]
+    for name in options.only or SECTIONS:
+        parts.append(SECTIONS[name](scale))
+        print(parts[-1], file=sys.stderr, flush=True)
+    text = "\n\n".join(parts) + "\n"
+    if options.out:
+        options.out.write_text(text)
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Whole runs side by side: each labels the same folder, from the start of its process to its end.
+
+The contenders take turns, round by round, so that a slow minute of the machine is everybody's.
+What each wrote is read first: every image one label, and as many as may be the same as those of
+the plain loop, which uses Pillow and so has the reference's pixels.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from tests.parts.archives import ROOT, cache_folder
+
+PEERS: Final = ROOT / "benchmarks" / "peers"
+#: Which contender's labels the others' are held against.
+REFERENCE: Final = "torch loop, 2 threads"
+#: A Ray that runs on this machine already is not to be part of it.
+ENVIRONMENT: Final = {**os.environ, "RAY_ADDRESS": "local", "HF_HUB_OFFLINE": "1"}
+
+#: (images, model, out) → a command line
+Command = Callable[[Path, Path, Path], list[object]]
+
+
+@dataclass
+class Contender:
+    """Someone that labels a folder, with what was seen of it: seconds and agreement, by round."""
+
+    name: str
+    command: Command
+    seconds: list[float] = field(default_factory=list)
+    agreement: list[float] = field(default_factory=list)
+    steady: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    def ratio(self, other: "Contender") -> float:
+        """How many times as long `other` took: the median over rounds."""
+        return statistics.median(
+            theirs / ours for theirs, ours in zip(other.seconds, self.seconds, strict=True)
+        )
+
+
+def nightlabel(*options: object) -> Command:
+    here = Path(sys.executable).with_name("nightlabel")
+    return lambda images, model, out: [
+        *(here, "label", images, out, "--model", model, "--no-progress", "--json", *options)
+    ]
+
+
+def peer(name: str, *options: object) -> Command:
+    """A script of peers/ in an environment of its own, made at first use."""
+    python = environment(name)
+    return lambda images, model, out: [python, PEERS / f"{name}.py", images, model, out, *options]
+
+
+def bare_loop(images: Path, model: Path, out: Path) -> list[object]:
+    return [sys.executable, "-m", "benchmarks.peers.bare_loop", images, model, out]
+
+
+def environment(name: str) -> Path:
+    """The Python of a peer's environment, pinned by its requirements file."""
+    folder = cache_folder() / f"venv-{name}"
+    python = folder / "bin" / "python"
+    if not (folder / "ready").exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        requirements = PEERS / f"{name}.txt"
+        install = [python, "-m", "pip", "install", "--quiet", "--requirement", requirements]
+        subprocess.run(install, check=True)
+        (folder / "ready").touch()
+    return python
+
+
+def model_only(model: Path, count: int) -> float:
+    """Images a second of two processes of one thread that do nothing but predict."""
+    command = [sys.executable, "-m", "benchmarks.peers.model_only", model, str(count)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    return float(done.stdout)
+
+
+def race(contenders: Sequence[Contender], images: Path, model: Path, rounds: int) -> None:
+    """Run them in turns, each round beginning with another one, and note what was seen."""
+    for number in range(rounds):
+        first = number % len(contenders)
+        answers: dict[str, Mapping[str, str]] = {}
+        for contender in [*contenders[first:], *contenders[:first]]:
+            with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+                out = Path(folder) / "out"
+                contender.seconds.append(_timed(contender, images, model, out))
+                answers[contender.name] = _labels(out)
+                contender.steady.append(_steady(out))
+            print(f"{contender.name}: {contender.seconds[-1]:.1f} s", file=sys.stderr, flush=True)
+        _judge(contenders, answers, {path.name for path in images.iterdir()})
+
+
+def _timed(contender: Contender, images: Path, model: Path, out: Path) -> float:
+    command = [str(part) for part in contender.command(images, model, out)]
+    began = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT)
+    seconds = time.perf_counter() - began
+    if done.returncode:
+        raise RuntimeError(f"{contender.name} failed:\n{done.stderr[-4000:]}")
+    return seconds
+
+
+def _labels(out: Path) -> dict[str, str]:
+    """File name → label; raises ValueError where an image has two rows."""
+    table = _rows(out)
+    name = next(column for column in ("uri", "path") if column in table.column_names)
+    names = [Path(value).name for value in table[name].to_pylist()]
+    if len(set(names)) != len(names):
+        raise ValueError(f"{out} labels an image twice")
+    return dict(zip(names, table["label"].to_pylist(), strict=True))
+
+
+def _rows(out: Path) -> pa.Table:
+    files = [*out.glob("*.parquet"), *out.glob("recipe=*/*.parquet")]
+    return ds.dataset([str(path) for path in files]).to_table()
+
+
+def _steady(out: Path) -> float:
+    """Images a second once labels come: from the time of the first labels to that of the last."""
+    table = _rows(out)
+    if "labelled_at" not in table.column_names:
+        return float("nan")
+    times = table["labelled_at"]
+    first, last = pc.min(times), pc.max(times)
+    began = pc.sum(pc.equal(times, first)).as_py()
+    return (table.num_rows - began) / (last.as_py() - first.as_py()).total_seconds()
+
+
+def _judge(
+    contenders: Sequence[Contender], answers: Mapping[str, Mapping[str, str]], names: set[str]
+) -> None:
+    reference = answers.get(REFERENCE)
+    for contender in contenders:
+        given = answers[contender.name]
+        if set(given) != names:
+            raise ValueError(f"{contender.name} labelled {len(given)} of {len(names)} images")
+        if reference is not None:
+            same = sum(given[name] == label for name, label in reference.items())
+            contender.agreement.append(same / len(names))

@@ -1,0 +1,66 @@
+"""What was measured, as Markdown: medians, spread, versions, machine."""
+
+import os
+import platform
+import re
+import statistics
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.pixels import Contest
+from benchmarks.race import REFERENCE, Contender
+
+PACKAGES = ("nightlabel", "ray", "torch", "transformers", "pyarrow", "pillow", "simplejpeg")
+
+
+def header() -> str:
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}. {processor()}, {os.cpu_count()} cores, "
+        f"{platform.system()}. Python {platform.python_version()}, {versions}."
+    )
+
+
+def processor() -> str:
+    names = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return names[0] if names else platform.machine()
+
+
+def contest_table(contests: Iterable[Contest]) -> str:
+    """Milliseconds an image, and how many times as fast ours is."""
+    rows = []
+    for found in contests:
+        for way in found.rounds:
+            ours = f"{found.ratio('nightlabel', way):.2f}×"
+            fast = f"{found.ratio('nightlabel --decode fast', way):.2f}×"
+            spread = f"{min(found.rounds[way]):.2f} to {max(found.rounds[way]):.2f}"
+            rows.append([found.title, way, f"{found.median(way):.2f}", spread, ours, fast])
+    head = ["images", "way", "ms an image, one core", "rounds", "ours is", "`fast` is"]
+    return table(head, rows, left=2)
+
+
+def race_table(contenders: Sequence[Contender], images: int) -> str:
+    """The first contender is ours."""
+    ours = contenders[0]
+    rows = []
+    for one in contenders:
+        agreement = statistics.median(one.agreement) if one.agreement else float("nan")
+        rows.append(
+            [
+                one.name,
+                f"{one.median:.1f}",
+                f"{min(one.seconds):.1f} to {max(one.seconds):.1f}",
+                f"{images / one.median:.1f}",
+                f"{ours.ratio(one):.2f}×",
+                f"{agreement:.2%}",
+            ]
+        )
+    head = ["", "seconds", "rounds", "img/s", "ours is", f"labels as in the {REFERENCE}"]
+    return table(head, rows, left=1)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
+    lines = ["|".join(head), "|".join(["---"] * left + ["--:"] * (len(head) - left))]
+    return "\n".join(f"|{line}|" for line in [*lines, *("|".join(row) for row in rows)])
