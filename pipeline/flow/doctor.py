@@ -125,11 +125,11 @@ def _store(dst: str) -> str:
 
 
 def _model(model: str) -> str:
-    from pipeline.images import Preprocess
+    from pipeline.flow.remembered import preprocess_of
     from pipeline.models.fetch import fetch
 
     folder = fetch(model, None)
-    shape = Preprocess.from_folder(folder.path)
+    shape = preprocess_of(folder.path)
     size = f"{shape.width} by {shape.height} pixels"
     return f"a classifier of {size}, weights {folder.weights_sha256[:12]}"
 

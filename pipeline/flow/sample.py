@@ -8,8 +8,8 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import ImageError, ModelError, TransientError
+from pipeline.flow.remembered import preprocess_of
 from pipeline.flow.stages import load_engine
-from pipeline.images import Preprocess
 from pipeline.images.reference import reference_pixels
 from pipeline.models.fetch import fetch
 from pipeline.models.recipe import Recipe
@@ -67,7 +67,7 @@ def check_sample(spec: LabelSpec, recipe: Recipe, rows: pa.Table) -> Sample:
             f"{recipe.model} no longer holds the weights that made these labels: name the "
             "folder that does with --model, or leave the sample out with --sample 0"
         )
-    shape = Preprocess.from_folder(folder.path)
+    shape = preprocess_of(folder.path)
     engine = load_engine(folder.path, shape, "fp32", ALL_LABELS, READS)
     pixels: dict[int, Any] = {}
     reads = read_many(
