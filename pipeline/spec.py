@@ -62,7 +62,7 @@ class LabelSpec(BaseModel):
 
     model: str = Field(DEFAULT_MODEL, min_length=1)
     revision: str | None = None
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     top_k: Positive = 5
     exif: bool = True
     decode: Literal["exact", "fast"] = "exact"

@@ -42,7 +42,7 @@ def test_it_is_frozen() -> None:
         ("top_k", 0),
         ("top_k", "many"),
         ("limit", -1),
-        ("precision", "int8"),
+        ("precision", "int4"),
         ("predictors", "0"),
         ("predictors", "3:2"),
         ("predictors", "two"),

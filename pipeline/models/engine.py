@@ -28,7 +28,7 @@ class DeviceLostError(NightlabelError):
 class Engine:
     """Labels model-sized images in batches of one shape, which shrinks if memory runs out.
 
-    `labels` names the classes in the order of the indices; `precision` (fp32, bf16, fp16) and
+    `labels` names the classes in the order of the indices; `precision` (fp32, bf16, fp16, int8) and
     `device` ("cpu", "cuda:NVIDIA L4") say what was chosen.
     """
 
@@ -67,7 +67,7 @@ class Engine:
     ) -> Self:
         """Load a model folder (see `fetch`) on the GPU, or else the CPU, and label a black image.
 
-        Pixels become (x · rescale − mean) / std. `precision` is auto, fp32, bf16 or fp16;
+        Pixels become (x · rescale − mean) / std. `precision` is auto, fp32, bf16, fp16 or int8;
         `batch_size` None is 256 on a GPU, 16 on a CPU; `threads` None leaves torch's threads as
         they are. Raises ModelError if the weights don't fit the config, lack the class head, or
         the model doesn't take images of height × width.

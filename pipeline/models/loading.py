@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ModelError
+from pipeline.models.int8 import quantise
 
 if TYPE_CHECKING:
     import torch
@@ -20,10 +21,13 @@ def pick_device() -> "torch.device":
 def pick_precision(asked: str, device: "torch.device") -> str:
     """What `auto` becomes: bf16 where the GPU computes in it, fp16 on older ones, fp32 on a CPU.
 
-    bf16 has the range of fp32; on a CPU without matrix units it is slower than fp32.
+    bf16 has the range of fp32; on a CPU without matrix units it is slower than fp32. Raises
+    ModelError for int8 on a GPU.
     """
     import torch
 
+    if asked == "int8" and device.type != "cpu":
+        raise ModelError("--precision int8 is for CPUs; on a GPU bf16 is faster and closer")
     if asked != "auto":
         return asked
     if device.type != "cuda":
@@ -34,7 +38,8 @@ def pick_precision(asked: str, device: "torch.device") -> str:
 def dtype_of(precision: str) -> "torch.dtype":
     import torch
 
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    halves = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    return halves.get(precision, torch.float32)  # int8 is made from fp32
 
 
 def device_name(device: "torch.device") -> str:
@@ -74,7 +79,7 @@ def load_classifier(folder: Path, device: "torch.device", precision: str) -> Any
         raise ModelError(f"{folder}: the model cannot be loaded: {_first_line(error)}") from error
     _refuse(folder, "lack", info["missing_keys"])
     _refuse(folder, "don't fit config.json in", (key for key, *_ in info["mismatched_keys"]))
-    return model
+    return quantise(model) if precision == "int8" else model
 
 
 def _refuse(folder: Path, what: str, keys: Iterable[str]) -> None:

@@ -1,0 +1,84 @@
+"""What the quick ways do to labels: int8 beside fp32, `--decode fast` beside exact, real model."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.flow.remembered import preprocess_of
+from pipeline.flow.stages import load_engine
+from pipeline.images import prepare
+from pipeline.models.engine import Engine
+
+BATCH = 16
+
+
+@dataclass
+class Comparison:
+    """Labels of the same images in two ways, and the seconds that each took, batch by batch."""
+
+    title: str
+    images: int = 0
+    flips: list[str] = field(default_factory=list)
+    most: float = 0.0
+    seconds: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def same(self) -> float:
+        return 1 - len(self.flips) / self.images
+
+    @property
+    def ratio(self) -> float:
+        return self.seconds[0] / self.seconds[1]
+
+
+def int8(files: Sequence[Path], model: Path) -> Comparison:
+    """Engines in fp32 and int8, one thread each, batches in turns."""
+    shape = preprocess_of(model)
+    engines = [load_engine(model, shape, name, 1, BATCH) for name in ("fp32", "int8")]
+    found = Comparison("int8")
+    for start in range(0, len(files), BATCH):
+        batch = files[start : start + BATCH]
+        pixels = np.stack([prepare(path.read_bytes(), shape).pixels for path in batch])
+        _note(found, batch, engines, [pixels, pixels])
+    return found
+
+
+def fast(files: Sequence[Path], model: Path) -> Comparison:
+    """One engine; the pixels are those of `--decode exact` and `--decode fast`."""
+    shape = preprocess_of(model)
+    engine = load_engine(model, shape, "fp32", 1, BATCH)
+    found = Comparison("--decode fast")
+    for start in range(0, len(files), BATCH):
+        batch = files[start : start + BATCH]
+        ways = [
+            np.stack([prepare(path.read_bytes(), shape, fast=quick).pixels for path in batch])
+            for quick in (False, True)
+        ]
+        _note(found, batch, [engine, engine], ways)
+    return found
+
+
+def _note(
+    found: Comparison,
+    files: Sequence[Path],
+    engines: Sequence[Engine],
+    pixels: Sequence[NDArray[np.uint8]],
+) -> None:
+    labels, scores, seconds = [], [], list(found.seconds)
+    for way in (0, 1):
+        began = time.thread_time()
+        indices, best = engines[way].predict(pixels[way])
+        seconds[way] += time.thread_time() - began
+        labels.append([engines[way].labels[index] for index in indices[:, 0]])
+        scores.append(best[:, 0])
+    found.seconds = (seconds[0], seconds[1])
+    found.images += len(files)
+    found.most = max(found.most, float(np.abs(scores[0] - scores[1]).max()))
+    for row, path in enumerate(files):
+        if labels[0][row] != labels[1][row]:
+            before = f"{labels[0][row]} {scores[0][row]:.3f}"
+            found.flips.append(f"{path.name}: {before} → {labels[1][row]} {scores[1][row]:.3f}")

@@ -1,0 +1,116 @@
+"""--precision int8: close to fp32, the same in any company, and honest about what it is."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForImageClassification
+
+from pipeline.errors import ModelError
+from pipeline.models.engine import Engine
+from pipeline.models.int8 import _int8_linear, quantise
+from pipeline.models.loading import pick_precision
+from tests.models import tiny
+
+
+def layer(inputs: int, outputs: int, bias: bool = True) -> torch.nn.Linear:
+    torch.manual_seed(inputs * 1000 + outputs)
+    return torch.nn.Linear(inputs, outputs, bias=bias)
+
+
+def load(folder: Path, **changes: Any) -> Engine:
+    settings = {"height": tiny.SIZE, "width": tiny.SIZE, **tiny.SCALE}
+    settings |= {"precision": "int8", "top_k": 5, "batch_size": 4}
+    return Engine.load(folder, **settings | changes)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(1, 8, 16), (3, 5, 8, 24), (197, 192, 768), (0, 8, 4)])
+def test_a_layer_is_off_by_a_rounding_of_its_factors(shape: tuple[int, ...], bias: bool) -> None:
+    exact = layer(shape[-2], shape[-1], bias)
+    x = torch.randn(shape[:-1])
+    with torch.inference_mode():
+        ours, theirs = _int8_linear()(exact)(x), exact(x)
+    assert ours.shape == theirs.shape
+    # Half a step of 1/127 of the largest, in each factor of a row times a channel.
+    most = x.abs().amax(-1, keepdim=True) * exact.weight.abs().amax(1) * shape[-2] / 127
+    assert ((ours - theirs).abs() <= most).all()
+    assert torch.allclose(ours, theirs, atol=0.05)
+
+
+def test_rows_do_not_hang_on_each_other() -> None:
+    ours = _int8_linear()(layer(64, 32))
+    x = torch.randn(9, 64)
+    x[4] *= 1e6
+    with torch.inference_mode():
+        together = ours(x)
+        alone = torch.cat([ours(row[None]) for row in x])
+    assert torch.equal(together, alone)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_row_that_is_not_finite_stays_so(value: float) -> None:
+    x = torch.randn(3, 16)
+    x[1, 7] = value
+    with torch.inference_mode():
+        result = _int8_linear()(layer(16, 4))(x)
+    assert not result[1].isfinite().any()
+    assert result[[0, 2]].isfinite().all()
+
+
+def test_nothing_is_nothing() -> None:
+    exact = layer(16, 4)
+    with torch.inference_mode():
+        assert torch.equal(_int8_linear()(exact)(torch.zeros(2, 16)), exact(torch.zeros(2, 16)))
+
+
+def test_scores_are_near_those_of_fp32(vit: Path) -> None:
+    pixels = tiny.images(11)
+    engine, exact = load(vit, top_k=7), load(vit, top_k=7, precision="fp32")
+    assert (engine.precision, exact.precision) == ("int8", "fp32")
+    ours, theirs = (by_class_of(one, pixels) for one in (engine, exact))
+    assert np.abs(ours - theirs).max() < 0.05
+    assert np.abs(ours - theirs).max() > 0, "these are the scores of fp32"
+
+
+def by_class_of(engine: Engine, pixels: np.ndarray) -> np.ndarray:
+    """(n, classes) scores by class."""
+    indices, scores = engine.predict(pixels)
+    by_class = np.zeros((len(pixels), len(engine.labels)), np.float32)
+    np.put_along_axis(by_class, indices, scores, axis=1)
+    return by_class
+
+
+def test_padding_and_company_change_nothing(vit: Path) -> None:
+    pixels = tiny.images(5)
+    one_by_one = load(vit, batch_size=1).predict(pixels)
+    padded = load(vit, batch_size=4).predict(pixels)
+    np.testing.assert_array_equal(padded[0], one_by_one[0])
+    np.testing.assert_allclose(padded[1], one_by_one[1], rtol=0, atol=1e-6)
+
+
+def test_all_but_the_head_is_replaced(vit: Path) -> None:
+    model = AutoModelForImageClassification.from_pretrained(vit)
+    before = {n for n, one in model.named_modules() if isinstance(one, torch.nn.Linear)}
+    quantise(model)
+    left = {n for n, one in model.named_modules() if isinstance(one, torch.nn.Linear)}
+    assert left == {"classifier"}
+    assert len(before) > 6
+
+
+def test_a_network_without_linear_layers_is_refused(resnet: Path) -> None:
+    with pytest.raises(ModelError, match="use fp32") as caught:
+        load(resnet)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_gpu_is_refused() -> None:
+    assert pick_precision("int8", torch.device("cpu")) == "int8"
+    with pytest.raises(ModelError, match="bf16"):
+        pick_precision("int8", torch.device("cuda"))
+
+
+def test_auto_is_never_int8() -> None:
+    assert pick_precision("auto", torch.device("cpu")) == "fp32"
