@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 KERNEL := pipeline/images/_resample.c
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow acceptance chaos test-gpu lint audit audit-online format env clean
+.PHONY: demo test test-slow acceptance chaos test-gpu bench bench-quick lint audit audit-online format env clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/nightlabel demo
@@ -25,6 +25,13 @@ acceptance: $(VENV)/.dev-ready
 # damaged images and long nights at full length, with a table of counts; some two hours.
 chaos: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -m chaos -s tests/chaos
+
+# Ours beside four peers, each in an environment of its own; on a machine that does nothing else.
+bench: $(VENV)/.dev-ready
+	$(BIN)/python -m benchmarks --out benchmarks/RESULTS.md
+
+bench-quick: $(VENV)/.dev-ready
+	$(BIN)/python -m benchmarks --quick
 
 test-gpu: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -m gpu

@@ -4,6 +4,7 @@ What a job ships is what a run records: `LabelSpec.model_dump_json()`. Credentia
 never part of it; they come from the environment of each process.
 """
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -115,13 +116,18 @@ class LabelSpec(BaseModel):
         low, _, high = self.predictors.partition(":")
         return int(low), int(high or low)
 
-    def errors_allowed(self, total: int) -> int:
-        """How many of `total` objects may fail before the gate: 1% or 100, whichever is more."""
+    def errors_allowed(self, total: int | None) -> float:
+        """How many of `total` objects may fail before the gate: 1% or 100, whichever is more.
+
+        While the listing goes on there is no `total` yet, and only a plain number is a limit.
+        """
+        if self.max_errors is not None and not self.max_errors.endswith("%"):
+            return int(float(self.max_errors))
+        if total is None:
+            return math.inf
         if self.max_errors is None:
             return max(100, total // 100)
-        if self.max_errors.endswith("%"):
-            return int(total * float(self.max_errors[:-1]) / 100)
-        return int(float(self.max_errors))
+        return int(total * float(self.max_errors[:-1]) / 100)
 
 
 def make_spec(**fields: Any) -> LabelSpec:

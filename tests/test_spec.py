@@ -2,6 +2,7 @@
 
 import pickle
 from datetime import datetime, timedelta, timezone
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,13 @@ def test_anything_else_is_no_deadline(text: str) -> None:
 )
 def test_errors_allowed(limit: str | None, total: int, allowed: int) -> None:
     assert spec(max_errors=limit).errors_allowed(total) == allowed
+
+
+@pytest.mark.parametrize(("limit", "allowed"), [("7", 7), ("0", 0), ("5%", inf), (None, inf)])
+def test_while_the_listing_goes_on_only_a_number_is_a_limit(
+    limit: str | None, allowed: float
+) -> None:
+    assert spec(max_errors=limit).errors_allowed(None) == allowed
 
 
 def test_a_range_of_predictors() -> None:

@@ -131,9 +131,8 @@ class Stream:
             errors=self._committer.failed,
         )
         self._listener(progress)
-        if progress.listing_complete and progress.errors > self._job.spec.errors_allowed(
-            progress.todo
-        ):
+        total = progress.todo if progress.listing_complete else None
+        if progress.errors > self._job.spec.errors_allowed(total):
             self._stop.now("gate")
 
     def _look_around(self) -> None:
