@@ -2,7 +2,7 @@
 
 Pillow resizes in two passes and rounds to uint8 between them. Here a pass stands alone, so that
 what a centre crop throws away is never made and a strip of 1 × 5000 does not become gigabytes.
-The work is done by _resample.c, which gives Pillow's pixels to the bit in a quarter of its time,
+The work is done by _resample.c, which gives Pillow's pixels to the bit in a third of its time,
 or by Pillow itself where that was not compiled.
 """
 
