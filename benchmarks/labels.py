@@ -1,8 +1,9 @@
 """What the quick ways do to labels: int8 beside fp32, `--decode fast` beside exact, real model."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.flow.remembered import preprocess_of
 from pipeline.flow.stages import load_engine
-from pipeline.images import prepare
+from pipeline.images import Prepared, prepare
 from pipeline.models.engine import Engine
 
 BATCH = 16
@@ -39,26 +40,30 @@ def int8(files: Sequence[Path], model: Path) -> Comparison:
     """Engines in fp32 and int8, one thread each, batches in turns."""
     shape = preprocess_of(model)
     engines = [load_engine(model, shape, name, 1, BATCH) for name in ("fp32", "int8")]
-    found = Comparison("int8")
-    for start in range(0, len(files), BATCH):
-        batch = files[start : start + BATCH]
-        pixels = np.stack([prepare(path.read_bytes(), shape).pixels for path in batch])
-        _note(found, batch, engines, [pixels, pixels])
-    return found
+    return _compare("int8", files, engines, [partial(prepare, preprocess=shape)])
 
 
 def fast(files: Sequence[Path], model: Path) -> Comparison:
     """One engine; the pixels are those of `--decode exact` and `--decode fast`."""
     shape = preprocess_of(model)
     engine = load_engine(model, shape, "fp32", 1, BATCH)
-    found = Comparison("--decode fast")
+    ways = [partial(prepare, preprocess=shape, fast=quick) for quick in (False, True)]
+    return _compare("--decode fast", files, [engine], ways)
+
+
+def _compare(
+    title: str,
+    files: Sequence[Path],
+    engines: Sequence[Engine],
+    decoders: Sequence[Callable[[bytes], Prepared]],
+) -> Comparison:
+    """Two engines or two decoders; of the other, one serves both ways."""
+    found = Comparison(title)
     for start in range(0, len(files), BATCH):
         batch = files[start : start + BATCH]
-        ways = [
-            np.stack([prepare(path.read_bytes(), shape, fast=quick).pixels for path in batch])
-            for quick in (False, True)
-        ]
-        _note(found, batch, [engine, engine], ways)
+        data = [path.read_bytes() for path in batch]
+        pixels = [np.stack([decode(one).pixels for one in data]) for decode in decoders]
+        _note(found, batch, [engines[0], engines[-1]], [pixels[0], pixels[-1]])
     return found
 
 

@@ -99,8 +99,9 @@ def race(contenders: Sequence[Contender], images: Path, model: Path, rounds: int
             with tempfile.TemporaryDirectory(prefix="bench-") as folder:
                 out = Path(folder) / "out"
                 contender.seconds.append(_timed(contender, images, model, out))
-                answers[contender.name] = _labels(out)
-                contender.steady.append(_steady(out))
+                rows = _rows(out)
+                answers[contender.name] = _labels(contender.name, rows)
+                contender.steady.append(_steady(rows))
             print(f"{contender.name}: {contender.seconds[-1]:.1f} s", file=sys.stderr, flush=True)
         _judge(contenders, answers, {path.name for path in images.iterdir()})
 
@@ -115,13 +116,12 @@ def _timed(contender: Contender, images: Path, model: Path, out: Path) -> float:
     return seconds
 
 
-def _labels(out: Path) -> dict[str, str]:
+def _labels(who: str, table: pa.Table) -> dict[str, str]:
     """File name → label; raises ValueError where an image has two rows."""
-    table = _rows(out)
     name = next(column for column in ("uri", "path") if column in table.column_names)
     names = [Path(value).name for value in table[name].to_pylist()]
     if len(set(names)) != len(names):
-        raise ValueError(f"{out} labels an image twice")
+        raise ValueError(f"{who} labels an image twice")
     return dict(zip(names, table["label"].to_pylist(), strict=True))
 
 
@@ -130,9 +130,8 @@ def _rows(out: Path) -> pa.Table:
     return ds.dataset([str(path) for path in files]).to_table()
 
 
-def _steady(out: Path) -> float:
+def _steady(table: pa.Table) -> float:
     """Images a second once labels come: from the time of the first labels to that of the last."""
-    table = _rows(out)
     if "labelled_at" not in table.column_names:
         return float("nan")
     times = table["labelled_at"]
