@@ -63,6 +63,7 @@ def _graph(
         List(job, ledgers, tally),
         batch_size=None,
         batch_format="pyarrow",
+        compute=ray.data.TaskPoolStrategy(size=placement.listers),
         num_cpus=IO_SHARE,
         max_retries=TASK_RETRIES,
     )

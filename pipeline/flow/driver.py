@@ -18,7 +18,8 @@ from pipeline.flow.prepare import check_recipe, open_table, prepare
 from pipeline.flow.session import session
 from pipeline.flow.stream import Listener, Progress, Stream
 from pipeline.flow.survey import Survey
-from pipeline.flow.tidy import Runner, delete_gone, in_tasks, inline, merge
+from pipeline.flow.tasks import in_tasks
+from pipeline.flow.tidy import Runner, delete_gone, inline, merge
 from pipeline.spec import LabelSpec, deadline_at
 from pipeline.storage import redacted
 from pipeline.store.lease import Lease

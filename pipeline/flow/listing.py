@@ -8,9 +8,9 @@ import pyarrow as pa
 import ray
 
 from pipeline.flow.ledgers import LOCAL_ROWS, FileReader, ledger_shards, local_ledger, rows_of
-from pipeline.flow.placement import IO_SHARE
-from pipeline.flow.session import fetch, session
+from pipeline.flow.session import session
 from pipeline.flow.survey import Survey
+from pipeline.flow.tasks import in_tasks
 from pipeline.sources import Source
 from pipeline.store.ledger import Ledger
 from pipeline.store.table import LiveFile
@@ -50,11 +50,8 @@ def survey(
         )
     else:
         shared: list[ObjectRef] = [ray.put(ledger) for ledger in ledgers]
-        task = ray.remote(num_cpus=IO_SHARE)(_one_remote)
-        references = [
-            task.remote(shared, source, shard, watch, retry_errors, keep_seen) for shard in shards
-        ]
-        surveys = map(fetch, references)
+        calls = [(shared, source, shard, watch, retry_errors, keep_seen) for shard in shards]
+        surveys = in_tasks(_one_remote, calls)
     total = Survey(keep_seen=keep_seen)
     for found in surveys:
         total.merge(found)

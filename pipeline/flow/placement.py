@@ -29,6 +29,7 @@ class Placement:
     predictor_gpus: float
     decode_slots: int
     block_rows: int
+    listers: int
 
     def as_dict(self) -> dict[str, object]:
         return {
@@ -36,6 +37,7 @@ class Placement:
             "gpus_per_predictor": self.predictor_gpus,
             "decode_slots": self.decode_slots,
             "block_rows": self.block_rows,
+            "listers": self.listers,
         }
 
     def lacking(self, resources: Mapping[str, float]) -> str:
@@ -61,6 +63,15 @@ def local_slots(cores: int) -> int:
     return cores + math.ceil(cores / 2)
 
 
+def io_tasks(cpus: float) -> int:
+    """How many shards are listed, or files written, side by side: one a CPU slot.
+
+    Each takes a worker process. Unbounded, a share of 0.01 lets Ray start one for every shard
+    at once: 64 on two cores, which then have no time left for anything else.
+    """
+    return max(2, int(cpus))
+
+
 def place(resources: Mapping[str, float], wanted: tuple[int, int] | None) -> Placement:
     """Choose the graph's numbers for a cluster's total `resources` ("CPU", "GPU").
 
@@ -82,7 +93,7 @@ def _on_gpus(cpus: float, gpus: int, wanted: tuple[int, int] | None) -> Placemen
         )
     if cpus < 1:
         raise PlacementError("the cluster has no CPU to decode images on: add a CPU node")
-    return Placement((low, min(high, gpus)), 0.0, 1.0, int(cpus), GPU_BLOCK_ROWS)
+    return Placement((low, min(high, gpus)), 0.0, 1.0, int(cpus), GPU_BLOCK_ROWS, io_tasks(cpus))
 
 
 def _on_cpus(cpus: int, wanted: tuple[int, int] | None) -> Placement:
@@ -99,4 +110,6 @@ def _on_cpus(cpus: int, wanted: tuple[int, int] | None) -> Placement:
             f"ask for {cpus - 1} at most"
         )
     high = min(high, cpus - 1)
-    return Placement((low, high), CPU_PREDICTOR_SHARE, 0.0, cpus - high, CPU_BLOCK_ROWS)
+    return Placement(
+        (low, high), CPU_PREDICTOR_SHARE, 0.0, cpus - high, CPU_BLOCK_ROWS, io_tasks(cpus)
+    )

@@ -1,13 +1,9 @@
 """The end of a run: gone rows deleted on demand, parts merged, left-overs removed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-import ray
-
 from pipeline.errors import ConflictError, GateError
-from pipeline.flow.placement import IO_SHARE
-from pipeline.flow.session import fetch
 from pipeline.storage import Folder
 from pipeline.store.parts import Part, copy_part, merge_parts, rewrite_without
 from pipeline.store.table import LiveFile, Table
@@ -22,18 +18,12 @@ class Runner(Protocol):
 
     def __call__(
         self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]
-    ) -> list[Any]: ...
+    ) -> Iterator[Any]: ...
 
 
-def inline(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+def inline(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
     """One after the other in this process."""
-    return [function(*call) for call in calls]
-
-
-def in_tasks(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Each in a Ray task."""
-    task = ray.remote(num_cpus=IO_SHARE)(function)
-    return [fetch(reference) for reference in [task.remote(*call) for call in calls]]
+    return (function(*call) for call in calls)
 
 
 def merge(folder: Folder, table: Table, run_id: str, run: Runner) -> int:
@@ -51,7 +41,7 @@ def merge(folder: Folder, table: Table, run_id: str, run: Runner) -> int:
         folder.delete(left_over)
         groups = plan_merge(files, run_id)
         calls = [(folder, group.paths, group.new_path, group.recipe) for group in groups]
-        merged: list[Part] = run(merge_parts, calls)
+        merged: list[Part] = list(run(merge_parts, calls))
         if merged:
             _commit_merged(folder, table, merged, parts)
     folder.delete(orphans(folder, table))
@@ -82,7 +72,7 @@ def compact(folder: Folder, table: Table, run_id: str, run: Runner) -> tuple[int
             (folder, file.path, part_path(run_id, f"compact-{number:06}"), file.recipe)
             for number, file in numbered
         ]
-        table.commit(added=run(copy_part, calls), removed=small)
+        table.commit(added=list(run(copy_part, calls)), removed=small)
     merge(folder, table, run_id, run)
     return len(files), len(table.live())
 
@@ -114,7 +104,7 @@ def delete_gone(
         (folder, file.path, part_path(run_id, f"delete-{n}"), file.recipe, gone[n])
         for n, file in shrinking.items()
     ]
-    rewritten: list[Part | None] = run(rewrite_without, calls)
+    rewritten: list[Part | None] = list(run(rewrite_without, calls))
     table.commit(
         added=[part for part in rewritten if part is not None], removed=[*shrinking.values()]
     )

@@ -24,13 +24,6 @@ from tests.store.test_ledger import refs
 FILES, ROWS = 7, 300
 
 
-@pytest.fixture(scope="module")
-def two_slots() -> Iterator[None]:
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
 @pytest.fixture
 def reader(tmp_path: Path) -> FileReader:
     spec = make_spec(src="s3://photos/", dst=str(tmp_path))

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.errors import PlacementError
-from pipeline.flow.placement import local_slots, place
+from pipeline.flow.placement import io_tasks, local_slots, place
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,12 @@ def test_every_gpu_gets_a_predictor_that_takes_no_cpu() -> None:
     assert placement.predictors == (4, 4)
     assert (placement.predictor_cpus, placement.predictor_gpus) == (0.0, 1.0)
     assert placement.decode_slots == 32
+
+
+@pytest.mark.parametrize(("cpus", "tasks"), [(1.0, 2), (3.0, 3), (64.0, 64)])
+def test_a_slot_lists_one_shard_at_a_time(cpus: float, tasks: int) -> None:
+    assert io_tasks(cpus) == tasks
+    assert place({"CPU": cpus, "GPU": 1.0}, None).listers == tasks
 
 
 def test_a_range_is_kept_within_what_there_is() -> None:
