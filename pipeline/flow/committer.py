@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import ray
 
 from pipeline import schema
+from pipeline.flow.batches import unpack
 from pipeline.flow.placement import IO_SHARE
 from pipeline.flow.session import fetch
 from pipeline.storage import Folder
@@ -79,6 +80,7 @@ class Committer:
         return [self._moved.get(n, file) for n, file in enumerate(self.files)]
 
     def hold(self, block: "ObjectRef", size_bytes: int) -> None:
+        """Take a block of batches (see batches.py) of LABELLED."""
         self._held.append(block)
         self._held_bytes += size_bytes
 
@@ -167,7 +169,7 @@ class CutWriter:
 
 
 def _write(writer: CutWriter, paths: dict[int, str], *blocks: pa.Table) -> Written:
-    return writer.write(pa.concat_tables(blocks), paths)
+    return writer.write(unpack(pa.concat_tables(blocks)), paths)
 
 
 def _labels(rows: pa.Table) -> pa.Table:

@@ -1,6 +1,8 @@
 """The Ray Data graph: shards in, labelled blocks out.
 
-shards ─▶ List ─▶ even blocks ─▶ Decode (CPU tasks) ─▶ Predict (a pool of actors)
+shards ─▶ List (tasks that wait) ─▶ Decode (CPU tasks) ─▶ Predict (a pool of actors)
+
+One block is one row is one batch of images, see batches.py.
 """
 
 import logging
@@ -13,6 +15,7 @@ import pyarrow as pa
 import ray
 import ray.data
 
+from pipeline.flow.ahead import hold_listing_back
 from pipeline.flow.job import Job
 from pipeline.flow.placement import DECODE_SHARE, IO_SHARE, Placement
 from pipeline.flow.stages import TASK_RETRIES, Decode, List, Predict
@@ -32,17 +35,17 @@ def labelled_blocks(
     shards: Sequence[Any],
     ledgers: "Sequence[ObjectRef]",
     tally: "ActorHandle",
-) -> Generator[tuple["ObjectRef", int, int], None, None]:
-    """Run the graph; yields (reference to a LABELLED block, rows, bytes) as they come.
+) -> Generator[tuple["ObjectRef", int], None, None]:
+    """Run the graph; yields (reference to a block of batches of LABELLED, bytes) as they come.
 
     Only references reach the driver. Closing the iterator ends the graph.
     """
-    _quiet()
+    _set_up(placement)
     dataset = _graph(job, placement, shards, ledgers, tally)
     for bundle in dataset.iter_internal_ref_bundles():
         for block in bundle.blocks:
-            if rows := block.metadata.num_rows:
-                yield block.ref, rows, block.metadata.size_bytes or 0
+            if block.metadata.num_rows:
+                yield block.ref, block.metadata.size_bytes or 0
 
 
 def _graph(
@@ -60,18 +63,16 @@ def _graph(
     )
     one_each = [numbered.slice(row, 1) for row in range(len(shards))]
     listed = ray.data.from_arrow(one_each).map_batches(
-        List(job, ledgers, tally),
+        List(job, ledgers, tally, placement.batch_rows),
         batch_size=None,
         batch_format="pyarrow",
         compute=ray.data.TaskPoolStrategy(size=placement.listers),
         num_cpus=IO_SHARE,
         max_retries=TASK_RETRIES,
     )
-    if job.spec.max_images:
-        listed = listed.limit(job.spec.max_images)
-    decoded = listed.repartition(target_num_rows_per_block=placement.block_rows).map_batches(
+    decoded = listed.map_batches(
         Decode(job, tally),
-        batch_size=None,
+        batch_size=1,
         batch_format="pyarrow",
         num_cpus=DECODE_SHARE,
         max_retries=TASK_RETRIES,
@@ -79,7 +80,7 @@ def _graph(
     return decoded.map_batches(
         Predict,
         fn_constructor_args=(job, tally),
-        batch_size=placement.block_rows,
+        batch_size=1,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(
             min_size=placement.predictors[0],
@@ -96,13 +97,19 @@ def _graph(
     )
 
 
-def _quiet() -> None:
+def _set_up(placement: Placement) -> None:
     context = ray.data.DataContext.get_current()
+    context.target_max_block_size = 1  # byte: each row goes on alone, and at once
+    hold_listing_back(context, placement.batches_ahead)
+    _quiet(context)
+
+
+def _quiet(context: ray.data.DataContext) -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     # What it would log as an error is raised as well, and told in our own words.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     # Bounded retries have no other spelling before Ray 2.64, which is why pyproject stops there.
     warnings.filterwarnings("ignore", message=".*ray_remote_args.*deprecated")
-    # A night may have less to do than there are predictors.
-    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
+    # A night may have less to do than there are predictors or listers.
+    warnings.filterwarnings("ignore", message="The m(in|ax)imum number of concurrent")

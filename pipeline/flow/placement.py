@@ -14,10 +14,14 @@ DECODE_SHARE: Final = 1.0
 #: Listing and writing wait for the store most of the time; they must never wait for a core.
 IO_SHARE: Final = 0.01
 
-#: Small blocks where predicting takes seconds, large ones where a GPU eats them: the first
-#: label should come soon, and a large block's way to a GPU is cheaper a row.
-CPU_BLOCK_ROWS: Final = 64
-GPU_BLOCK_ROWS: Final = 512
+#: Small batches where predicting takes seconds, large ones where a GPU eats them: the first
+#: label should come soon, and a large batch's way to a GPU is cheaper a row.
+CPU_BATCH_ROWS: Final = 64
+GPU_BATCH_ROWS: Final = 512
+
+#: The listing stays so many refs ahead: some 15 MB of the driver's memory, and work enough
+#: for while a store answers slowly.
+ROWS_AHEAD: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +32,20 @@ class Placement:
     predictor_cpus: float
     predictor_gpus: float
     decode_slots: int
-    block_rows: int
+    batch_rows: int
     listers: int
+
+    @property
+    def batches_ahead(self) -> int:
+        """How many listed batches may wait for a decoder; two each at least."""
+        return max(ROWS_AHEAD // self.batch_rows, 2 * self.decode_slots)
 
     def as_dict(self) -> dict[str, object]:
         return {
             "predictors": list(self.predictors),
             "gpus_per_predictor": self.predictor_gpus,
             "decode_slots": self.decode_slots,
-            "block_rows": self.block_rows,
+            "batch_rows": self.batch_rows,
             "listers": self.listers,
         }
 
@@ -93,7 +102,7 @@ def _on_gpus(cpus: float, gpus: int, wanted: tuple[int, int] | None) -> Placemen
         )
     if cpus < 1:
         raise PlacementError("the cluster has no CPU to decode images on: add a CPU node")
-    return Placement((low, min(high, gpus)), 0.0, 1.0, int(cpus), GPU_BLOCK_ROWS, io_tasks(cpus))
+    return Placement((low, min(high, gpus)), 0.0, 1.0, int(cpus), GPU_BATCH_ROWS, io_tasks(cpus))
 
 
 def _on_cpus(cpus: int, wanted: tuple[int, int] | None) -> Placement:
@@ -111,5 +120,5 @@ def _on_cpus(cpus: int, wanted: tuple[int, int] | None) -> Placement:
         )
     high = min(high, cpus - 1)
     return Placement(
-        (low, high), CPU_PREDICTOR_SHARE, 0.0, cpus - high, CPU_BLOCK_ROWS, io_tasks(cpus)
+        (low, high), CPU_PREDICTOR_SHARE, 0.0, cpus - high, CPU_BATCH_ROWS, io_tasks(cpus)
     )

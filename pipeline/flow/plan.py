@@ -97,7 +97,7 @@ def _refusal(job: Job, table: Any) -> str | None:
 
 
 def _probe(job: Job, refs: pa.Table, todo: int) -> Probe:
-    decode = Decode(job)
+    decode = Decode(job).pixels
     decode(refs.slice(0, 1))  # imports and connections are no part of the rate
     decoding, pixels = _timed(decode, refs)
     classify = load_classifier(job)

@@ -2,7 +2,8 @@
 
     shards ──List──▶ REFS to label ──Decode──▶ PIXELS ──Predict──▶ LABELLED
 
-Every ref that leaves List leaves Predict as one row: a label, or an error code.
+Between them flow batches, each of which is one row (batches.py). Every ref that leaves List
+leaves Predict as one row of its batch: a label, or an error code.
 """
 
 import os
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import ray
 
-from pipeline import schema
 from pipeline.errors import ImageError, ModelError, NightlabelError, StoreError, TransientError
+from pipeline.flow.batches import evenly, pack, unpack
 from pipeline.flow.bounds import image_memory, memory_limit, time_limit
 from pipeline.flow.careful import Careful, CarefulLabeller, Decoder, attempt_number
 from pipeline.flow.job import Job
@@ -53,16 +54,18 @@ Bounds = Callable[[], AbstractContextManager[None]]
 
 
 class List:
-    """Shards to the refs that still need a label.
+    """Shards to batches of refs that still need a label, `rows` in each but a shard's last.
 
     A shard's counts are told under its number, so that a retried task is counted once. Ray
-    lists a shard again when its worker dies, or a node with some of its blocks, and takes only
-    the blocks that it lacks. They must be the blocks of before: where images came or went
+    lists a shard again when its worker dies, or a node with some of its batches, and takes only
+    those that it lacks. They must be the batches of before: where images came or went
     meanwhile they are not, and rows would be lost or doubled. So the run ends then.
     """
 
-    def __init__(self, job: Job, ledgers: "Sequence[ObjectRef]", tally: "ActorHandle") -> None:
-        self._job, self._ledgers, self._tally = job, ledgers, tally
+    def __init__(
+        self, job: Job, ledgers: "Sequence[ObjectRef]", tally: "ActorHandle", rows: int
+    ) -> None:
+        self._job, self._ledgers, self._tally, self._rows = job, ledgers, tally, rows
 
     def __call__(self, shards: pa.Table) -> Iterator[pa.Table]:
         with _telling(self._tally):
@@ -70,24 +73,33 @@ class List:
             for number, data in zip(*shards.to_pydict().values(), strict=True):
                 yield from self._one(ledgers, number, pickle.loads(data))  # noqa: S301 - our own
 
-    def _one(self, ledgers: Sequence[Ledger], number: int, shard: Any) -> Iterator[pa.Table]:
+    def _one(self, ledgers: Sequence[Ledger], shard: int, piece: Any) -> Iterator[pa.Table]:
         survey = Survey(keep_seen=self._job.spec.delete)
-        pages = 0
-        for page in self._job.source.refs(shard):
-            todo = survey.add(ledgers, page, retry_errors=self._job.spec.retry_errors)
-            if todo.num_rows:
-                self._must_repeat(self._tally.page.remote(number, pages, _digest(todo)))
-                pages += 1
-                yield todo
-        self._must_repeat(self._tally.add.remote(number, survey, pages))
-        yield schema.REFS.empty_table()
+        again = self._job.spec.retry_errors
+        todo = (survey.add(ledgers, p, retry_errors=again) for p in self._job.source.refs(piece))
+        batches = 0
+        for batch in evenly(todo, self._rows):
+            granted = self._granted(shard, batches, batch, survey.counts)
+            batches += 1
+            if granted:
+                yield pack(batch.slice(0, granted))
+            if granted < batch.num_rows:
+                return  # as many as this run may label; the shard is not listed to its end
+        if not ray.get(self._tally.add.remote(shard, survey, batches)):
+            raise self._changed()
 
-    def _must_repeat(self, same: "ObjectRef") -> None:
-        if not ray.get(same):
-            raise StoreError(
-                f"{public(self._job.spec.src)} changed while a part of it was listed again, since "
-                "a worker or a node was lost; what was committed stays, and the next run goes on"
-            )
+    def _granted(self, shard: int, number: int, batch: pa.Table, counts: dict[str, int]) -> int:
+        asked = self._tally.batch.remote(shard, number, _digest(batch), batch.num_rows, counts)
+        granted: int | None = ray.get(asked)
+        if granted is None:
+            raise self._changed()
+        return granted
+
+    def _changed(self) -> StoreError:
+        return StoreError(
+            f"{public(self._job.spec.src)} changed while a part of it was listed again, since "
+            "a worker or a node was lost; what was committed stays, and the next run goes on"
+        )
 
 
 def _digest(refs: pa.Table) -> bytes:
@@ -98,24 +110,25 @@ def _digest(refs: pa.Table) -> bytes:
 class Decode:
     """Refs to pixels: many reads in flight, each image decoded as it arrives.
 
-    A block whose worker died is decoded carefully the next time, see careful.py.
+    A batch whose worker died is decoded carefully the next time, see careful.py.
     """
 
     def __init__(self, job: Job, tally: "ActorHandle | None" = None) -> None:
         self._job, self._tally = job, tally
 
-    def __call__(self, refs: pa.Table) -> pa.Table:
+    def __call__(self, batches: pa.Table) -> pa.Table:
         with _telling(self._tally):
             try:
-                return self._pixels(refs)
+                return pack(self.pixels(unpack(batches)))
             except MemoryError:
                 if self._tally is None:
                     raise
                 # An image that takes all memory may take it from others in its process: the
-                # block is tried again, with each image in a child.
+                # batch is tried again, with each image in a child.
                 os._exit(1)
 
-    def _pixels(self, refs: pa.Table) -> pa.Table:
+    def pixels(self, refs: pa.Table) -> pa.Table:
+        """PIXELS, one row for each of `refs` and in their order."""
         pixels = Pixels(refs, self._job.preprocess.height, self._job.preprocess.width)
         with self._decoder() as (decode, bounds):
             for index, outcome in self._read(refs):
@@ -191,7 +204,7 @@ def canaries(run_id: str, tally: "ActorHandle | None") -> Canaries:
 class Predict:
     """Pixels to labels, in an actor that loads the model once.
 
-    A block whose predictor died is labelled carefully the next time, see careful.py.
+    A batch whose predictor died is labelled carefully the next time, see careful.py.
     """
 
     def __init__(self, job: Job, tally: "ActorHandle") -> None:
@@ -208,13 +221,18 @@ class Predict:
             self._classify = load_classifier(job)
         tally.ready.remote(name)
 
-    def __call__(self, pixels: pa.Table) -> pa.Table:
+    def __call__(self, batches: pa.Table) -> pa.Table:
         with _telling(self._tally):
-            if not attempt_number():
-                return self._label(pixels)
-            self._count_retry()
-            with CarefulLabeller(partial(load_classifier, self._job), self._classify) as careful:
-                return careful(pixels)
+            labelled = self._labelled(unpack(batches))
+            self._tally.labelled.remote(labelled.num_rows)
+            return pack(labelled)
+
+    def _labelled(self, pixels: pa.Table) -> pa.Table:
+        if not attempt_number():
+            return self._label(pixels)
+        self._count_retry()
+        with CarefulLabeller(partial(load_classifier, self._job), self._classify) as careful:
+            return careful(pixels)
 
     def _count_retry(self) -> None:
         """Ray's own count is no use: it goes up each time it cannot reach an actor whose node

@@ -64,14 +64,13 @@ class Stream:
     ) -> None:
         self._job, self._committer, self._stop, self._lease = job, committer, stop, lease
         self._listener, self._deadline = listener, deadline
-        self._rows = 0
 
     def run(self, placement: Placement, ledgers: "Sequence[ObjectRef]") -> tuple[Survey, bool]:
         """Label and commit; returns what was listed, and whether to its end.
 
         Raises what the graph died of; what came out of it until then is committed.
         """
-        board = TallyBoard()
+        board = TallyBoard(self._job.spec.max_images)
         capacity = Capacity(placement, ray.cluster_resources)
         shards = list(self._job.source.shards())
         blocks = labelled_blocks(self._job, placement, shards, ledgers, board.actor)
@@ -88,7 +87,7 @@ class Stream:
 
     def _consume(
         self,
-        feed: "Feed[tuple[ObjectRef, int, int]]",
+        feed: "Feed[tuple[ObjectRef, int]]",
         board: TallyBoard,
         shards: int,
         capacity: Capacity,
@@ -97,9 +96,7 @@ class Stream:
         try:
             while not feed.ended and not self._stop:
                 if (block := feed.take(TICK_SECONDS)) is not None:
-                    reference, rows, size_bytes = block
-                    self._committer.hold(reference, size_bytes)
-                    self._rows += rows
+                    self._committer.hold(*block)
                 self._committer.step()
                 self._tell(board, shards)
                 self._look_around()
@@ -120,14 +117,15 @@ class Stream:
 
     def _tell(self, board: TallyBoard, shards: int) -> None:
         done, counts = board.progress()
+        committed = self._committer.rows
         progress = Progress(
             "labelling",
             listed=counts.get("listed", 0),
             listing_complete=done == shards,
             done_before=counts.get("done", 0) + counts.get("failed_before", 0),
             todo=sum(counts.get(name, 0) for name in ("new", "changed", "retried")),
-            labelled=self._rows,
-            committed=self._committer.rows,
+            labelled=max(counts.get("labelled", 0), committed),
+            committed=committed,
             errors=self._committer.failed,
         )
         self._listener(progress)

@@ -9,6 +9,8 @@ import pyarrow as pa
 from pipeline.sources import Page
 from pipeline.store.ledger import Ledger, subtract
 
+Seen = dict[int, list[np.ndarray[Any, np.dtype[np.int64]]]]
+
 
 class Survey:
     """Adds up over pages, shards and tasks."""
@@ -16,7 +18,7 @@ class Survey:
     def __init__(self, *, keep_seen: bool) -> None:
         self.counts: dict[str, int] = {}
         #: by ledger shard: indices of the in-scope entries that the listing met
-        self.seen: dict[int, list[np.ndarray[Any, np.dtype[np.int64]]]] = {}
+        self.seen: Seen = {}
         self._keep_seen = keep_seen
 
     def add(self, ledgers: Sequence[Ledger], page: Page, *, retry_errors: bool) -> pa.Table:
@@ -30,7 +32,10 @@ class Survey:
 
     def merge(self, other: "Survey") -> None:
         self.count(other.counts)
-        for shard, entries in other.seen.items():
+        self.see(other.seen)
+
+    def see(self, seen: Seen) -> None:
+        for shard, entries in seen.items():
             self.seen.setdefault(shard, []).extend(entries)
 
     def count(self, counts: dict[str, int]) -> None:

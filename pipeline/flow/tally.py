@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 class Tally:
     """An actor without a core of its own. What is told twice under a number counts once."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_images: int | None = None) -> None:
+        self._left = max_images
+        self._labelled = 0
         self._shards: dict[int, Survey] = {}
+        self._counts: dict[int, dict[str, int]] = {}
         self._failure: NightlabelError | None = None
         self._good: dict[str, Want] = {}
         self._starts: Counter[str] = Counter()
         self._retries: Counter[str] = Counter()
-        self._pages: dict[int, list[bytes]] = {}
+        self._batches: dict[int, list[tuple[bytes, int]]] = {}
 
     def starting(self, predictor: str) -> int:
         """How often in a row this predictor has been started without getting ready."""
@@ -39,12 +42,34 @@ class Tally:
         self._retries[block] += 1
         return self._retries[block]
 
-    def page(self, shard: int, number: int, digest: bytes) -> bool:
-        """Whether this page of a shard is what it was when it was first listed."""
-        pages = self._pages.setdefault(shard, [])
-        if number == len(pages):
-            pages.append(digest)
-        return pages[number] == digest
+    def batch(
+        self, shard: int, number: int, digest: bytes, rows: int, counts: dict[str, int]
+    ) -> int | None:
+        """How many rows of this batch of a shard the run may label, the same at each asking;
+        None if it is not the batch that was listed first. `counts`: of the shard so far."""
+        self._count(shard, counts)
+        batches = self._batches.setdefault(shard, [])
+        if number == len(batches):
+            batches.append((digest, self._grant(rows)))
+        first, granted = batches[number]
+        return granted if first == digest else None
+
+    def _count(self, shard: int, counts: dict[str, int]) -> None:
+        # A shard that is listed again has been further.
+        before = self._counts.get(shard, {}).get("listed", 0)
+        if counts.get("listed", 0) >= before:
+            self._counts[shard] = counts
+
+    def _grant(self, rows: int) -> int:
+        if self._left is None:
+            return rows
+        granted = min(rows, self._left)
+        self._left -= granted
+        return granted
+
+    def labelled(self, rows: int) -> None:
+        """These came out of a predictor; for the eye, not for the books."""
+        self._labelled += rows
 
     def read_well(self, store: str, want: Want) -> None:
         self._good[store] = want
@@ -53,10 +78,11 @@ class Tally:
         """What some worker read well of each store: canaries for those that read none yet."""
         return self._good
 
-    def add(self, shard: int, survey: Survey, pages: int) -> bool:
-        """A shard listed to its end; whether it has all the pages that it ever had."""
+    def add(self, shard: int, survey: Survey, batches: int) -> bool:
+        """A shard listed to its end; whether it has all the batches that it ever had."""
         self._shards[shard] = survey
-        return pages == len(self._pages.get(shard, []))
+        self._count(shard, survey.counts)
+        return batches == len(self._batches.get(shard, []))
 
     def fail(self, error: NightlabelError) -> None:
         self._failure = self._failure or error
@@ -65,28 +91,30 @@ class Tally:
         return self._failure
 
     def progress(self) -> tuple[int, dict[str, int]]:
-        """How many shards have been listed to their end, and what they held."""
+        """How many shards have been listed to their end, and counts of all that was listed."""
         total = Survey(keep_seen=False)
-        for survey in self._shards.values():
-            total.count(survey.counts)
-        return len(self._shards), total.counts
+        for counts in self._counts.values():
+            total.count(counts)
+        return len(self._shards), total.counts | {"labelled": self._labelled}
 
     def survey(self) -> Survey:
-        """Everything told so far."""
+        """Everything told so far; what was seen, of the shards that were listed to their end."""
         total = Survey(keep_seen=True)
-        for survey in self._shards.values():
-            total.merge(survey)
+        for shard, counts in self._counts.items():
+            total.count(counts)
+            if shard in self._shards:
+                total.see(self._shards[shard].seen)
         return total
 
 
 class TallyBoard:
     """The driver's side: asks for progress without ever waiting for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_images: int | None = None) -> None:
         # On the driver's own node: any other may go while the run goes on.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         tally = ray.remote(num_cpus=0, scheduling_strategy=here)(Tally)
-        self.actor: ActorHandle = tally.remote()
+        self.actor: ActorHandle = tally.remote(max_images)
         self._asked: Any = None
         self._known: tuple[int, dict[str, int]] = (0, {})
 

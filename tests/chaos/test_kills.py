@@ -160,7 +160,6 @@ WORKERS: Final = {
     "predictor": "ray::MapWorker(MapBatches(Predict))",
     "decoder": "ray::MapBatches(Decode)",
     "lister": "ray::MapBatches(List)",
-    "cutter": "ray::StreamingRepartition",
 }
 
 

@@ -1,8 +1,8 @@
-"""A shard that Ray lists again must give the blocks of before, or the run ends."""
+"""A shard's batches; one that Ray lists again must give those of before, or the run ends."""
 
 import pickle
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 import pyarrow as pa
@@ -10,12 +10,16 @@ import pytest
 import ray
 
 from pipeline.errors import StoreError
+from pipeline.flow.batches import unpack
 from pipeline.flow.job import Job
 from pipeline.flow.stages import List
 from pipeline.flow.tally import Tally
 from pipeline.sources import Page, Shard
 from pipeline.spec import make_spec
-from tests.store.test_ledger import refs
+from tests.store.test_ledger import refs, uris
+
+#: Of a batch.
+ROWS = 2
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,13 +45,21 @@ class Listing:
     """What Ray does with one shard: list it, and list it again."""
 
     archive: Archive
-    tally: Any = field(default_factory=lambda: ray.remote(Tally).remote())
+    most: int | None = None
+    shard: int = 0
+    tally: Any = None
 
-    def run(self) -> list[str]:
+    def __post_init__(self) -> None:
+        self.tally = self.tally or ray.remote(Tally).remote(self.most)
+
+    def batches(self) -> Iterator[pa.Table]:
         job = _job(self.archive)
-        shards = pa.table({"number": [0], "shard": [pickle.dumps(Shard("all"))]})
-        blocks = List(job, [], self.tally)(shards)
-        return [uri for block in blocks for uri in block["uri"].to_pylist()]
+        shards = pa.table({"number": [self.shard], "shard": [pickle.dumps(Shard("all"))]})
+        yield from map(unpack, List(job, [], self.tally, ROWS)(shards))
+
+    def run(self) -> list[list[int]]:
+        """The names in each batch."""
+        return [[int(name) for name in uris(batch)] for batch in self.batches()]
 
     def told(self) -> tuple[int, dict[str, int]]:
         return cast("tuple[int, dict[str, int]]", ray.get(self.tally.progress.remote()))
@@ -57,6 +69,28 @@ def _job(archive: Archive) -> Job:
     spec = make_spec(src="s3://photos/", dst="s3://labels")
     fields: dict[str, Any] = dict.fromkeys(Job.__dataclass_fields__)
     return Job(**fields | {"run_id": "run", "spec": spec, "source": archive})
+
+
+def test_pages_of_any_length_become_even_batches() -> None:
+    listing = Listing(Archive([[], [1, 2, 3], [4], [], [5, 6, 7]]))
+    assert listing.run() == [[1, 2], [3, 4], [5, 6], [7]]
+
+
+def test_a_limit_holds_over_all_shards_and_at_each_repetition() -> None:
+    first = Listing(Archive([[1, 2, 3]]), most=4)
+    second = Listing(Archive([[4, 5], [6]]), shard=1, tally=first.tally)
+    assert (first.run(), second.run(), first.run()) == ([[1, 2], [3]], [[4]], [[1, 2], [3]])
+    shards, counts = first.told()
+    assert shards == 1  # the second was not listed to its end
+    assert counts["new"] == 5
+
+
+def test_what_was_listed_is_told_before_the_end_of_a_shard() -> None:
+    listing = Listing(Archive([[1, 2], [3]]))
+    batches = listing.batches()
+    next(batches)
+    shards, counts = listing.told()
+    assert (shards, counts["listed"]) == (0, 2)
 
 
 def test_the_same_pages_again_count_once() -> None:

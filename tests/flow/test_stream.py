@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pyarrow as pa, ray
 from pipeline import schema
 from pipeline.errors import ModelError
+from pipeline.flow.batches import pack
 from pipeline.flow.committer import Committer
 from pipeline.flow.feed import Feed, Stop
 from pipeline.flow.capacity import Capacity
@@ -40,7 +41,8 @@ def graph():
                 time.sleep(0.05)
         labelled = rows(range(10 * number, 10 * number + 10))
         nulls = pa.nulls(10, schema.LABELLED.field("replaces").type)
-        yield ray.put(labelled.append_column(schema.LABELLED.field("replaces"), nulls)), 10, 1
+        labelled = labelled.append_column(schema.LABELLED.field("replaces"), nulls)
+        yield ray.put(pack(labelled)), 1
     if store_dies:
         labels.rename(labels.with_name("gone"))
         labels.write_text("no folder")
