@@ -13,6 +13,7 @@ COMMANDS = {
     "plan": "say what label would do",
     "verify": "prove that every image has exactly one true row",
     "compact": "merge small files of a label store into large ones",
+    "bench": "measure what limits a run here",
     "doctor": "check storage, model and machine, and say the mend",
     "demo": "label the sample archive that ships with the package",
 }

@@ -1,0 +1,90 @@
+"""`nightlabel bench`"""
+
+import tempfile
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli import options
+from pipeline.cli.output import duration, say, say_json, say_table, size
+from pipeline.cli.progress import listener
+from pipeline.cli.quiet import quiet_libraries
+from pipeline.errors import Exit, SpecError
+
+if TYPE_CHECKING:
+    from pipeline.flow.bench import Bench
+
+
+@click.command()
+@click.argument("src", required=False)
+@options.source
+@options.model
+@options.placement
+@click.option("--seconds", type=float, default=10.0, show_default=True, help="For each part.")
+@click.option("--scratch", help="Where the run writes; with --address one that every node reaches.")
+@options.config
+@options.progress
+@options.output
+def bench(
+    seconds: float,
+    scratch: str | None,
+    no_progress: bool,
+    as_json: bool,
+    debug: bool,
+    **given: Any,
+) -> int:
+    """Measure what limits a run here: decoding, predicting, or what lies between.
+
+    Decodes on all cores, predicts on all devices, then labels a part of SRC into a scratch
+    folder that is removed. No label store is touched.
+
+    \b
+    Examples:
+      nightlabel bench s3://bucket/photos --model ./my-vit
+      nightlabel bench ./photos --precision int8 --decode fast
+
+    Exit: 0 measured, 1 failed, 2 usage.
+    """
+    from pipeline.flow.bench import bench as run
+
+    if given["address"] and not scratch:
+        raise SpecError("scratch", None, "name a folder that every node of the cluster reaches")
+    with ExitStack() as stack:
+        folder = scratch or stack.enter_context(tempfile.TemporaryDirectory(prefix="nightlabel-"))
+        spec = options.spec_from(given | {"dst": folder})
+        stack.enter_context(quiet_libraries(debug=debug))
+        listen = stack.enter_context(listener(silent=no_progress))
+        found = run(spec, seconds, listen)
+    if as_json:
+        say_json(found.model_dump(mode="json"))
+    else:
+        _say(found)
+    return Exit.OK
+
+
+def _say(found: "Bench") -> None:
+    rows: list[tuple[str, object]] = [
+        ("images", f"{found.images:,} of {size(found.mean_bytes)} each"),
+        ("read and decode", _rate(found.decode_per_second, found.decoders, "decoders")),
+        ("predict", _rate(found.predict_per_second, found.predictors, "predictors")),
+        ("at best, both", f"{found.ideal_per_second:,.1f} img/s"),
+        ("a whole run", f"{found.run_per_second:,.1f} img/s, {found.share:.0%} of that"),
+        ("its first label", f"after {duration(found.first_label_seconds)}"),
+        ("the limit", _limit(found)),
+    ]
+    say_table(rows, f"{found.src} on {found.device}")
+    if found.run_errors:
+        say(f"{found.run_errors:,} of {found.run_images:,} images failed; they count as labelled")
+
+
+def _rate(per_second: float, number: int, name: str) -> str:
+    return f"{per_second:,.1f} img/s ({number} {name}, {per_second / number:,.1f} each)"
+
+
+def _limit(found: "Bench") -> str:
+    if found.device == "cpu":
+        return f"{found.limit}, which takes most of the cores' time"
+    if found.limit == "decoding":
+        return f"decoding: {found.decoders_wanted} cores would keep the devices busy"
+    return f"predicting: {found.decoders_wanted} cores keep the devices busy"

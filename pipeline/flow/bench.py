@@ -1,0 +1,217 @@
+"""How fast each half of a run is alone, and both together: which one is the limit here.
+
+Reading and decoding is measured with a task on every core that decodes, predicting with every
+predictor on its device, each by the code and in the numbers of a real run. Then a real run
+labels a part of the archive into a scratch folder.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+import ray
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.errors import NightlabelError, SpecError
+from pipeline.flow.batches import evenly
+from pipeline.flow.driver import label
+from pipeline.flow.job import Job
+from pipeline.flow.placement import DECODE_SHARE, Placement, place
+from pipeline.flow.prepare import prepare
+from pipeline.flow.session import fetch, session
+from pipeline.flow.stages import Decode, load_classifier
+from pipeline.flow.stream import Listener, Progress
+from pipeline.flow.tally import TallyBoard
+from pipeline.spec import LabelSpec, make_spec
+from pipeline.storage import join
+from pipeline.store.runs import RunSummary
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+#: A run shorter than this many batches shows how it starts and ends, not how fast it is.
+LEAST_BATCHES = 8
+
+Limit = Literal["decoding", "predicting"]
+
+
+class Bench(BaseModel):
+    """Images a second of each part, and of the whole."""
+
+    model_config = ConfigDict(frozen=True)
+
+    src: str
+    images: int
+    mean_bytes: int
+    decoders: int
+    predictors: int
+    device: str
+    decode_per_second: float
+    predict_per_second: float
+    ideal_per_second: float
+    run_images: int
+    run_errors: int
+    run_per_second: float
+    first_label_seconds: float
+    limit: Limit
+    decoders_wanted: int
+
+    @property
+    def share(self) -> float:
+        """How much of the ideal the whole run reaches."""
+        return self.run_per_second / self.ideal_per_second
+
+
+def bench(spec: LabelSpec, seconds: float, on_progress: Listener | None = None) -> Bench:
+    """Measure `spec`, each part for so many seconds; in `spec.dst` a folder comes and goes.
+
+    Raises NightlabelError as `label` does, and where nothing can be decoded.
+    """
+    say = on_progress or (lambda _: None)
+    say(Progress("checking"))
+    job = prepare(spec)
+    with session(spec.address) as resources:
+        placement = place(resources, spec.predictor_range)
+        rows = max(2, placement.decode_slots) * LEAST_BATCHES * placement.batch_rows
+        refs = _first(job, rows)
+        decoders = placement.decode_slots if placement.predictor_gpus else placement.predictors[1]
+        say(Progress("decoding alone"))
+        decoded, pixels = _decode(job, refs, placement, decoders, seconds)
+        say(Progress("predicting alone"))
+        predicted, device = _predict(job, pixels, placement, seconds)
+        ideal = _ideal(decoded, predicted, shared=not placement.predictor_gpus)
+        least = LEAST_BATCHES * placement.batch_rows * placement.predictors[1]
+        run = _run(job, max(least, math.ceil(ideal * seconds)), say)
+    return Bench(
+        src=job.recorded_spec["src"],
+        images=refs.num_rows,
+        mean_bytes=round(sum(size or 0 for size in refs["size"].to_pylist()) / refs.num_rows),
+        decoders=decoders,
+        predictors=placement.predictors[1],
+        device=device,
+        decode_per_second=round(decoded, 1),
+        predict_per_second=round(predicted, 1),
+        ideal_per_second=round(ideal, 1),
+        limit="decoding" if decoded < predicted else "predicting",
+        decoders_wanted=math.ceil(predicted / (decoded / decoders)),
+        **run,
+    )
+
+
+def _ideal(decoded: float, predicted: float, *, shared: bool) -> float:
+    """Both at once: the slower one, or, where they share their cores, one after the other."""
+    return 1 / (1 / decoded + 1 / predicted) if shared else min(decoded, predicted)
+
+
+def _first(job: Job, rows: int) -> pa.Table:
+    pages = (page.refs for shard in job.source.shards() for page in job.source.refs(shard))
+    refs = next(evenly(pages, rows), None)
+    if refs is None:
+        raise SpecError("src", job.recorded_spec["src"], "nothing there to measure")
+    return refs
+
+
+def _decode(
+    job: Job, refs: pa.Table, placement: Placement, decoders: int, seconds: float
+) -> tuple[float, "ray.ObjectRef"]:
+    """(images a second of all decoders, a batch of PIXELS)."""
+    task = ray.remote(num_cpus=DECODE_SHARE, num_returns=2)(_decode_for)
+    tally = TallyBoard().actor
+    rows = placement.batch_rows
+    working = [
+        task.remote(job, tally, list(_turned(refs, rows, number)), seconds)
+        for number in range(decoders)
+    ]
+    return sum(fetch(rate) for rate, _ in working), working[0][1]
+
+
+def _turned(refs: pa.Table, rows: int, start: int) -> Iterator[pa.Table]:
+    """All batches, beginning with another one for each decoder."""
+    batches = list(evenly([refs], rows))
+    start %= len(batches)
+    yield from batches[start:]
+    yield from batches[:start]
+
+
+def _decode_for(
+    job: Job, tally: "ActorHandle", batches: list[pa.Table], seconds: float
+) -> tuple[float, pa.Table]:
+    decode = Decode(job, tally).pixels
+    pixels = decode(batches[0])  # imports and connections are no part of the rate
+    if not pixels.num_rows - pixels["pixels"].null_count:
+        code = pixels["error_message"][0]
+        raise NightlabelError(f"none of the first {pixels.num_rows} images is decoded: {code}")
+    return _rate(decode, batches, seconds), pixels
+
+
+def _predict(
+    job: Job, pixels: "ray.ObjectRef", placement: Placement, seconds: float
+) -> tuple[float, str]:
+    """(images a second of all predictors, their device)."""
+    task = ray.remote(num_cpus=placement.predictor_cpus, num_gpus=placement.predictor_gpus)(
+        _predict_for
+    )
+    working = [task.remote(job, pixels, seconds) for _ in range(placement.predictors[1])]
+    found = [fetch(one) for one in working]
+    return sum(rate for rate, _ in found), found[0][1]
+
+
+def _predict_for(job: Job, pixels: pa.Table, seconds: float) -> tuple[float, str]:
+    classify = load_classifier(job)
+    classify(pixels)  # the first call compiles and allocates
+    return _rate(classify, [pixels], seconds), classify.device
+
+
+def _rate(stage: Any, tables: list[pa.Table], seconds: float) -> float:
+    """Rows a second of a stage that is given these in turns for so long."""
+    rows, began = 0, time.perf_counter()
+    while (took := time.perf_counter() - began) < seconds:
+        table = tables[rows // tables[0].num_rows % len(tables)]
+        stage(table)
+        rows += table.num_rows
+    return rows / took
+
+
+def _run(job: Job, images: int, say: Listener) -> dict[str, Any]:
+    """A real run over that many images, in a folder of its own that is removed."""
+    points: list[tuple[float, int]] = []
+    began = time.monotonic()
+
+    def listen(progress: Progress) -> None:
+        say(progress)
+        points.append((time.monotonic() - began, progress.labelled))
+
+    with _scratch(job) as dst:
+        fields = job.spec.model_dump() | {"dst": dst, "max_images": images}
+        summary = label(make_spec(**fields), listen)
+    return _measured(summary, points)
+
+
+@contextmanager
+def _scratch(job: Job) -> Iterator[str]:
+    name = f"nightlabel-bench-{job.run_id}"
+    try:
+        yield join(job.folder.uri, name)
+    finally:
+        entries = job.folder.list(f"{name}/")
+        job.folder.delete([job.folder.relative(entry.uri) for entry in entries])
+
+
+def _measured(summary: RunSummary, points: list[tuple[float, int]]) -> dict[str, Any]:
+    """The rate between the first batch and the last: not of the start, nor of the merge."""
+    counts = summary.counts
+    labelled = [point for point in points if point[1]]
+    rate = 0.0
+    if labelled:
+        (first, before), (_, most) = labelled[0], labelled[-1]
+        last = next(at for at, rows in labelled if rows == most)
+        rate = (most - before) / (last - first) if last > first else 0.0
+    return {
+        "run_images": counts.labelled + counts.failed,
+        "run_errors": counts.failed,
+        "run_per_second": round(rate, 1),
+        "first_label_seconds": round(labelled[0][0], 1) if labelled else 0.0,
+    }
