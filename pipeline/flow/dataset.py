@@ -8,8 +8,9 @@ One block is one row is one batch of images, see batches.py.
 import logging
 import pickle
 import warnings
-from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 import ray
@@ -29,32 +30,42 @@ if TYPE_CHECKING:
 IN_FLIGHT = 2
 
 
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """What works in the graph, each from one table to another or several.
+
+    `predict` is a class; an object of it is made in each actor with these `arguments`.
+    """
+
+    list: Callable[[pa.Table], Iterator[pa.Table]]
+    decode: Callable[[pa.Table], pa.Table]
+    predict: type
+    arguments: tuple[Any, ...]
+
+    @classmethod
+    def of(
+        cls, job: Job, placement: Placement, ledgers: "Sequence[ObjectRef]", tally: "ActorHandle"
+    ) -> Self:
+        """Those of a run."""
+        lister = List(job, ledgers, tally, placement.batch_rows)
+        return cls(lister, Decode(job, tally), Predict, (job, tally))
+
+
 def labelled_blocks(
-    job: Job,
-    placement: Placement,
-    shards: Sequence[Any],
-    ledgers: "Sequence[ObjectRef]",
-    tally: "ActorHandle",
+    stages: Stages, placement: Placement, shards: Sequence[Any]
 ) -> Generator[tuple["ObjectRef", int], None, None]:
     """Run the graph; yields (reference to a block of batches of LABELLED, bytes) as they come.
 
     Only references reach the driver. Closing the iterator ends the graph.
     """
     _set_up(placement)
-    dataset = _graph(job, placement, shards, ledgers, tally)
-    for bundle in dataset.iter_internal_ref_bundles():
+    for bundle in _graph(stages, placement, shards).iter_internal_ref_bundles():
         for block in bundle.blocks:
             if block.metadata.num_rows:
                 yield block.ref, block.metadata.size_bytes or 0
 
 
-def _graph(
-    job: Job,
-    placement: Placement,
-    shards: Sequence[Any],
-    ledgers: "Sequence[ObjectRef]",
-    tally: "ActorHandle",
-) -> "ray.data.Dataset":
+def _graph(stages: Stages, placement: Placement, shards: Sequence[Any]) -> "ray.data.Dataset":
     numbered = pa.table(
         {
             "number": pa.array(range(len(shards)), pa.int64()),
@@ -63,7 +74,7 @@ def _graph(
     )
     one_each = [numbered.slice(row, 1) for row in range(len(shards))]
     listed = ray.data.from_arrow(one_each).map_batches(
-        List(job, ledgers, tally, placement.batch_rows),
+        stages.list,
         batch_size=None,
         batch_format="pyarrow",
         compute=ray.data.TaskPoolStrategy(size=placement.listers),
@@ -71,15 +82,15 @@ def _graph(
         max_retries=TASK_RETRIES,
     )
     decoded = listed.map_batches(
-        Decode(job, tally),
+        stages.decode,
         batch_size=1,
         batch_format="pyarrow",
         num_cpus=DECODE_SHARE,
         max_retries=TASK_RETRIES,
     )
     return decoded.map_batches(
-        Predict,
-        fn_constructor_args=(job, tally),
+        stages.predict,
+        fn_constructor_args=stages.arguments,
         batch_size=1,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(

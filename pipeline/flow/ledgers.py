@@ -75,7 +75,7 @@ def ledger_shards(reader: FileReader, files: Sequence[LiveFile]) -> "list[Object
 
 
 def _read_group(reader: FileReader, group: Sequence[tuple[int, str]], shards: int) -> Any:
-    found = Ledger.merged(reader.entries(ordinal, path) for ordinal, path in group)
+    found = Ledger.joined(reader.entries(ordinal, path) for ordinal, path in group)
     return found if shards == 1 else tuple(found.split(shards))
 
 

@@ -13,7 +13,7 @@ from ray.data.exceptions import ExecutionTimeoutError
 from pipeline.errors import NightlabelError, PlacementError
 from pipeline.flow.capacity import Capacity
 from pipeline.flow.committer import Committer
-from pipeline.flow.dataset import labelled_blocks
+from pipeline.flow.dataset import Stages, labelled_blocks
 from pipeline.flow.feed import Feed, Stop
 from pipeline.flow.job import Job
 from pipeline.flow.placement import Placement
@@ -73,7 +73,8 @@ class Stream:
         board = TallyBoard(self._job.spec.max_images)
         capacity = Capacity(placement, ray.cluster_resources)
         shards = list(self._job.source.shards())
-        blocks = labelled_blocks(self._job, placement, shards, ledgers, board.actor)
+        stages = Stages.of(self._job, placement, ledgers, board.actor)
+        blocks = labelled_blocks(stages, placement, shards)
         try:
             self._consume(Feed(blocks, self._stop), board, len(shards), capacity)
             listed, survey = board.survey()

@@ -119,26 +119,36 @@ class Ledger:
         return cls(ids.high, ids.low, version, place.astype(np.int32))
 
     @classmethod
-    def merged(cls, pieces: Iterable["Ledger"]) -> "Ledger":
-        """One sorted ledger of many pieces."""
-        listed = list(pieces)
-        if not listed:
-            return cls.empty()
-        whole = cls(
+    def joined(cls, pieces: Iterable["Ledger"]) -> "Ledger":
+        """The entries of many pieces, one piece after the other and not sorted."""
+        listed = [cls.empty(), *pieces]
+        return cls(
             np.concatenate([piece.high for piece in listed]),
             np.concatenate([piece.low for piece in listed]),
             np.concatenate([piece.version for piece in listed]),
             np.concatenate([piece.place for piece in listed]),
         )
-        return whole._take(np.lexsort((whole.low, whole.high)))
+
+    @classmethod
+    def merged(cls, pieces: Iterable["Ledger"]) -> "Ledger":
+        """One sorted ledger of many pieces."""
+        whole = cls.joined(pieces)
+        order = np.argsort(whole.high)
+        high = whole.high[order]
+        if (high[1:] == high[:-1]).any():
+            # Ids that share 64 bits: hardly ever but for doubled rows. It takes nine times as long.
+            order = np.lexsort((whole.low, whole.high))
+        return whole._take(order)
 
     def __len__(self) -> int:
         return len(self.high)
 
     def split(self, shards: int) -> list["Ledger"]:
         """The entries by ranges of the id: shard i of `shards` has those of `shard_of` i."""
-        which = shard_of(self.high, shards)
-        return [self._take(which == shard) for shard in range(shards)]
+        which = shard_of(self.high, shards).astype(np.uint16)
+        order = np.argsort(which, kind="stable")
+        bounds = np.searchsorted(which[order], np.arange(1, shards))
+        return [self._take(part) for part in np.split(order, bounds)]
 
     def find(self, ids: Ids) -> Found:
         """Look up n ids; of a doubled object the first entry is given."""

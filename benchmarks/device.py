@@ -1,0 +1,156 @@
+"""Simulated devices: does the graph keep them busy?
+
+    python -m benchmarks.device DEVICES IMAGES_A_SECOND IMAGES
+
+The graph is the real one, on a Ray cluster of one node a device, all on this machine. A decoder
+hands out pixels that it has already, a predictor takes as long as its device would and leaves the
+processor alone meanwhile. Prints JSON.
+"""
+
+import json
+import pickle
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import ray
+
+from pipeline.flow.batches import pack, unpack
+from pipeline.flow.dataset import Stages, labelled_blocks
+from pipeline.flow.pixels import Pixels
+from pipeline.flow.placement import Placement, place
+from pipeline.sources.base import refs_table
+
+SIDE, CPUS_A_NODE = 224, 2
+
+
+@dataclass(frozen=True)
+class Seen:
+    """`busy`: the devices' working time over the time from their first batch to their last."""
+
+    devices: int
+    images: int
+    seconds: float
+    images_per_second: float
+    busy: float
+    driver_mb: float
+    pixel_bytes_an_image: float
+
+
+class List:
+    """Batches of names that never end in anything but made pixels."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+
+    def __call__(self, shards: pa.Table) -> Iterator[pa.Table]:
+        for data in shards["shard"].to_pylist():
+            first, last = pickle.loads(data)
+            for start in range(first, last, self._rows):
+                yield pack(_refs(range(start, min(last, start + self._rows))))
+
+
+def _refs(numbers: range) -> pa.Table:
+    uris = [f"s3://a-bucket/an/archive/of/photos/{number:012}.jpg" for number in numbers]
+    etags = [f"{number:032x}" for number in numbers]
+    return refs_table(uris, etags, [40_000] * len(uris))
+
+
+class Decode:
+    """Pixels without decoding: what is left is to hand them on."""
+
+    def __init__(self, side: int) -> None:
+        self._side = side
+
+    def __call__(self, batches: pa.Table) -> pa.Table:
+        refs = unpack(batches)
+        pixels = Pixels(refs, self._side, self._side)
+        image = np.zeros((self._side, self._side, 3), np.uint8)
+        for row in range(refs.num_rows):
+            pixels.put(row, image, 500, 375, "jpeg")
+        return pack(pixels.table())
+
+
+class Predict:
+    """A device that takes so many images a second, one batch after the other."""
+
+    def __init__(self, images_per_second: float) -> None:
+        self._rate = images_per_second
+        self._name = ray.get_runtime_context().get_actor_id()
+
+    def __call__(self, batches: pa.Table) -> pa.Table:
+        began = time.time()
+        pixels = unpack(batches)
+        if self._rate:
+            time.sleep(pixels.num_rows / self._rate)
+        row = {"device": self._name, "rows": pixels.num_rows, "began": began, "over": time.time()}
+        return pa.Table.from_pylist([row | {"bytes": batches.nbytes}])
+
+
+def run(placement: Placement, rate: float, images: int, *, side: int = SIDE) -> Seen:
+    """The graph over so many images, on the Ray that this process is connected to."""
+    pieces = 4 * placement.listers
+    ends = np.linspace(0, images, pieces + 1, dtype=int).tolist()
+    shards = list(pairwise(ends))
+    stages = Stages(List(placement.batch_rows), Decode(side), Predict, (rate,))
+    began = time.perf_counter()
+    calls: list[dict[str, Any]] = []
+    for reference, _ in labelled_blocks(stages, placement, shards):
+        calls += cast("pa.Table", ray.get(reference)).to_pylist()
+    seconds = time.perf_counter() - began
+    rows = sum(call["rows"] for call in calls)
+    if rows != images:
+        raise ValueError(f"{rows} of {images} images came out")
+    return Seen(
+        devices=placement.predictors[1],
+        images=images,
+        seconds=round(seconds, 1),
+        images_per_second=round(_steady(calls), 1),
+        busy=round(_busy(calls), 3),
+        driver_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        pixel_bytes_an_image=round(sum(call["bytes"] for call in calls) / rows, 1),
+    )
+
+
+def _steady(calls: list[dict[str, Any]]) -> float:
+    """Images a second between the first batch's end and the last one's."""
+    ends = sorted(call["over"] for call in calls)
+    first = min(calls, key=lambda call: call["over"])
+    return (sum(call["rows"] for call in calls) - first["rows"]) / (ends[-1] - ends[0])
+
+
+def _busy(calls: list[dict[str, Any]]) -> float:
+    """Over all devices; what each waits for before its first batch and after its last is free."""
+    worked = lasted = 0.0
+    for device in {call["device"] for call in calls}:
+        ours = [call for call in calls if call["device"] == device]
+        worked += sum(call["over"] - call["began"] for call in ours)
+        lasted += max(c["over"] for c in ours) - min(c["began"] for c in ours)
+    return worked / lasted
+
+
+def main() -> None:
+    from ray.cluster_utils import Cluster
+
+    devices, rate, images = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
+    )
+    try:
+        for _ in range(devices):
+            cluster.add_node(num_cpus=CPUS_A_NODE, num_gpus=1)
+        ray.init(cluster.address, log_to_driver=False)
+        print(json.dumps(asdict(run(place(ray.cluster_resources(), None), rate, images))))
+        ray.shutdown()
+    finally:
+        cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()
