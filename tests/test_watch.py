@@ -28,11 +28,3 @@ def test_growth_is_seen_in_the_process_that_grows() -> None:
     assert held["driver"].peak_rss > 100 * 2**20
     assert held["other"].processes == 1
     assert held["other"].files[0] == held["other"].files[1]
-
-
-def test_titles_are_remembered_with_their_time() -> None:
-    code = "import time; time.sleep(1)"
-    process = subprocess.Popen([sys.executable, "-c", code, "marked"], text=True)
-    watched = watch(process, every=0.1)
-    assert 0.1 < watched.last("marked", "nothing") < 30.0
-    assert watched.last("nothing") == 0.0

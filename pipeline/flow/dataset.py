@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from ray import ObjectRef
     from ray.actor import ActorHandle
 
+#: What a lister may have yielded that Ray Data, which looks every 0.1 s, has not taken yet: 64
+#: batches, of two objects each. Its own two would hold a lister to twenty batches a second.
+UNREAD_OBJECTS = 128
+
 #: Blocks at an actor: one that it works on, one that waits. More would pile up at the first
 #: actor that is ready, and Ray then takes the others for idle and ends them.
 IN_FLIGHT = 2
@@ -80,6 +84,7 @@ def _graph(stages: Stages, placement: Placement, shards: Sequence[Any]) -> "ray.
         compute=ray.data.TaskPoolStrategy(size=placement.listers),
         num_cpus=IO_SHARE,
         max_retries=TASK_RETRIES,
+        _generator_backpressure_num_objects=UNREAD_OBJECTS,
     )
     decoded = listed.map_batches(
         stages.decode,

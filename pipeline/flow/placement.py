@@ -7,12 +7,14 @@ from typing import Final
 
 from pipeline.errors import PlacementError
 
-#: Tasks and actors with the same CPU share are fused by Ray and would run in lockstep.
-#: Slightly under 1, a predictor owns a core and stays a stage of its own.
-CPU_PREDICTOR_SHARE: Final = 0.99
-DECODE_SHARE: Final = 1.0
-#: Listing and writing wait for the store most of the time; they must never wait for a core.
-IO_SHARE: Final = 0.01
+#: A decoder and a predictor own a core, but ask for a little less: else the listers, which wait
+#: in the midst of their work, would take what the last decoder lacks, and all would stand still.
+#: Not the same for both, or Ray would fuse them and they would run in lockstep.
+DECODE_SHARE: Final = 0.98
+CPU_PREDICTOR_SHARE: Final = 0.97
+#: Listing and writing wait for the store most of the time; they must never wait for a core. Ray
+#: counts no less than this. Nothing at all would let them run on a head node that runs no tasks.
+IO_SHARE: Final = 0.0001
 
 #: Small batches where predicting takes seconds, large ones where a GPU eats them: the first
 #: label should come soon, and a large batch's way to a GPU is cheaper a row.

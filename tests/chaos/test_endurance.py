@@ -59,9 +59,7 @@ def test_nothing_grows_through_the_night(
     model = make_model(tmp_path / "model", layers=1, width=8)
     summary, watched = night(tmp_path, model)
     seconds = summary["seconds"]
-    # What is listed and waits to be decoded lies in the driver's memory: some 200 bytes a name.
-    listed = watched.last("(List)", "Repartition")
-    held = watched.held(max(seconds["start"], listed) + WARM_SECONDS, seconds["label"])
+    held = watched.held(seconds["start"] + WARM_SECONDS, seconds["label"])
     assert {"driver", "predictor", "task worker"} <= set(held), "too few images for a steady part"
     told(f"{names:,} images", summary, held)
     assert summary["counts"]["labelled"] == names

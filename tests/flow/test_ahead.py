@@ -10,6 +10,7 @@ import ray
 import ray.data
 
 from pipeline.flow.ahead import hold_listing_back
+from pipeline.flow.placement import DECODE_SHARE, IO_SHARE
 
 SHARDS, BATCHES, AHEAD = 4, 250, 10
 LIST_SECONDS = 0.01
@@ -80,9 +81,11 @@ def test_a_listing_waits_for_the_decoders_and_all_comes_out(
                 batch_size=None,
                 batch_format="pyarrow",
                 compute=ray.data.TaskPoolStrategy(size=2),
-                num_cpus=0.01,
+                num_cpus=IO_SHARE,
             )
-            .map_batches(Decode(here, go), batch_size=1, batch_format="pyarrow", num_cpus=1)
+            .map_batches(
+                Decode(here, go), batch_size=1, batch_format="pyarrow", num_cpus=DECODE_SHARE
+            )
         )
         with ThreadPoolExecutor(1) as reader:
             rows = reader.submit(_rows, graph)

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.errors import PlacementError
-from pipeline.flow.placement import io_tasks, local_slots, place
+from pipeline.flow.placement import DECODE_SHARE, IO_SHARE, io_tasks, local_slots, place
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,18 @@ def test_a_slot_lists_one_shard_at_a_time(cpus: float, tasks: int) -> None:
     assert place({"CPU": cpus, "GPU": 1.0}, None).listers == tasks
 
 
+@pytest.mark.parametrize("gpus", [0.0, 1.0, 8.0])
+@pytest.mark.parametrize("cpus", [2.0, 3.0, 4.0, 48.0, 192.0])
+def test_listers_that_wait_leave_every_decoder_and_predictor_its_core(
+    cpus: float, gpus: float
+) -> None:
+    """Else a run stood still: the listers for the decoders, the last decoder for a lister."""
+    placement = place({"CPU": cpus, "GPU": gpus}, None)
+    owned = placement.predictors[1] * placement.predictor_cpus
+    owned += placement.decode_slots * DECODE_SHARE
+    assert owned + (placement.listers + 1) * IO_SHARE <= cpus
+
+
 def test_a_range_is_kept_within_what_there_is() -> None:
     assert place({"CPU": 8, "GPU": 4}, (1, 16)).predictors == (1, 4)
     assert place({"CPU": 6}, (1, 16)).predictors == (1, 5)
@@ -60,7 +72,7 @@ def test_a_cluster_that_has_shrunk_lacks_what_the_graph_needs() -> None:
     on_cpus = place({"CPU": 4}, None)
     assert on_cpus.predictors == (3, 3)
     assert on_cpus.lacking({"CPU": 4}) == ""
-    assert on_cpus.lacking({"CPU": 2}) == "3.97 CPUs are needed and 2 are there"
+    assert on_cpus.lacking({"CPU": 2}) == "3.89 CPUs are needed and 2 are there"
     on_gpus = place({"CPU": 8, "GPU": 2}, None)
     assert on_gpus.lacking({"CPU": 1, "GPU": 2}) == ""
     assert on_gpus.lacking({"CPU": 8, "GPU": 1}) == "2 GPUs are needed and 1 are there"

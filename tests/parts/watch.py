@@ -49,16 +49,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """All samples of a run, the role of each process, and when a title was last seen."""
+    """All samples of a run, and the role of each process."""
 
     samples: Sequence[Sample]
     roles: dict[int, str]
-    titles: dict[str, float]
-
-    def last(self, *words: str) -> float:
-        """When a process was last called by a title that holds one of `words`; 0 if never."""
-        seen = (at for title, at in self.titles.items() if any(word in title for word in words))
-        return max(seen, default=0.0)
 
     def held(self, start: float, end: float) -> "dict[str, Held]":
         """By role, what its processes held in the seconds from `start` to `end`."""
@@ -130,18 +124,16 @@ def watch(process: "subprocess.Popen[str]", every: float = 1.0) -> Watched:
     began = time.monotonic()
     samples: list[Sample] = []
     ranks: dict[int, int] = {}
-    titles: dict[str, float] = {}
     while process.poll() is None:
         now = time.monotonic()
         for pid in [process.pid, *below(process.pid)]:
             with suppress(FileNotFoundError, ProcessLookupError):
                 samples.append(_look(pid, now - began))
                 name = title(pid)
-                titles[name] = now - began
                 ranks[pid] = min(ranks.get(pid, len(_ROLES)), _rank(name))
         time.sleep(max(0.0, every - (time.monotonic() - now)))
     roles = {pid: list(_ROLES.values())[rank] for pid, rank in ranks.items()}
-    return Watched(samples, roles | {process.pid: "driver"}, titles)
+    return Watched(samples, roles | {process.pid: "driver"})
 
 
 def _look(pid: int, at: float) -> Sample:
