@@ -1,23 +1,29 @@
 """All benchmarks, as one Markdown document.
 
-    python -m benchmarks [--quick] [--only pixels|end-to-end|overhead|labels] [--out FILE]
+    python -m benchmarks [--quick] [--only SECTION] [--out FILE]
 
 Run it on a machine that does nothing else. `--quick` takes fewer images and rounds, and some ten
 minutes; its figures are for a first look.
 """
 
 import argparse
+import os
 import statistics
 import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
-from benchmarks import inputs, labels, race, report
+from benchmarks import device, inputs, labels, race, report, startup, store
+from benchmarks import scale as growing
 from benchmarks.pixels import contest
 from benchmarks.race import Contender
 from tests.parts.archives import tuxpaint_stamps
 from tests.parts.dinov2 import checkpoint
+from tests.parts.s3 import serve
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,9 @@ class Scale:
     overhead: int
     agreement: int
     every_stamp: int
+    stored: int
+    device_seconds: float
+    scale: dict[str, tuple[int, ...]]
 
 
 #: The small JPEGs that differ; more names are links to these.
@@ -43,6 +52,16 @@ FULL = Scale(
     overhead=50_000,
     agreement=400,
     every_stamp=1,
+    stored=4_000,
+    device_seconds=30.0,
+    scale={
+        "listing": (1_000_000, 10_000_000),
+        "manifest": (100_000, 1_000_000),
+        "ledger": (10_000_000, 100_000_000),
+        "parts": (1_000, 10_000),
+        "no-news": (100_000, 1_000_000),
+        "graph": (10_000, 100_000, 1_000_000),
+    },
 )
 QUICK = Scale(
     rounds=3,
@@ -52,6 +71,16 @@ QUICK = Scale(
     overhead=4_000,
     agreement=24,
     every_stamp=8,
+    stored=400,
+    device_seconds=10.0,
+    scale={
+        "listing": (1_000_000,),
+        "manifest": (100_000,),
+        "ledger": (10_000_000,),
+        "parts": (1_000,),
+        "no-news": (100_000,),
+        "graph": (10_000, 30_000),
+    },
 )
 
 
@@ -142,11 +171,92 @@ the labels equal, scores at most {by_int8.most:.3f} apart. `--decode fast` besid
 {chr(10).join(flips) or "none"}"""
 
 
+def start_up(scale: Scale) -> str:
+    by_hand, ours = startup.start_up(scale.rounds)
+    return f"""## Start-up
+
+The demo archive. Importing torch and transformers, starting Ray and loading the model by hand,
+one after the other: {by_hand:.1f} s. From the command to the first label that is true:
+{ours:.1f} s, {ours / by_hand:.2f} times as long."""
+
+
+def object_store(scale: Scale) -> str:
+    images, model = inputs.many_names(scale.stored, DISTINCT), inputs.vit_tiny()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server = stack.enter_context(serve(folder))
+        stack.enter_context(patch.dict(os.environ, server.env))
+        prefix = store.fill(server, images)
+        milliseconds = statistics.median(
+            store.read_milliseconds(prefix) for _ in range(scale.rounds)
+        )
+        contenders = [
+            Contender("from local disk", race.nightlabel()),
+            Contender("from S3", race.nightlabel(src=prefix)),
+        ]
+        race.race(contenders, images, model, max(1, scale.rounds - 2))
+    local, remote = contenders
+    return f"""## From object storage
+
+A SeaweedFS on the same machine, which shares its cores; {scale.stored:,} JPEGs of 500×375.
+Reading an object whole takes {milliseconds:.2f} ms of the client's processor. ViT-Ti in fp32 from
+the command to its end: {local.median:.1f} s from local disk, {remote.median:.1f} s from S3,
+{local.ratio(remote):.2f} times as long."""
+
+
+def devices(scale: Scale) -> str:
+    rows = []
+    for name, rate in DEVICES.items():
+        for count in (1, 2, 4):
+            seen = device.simulated(count, rate, round(count * rate * scale.device_seconds))
+            rows.append(
+                [
+                    f"{count} × {name}",
+                    f"{count * rate:,}",
+                    f"{seen['images_per_second']:,.0f}",
+                    f"{seen['busy']:.1%}",
+                    f"{seen['pixel_bytes_an_image'] / 1000:.1f} KB",
+                ]
+            )
+    head = ["simulated", "img/s at most", "img/s", "devices busy", "object store an image"]
+    return f"""## Simulated devices
+
+The real graph on a Ray cluster of one node a device, all of them on these cores. Pixels are
+there already; a device takes as long as it would and leaves the processor alone.
+
+{report.table(head, rows, left=1)}"""
+
+
+def growth(scale: Scale) -> str:
+    rows = []
+    for name, counts in scale.scale.items():
+        for count in counts:
+            figures = growing.measured(name, count)
+            peak = f"{figures.pop('peak_mb'):,.0f} MB"
+            words = ", ".join(f"{key} {value:,.4g}" for key, value in figures.items())
+            rows.append([name, f"{count:,}", peak, words])
+            print(rows[-1], file=sys.stderr, flush=True)
+    head = ["", "count", "peak memory, driver", "seen"]
+    return f"""## What grows with the archive
+
+Made-up names and files, real code, two cores, each in a process of its own
+(`benchmarks/scale.py` says what each is).
+
+{report.table(head, rows, left=1)}"""
+
+
+#: Images a second that a ViT-B/16 might make in half precision, see docs/performance.md.
+DEVICES = {"A10G": 900, "L4": 1_500}
+
 SECTIONS: dict[str, Callable[[Scale], str]] = {
     "pixels": pixels,
     "end-to-end": end_to_end,
     "overhead": overhead,
     "labels": quick_ways,
+    "start-up": start_up,
+    "object-store": object_store,
+    "devices": devices,
+    "growth": growth,
 }
 
 

@@ -10,6 +10,7 @@ processor alone meanwhile. Prints JSON.
 import json
 import pickle
 import resource
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -21,11 +22,13 @@ import numpy as np
 import pyarrow as pa
 import ray
 
+from benchmarks.race import environ
 from pipeline.flow.batches import pack, unpack
 from pipeline.flow.dataset import Stages, labelled_blocks
 from pipeline.flow.pixels import Pixels
 from pipeline.flow.placement import Placement, place
 from pipeline.sources.base import refs_table
+from tests.parts.archives import ROOT
 
 SIDE, CPUS_A_NODE = 224, 2
 
@@ -116,6 +119,16 @@ def run(placement: Placement, rate: float, images: int, *, side: int = SIDE) -> 
         driver_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         pixel_bytes_an_image=round(sum(call["bytes"] for call in calls) / rows, 1),
     )
+
+
+def simulated(devices: int, rate: float, images: int) -> dict[str, float]:
+    """`run` on a cluster of its own, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.device", str(devices), str(rate), str(images)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environ())
+    if done.returncode:
+        raise RuntimeError(f"{devices} devices failed:\n{done.stderr[-4000:]}")
+    seen: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return seen
 
 
 def _steady(calls: list[dict[str, Any]]) -> float:

@@ -26,7 +26,7 @@ PEERS: Final = ROOT / "benchmarks" / "peers"
 #: Which contender's labels the others' are held against.
 REFERENCE: Final = "torch loop, 2 threads"
 #: A Ray that runs on this machine already is not to be part of it.
-ENVIRONMENT: Final = {**os.environ, "RAY_ADDRESS": "local", "HF_HUB_OFFLINE": "1"}
+ALONE: Final = {"RAY_ADDRESS": "local", "HF_HUB_OFFLINE": "1"}
 
 #: (images, model, out) → a command line
 Command = Callable[[Path, Path, Path], list[object]]
@@ -53,10 +53,12 @@ class Contender:
         )
 
 
-def nightlabel(*options: object) -> Command:
+def nightlabel(*options: object, src: str | None = None) -> Command:
+    """`src`: where the same images lie too."""
     here = Path(sys.executable).with_name("nightlabel")
     return lambda images, model, out: [
-        *(here, "label", images, out, "--model", model, "--no-progress", "--json", *options)
+        *(here, "label", src or images, out),
+        *("--model", model, "--no-progress", "--json", *options),
     ]
 
 
@@ -64,6 +66,10 @@ def peer(name: str, *options: object) -> Command:
     """A script of peers/ in an environment of its own, made at first use."""
     python = environment(name)
     return lambda images, model, out: [python, PEERS / f"{name}.py", images, model, out, *options]
+
+
+def environ() -> dict[str, str]:
+    return {**os.environ, **ALONE}
 
 
 def bare_loop(images: Path, model: Path, out: Path) -> list[object]:
@@ -109,7 +115,7 @@ def race(contenders: Sequence[Contender], images: Path, model: Path, rounds: int
 def _timed(contender: Contender, images: Path, model: Path, out: Path) -> float:
     command = [str(part) for part in contender.command(images, model, out)]
     began = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environ())
     seconds = time.perf_counter() - began
     if done.returncode:
         raise RuntimeError(f"{contender.name} failed:\n{done.stderr[-4000:]}")

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks import inputs
-from benchmarks.race import ENVIRONMENT
+from benchmarks.race import environ
 from pipeline import schema
 from pipeline.sources import Page, open_source
 from pipeline.sources.base import Shard, refs_of_entries
@@ -43,7 +43,7 @@ SINCE = datetime(2026, 1, 1, tzinfo=UTC)
 def measured(name: str, count: int) -> Figures:
     """Run one measure in a fresh process."""
     command = [sys.executable, "-m", "benchmarks.scale", name, str(count)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environ())
     if done.returncode:
         raise RuntimeError(f"{name} {count} failed:\n{done.stderr[-4000:]}")
     figures: Figures = json.loads(done.stdout.splitlines()[-1])
