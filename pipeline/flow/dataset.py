@@ -16,8 +16,8 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from pipeline.flow.ahead import hold_listing_back
 from pipeline.flow.job import Job
+from pipeline.flow.lean import keep_lean
 from pipeline.flow.placement import DECODE_SHARE, IO_SHARE, Placement
 from pipeline.flow.stages import TASK_RETRIES, Decode, List, Predict
 
@@ -116,7 +116,7 @@ def _graph(stages: Stages, placement: Placement, shards: Sequence[Any]) -> "ray.
 def _set_up(placement: Placement) -> None:
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = 1  # byte: each row goes on alone, and at once
-    hold_listing_back(context, placement.batches_ahead)
+    keep_lean(context, placement.batches_ahead)
     _quiet(context)
 
 

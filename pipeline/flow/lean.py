@@ -1,10 +1,12 @@
-"""How far the listing may run ahead of the decoders.
+"""What Ray Data would pile up in the driver over a night, and must not.
 
-Ray Data holds a stage back by the bytes that lie in its object store. Refs are so small that
-they lie in the driver's memory, some 200 bytes each: a hundred million would be 20 GB. So they
-are held back by their number. A lister that may not go on waits where it is.
+*Names that wait to be decoded.* Ray Data holds a stage back by the bytes that lie in its object
+store. Refs are so small that they lie in the driver's memory, some 200 bytes each: a hundred
+million would be 20 GB. So they are held back by their number; a lister that may not go on waits
+where it is. *Figures of every block*, a kilobyte a stage, for a report that nobody asks for.
 
-The interface is Ray Data's own for such policies, and not public: asked for nowhere else.
+Both are done in a backpressure policy, which Ray Data asks at each turn of its loop. That
+interface is not public: used nowhere else, and what it does is tested.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -23,10 +25,10 @@ _LIMIT: Final = "nightlabel.batches_ahead"
 _LISTING: Final = "MapBatches(List)"
 
 
-def hold_listing_back(context: "DataContext", batches: int) -> None:
-    """Let at most so many batches wait for a decoder, and those that are on their way."""
-    context.set_config(_LIMIT, batches)
-    policies = [*ENABLED_BACKPRESSURE_POLICIES, ListingAhead]
+def keep_lean(context: "DataContext", batches_ahead: int) -> None:
+    """Let at most so many batches wait for a decoder, beside those that are on their way."""
+    context.set_config(_LIMIT, batches_ahead)
+    policies = [*ENABLED_BACKPRESSURE_POLICIES, ListingAhead, NoHistory]
     context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, policies)
 
 
@@ -50,3 +52,12 @@ class ListingAhead(BackpressurePolicy):  # type: ignore[misc]
         )
         limit: int = self._data_context.get_config(_LIMIT)
         return int(max(0, limit - waiting))
+
+
+class NoHistory(BackpressurePolicy):  # type: ignore[misc]
+    """Holds nothing back: forgets what the blocks of each stage took."""
+
+    def can_add_input(self, op: "PhysicalOperator") -> bool:
+        for figures in op.get_stats().values():
+            figures.clear()
+        return True

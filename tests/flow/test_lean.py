@@ -9,7 +9,7 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from pipeline.flow.ahead import hold_listing_back
+from pipeline.flow.lean import keep_lean
 from pipeline.flow.placement import DECODE_SHARE, IO_SHARE
 
 SHARDS, BATCHES, AHEAD = 4, 250, 10
@@ -71,7 +71,7 @@ def test_a_listing_waits_for_the_decoders_and_all_comes_out(
     folder.mkdir()
     context = ray.data.DataContext.get_current().copy()
     context.target_max_block_size = 1
-    hold_listing_back(context, AHEAD)
+    keep_lean(context, AHEAD)
     with ray.data.DataContext.current(context):
         shards = [pa.table({"shard": [shard]}) for shard in range(SHARDS)]
         graph = (
