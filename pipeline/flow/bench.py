@@ -19,7 +19,7 @@ from pipeline.errors import NightlabelError, SpecError
 from pipeline.flow.batches import evenly
 from pipeline.flow.driver import label
 from pipeline.flow.job import Job
-from pipeline.flow.placement import DECODE_SHARE, Placement, place
+from pipeline.flow.placement import Placement, place
 from pipeline.flow.prepare import prepare
 from pipeline.flow.session import fetch, session
 from pipeline.flow.stages import Decode, load_classifier
@@ -118,7 +118,7 @@ def _decode(
     job: Job, refs: pa.Table, placement: Placement, decoders: int, seconds: float
 ) -> tuple[float, "ray.ObjectRef"]:
     """(images a second of all decoders, a batch of PIXELS)."""
-    task = ray.remote(num_cpus=DECODE_SHARE, num_returns=2)(_decode_for)
+    task = ray.remote(num_cpus=placement.decoder_cpus, num_returns=2)(_decode_for)
     tally = TallyBoard().actor
     rows = placement.batch_rows
     working = [

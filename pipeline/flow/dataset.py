@@ -18,7 +18,7 @@ import ray.data
 
 from pipeline.flow.job import Job
 from pipeline.flow.lean import keep_lean
-from pipeline.flow.placement import DECODE_SHARE, IO_SHARE, Placement
+from pipeline.flow.placement import IO_SHARE, Placement
 from pipeline.flow.stages import TASK_RETRIES, Decode, List, Predict
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _graph(stages: Stages, placement: Placement, shards: Sequence[Any]) -> "ray.
         stages.decode,
         batch_size=1,
         batch_format="pyarrow",
-        num_cpus=DECODE_SHARE,
+        num_cpus=placement.decoder_cpus,
         max_retries=TASK_RETRIES,
     )
     return decoded.map_batches(
@@ -116,7 +116,7 @@ def _graph(stages: Stages, placement: Placement, shards: Sequence[Any]) -> "ray.
 def _set_up(placement: Placement) -> None:
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = 1  # byte: each row goes on alone, and at once
-    keep_lean(context, placement.batches_ahead)
+    keep_lean(context, placement.bounds)
     _quiet(context)
 
 

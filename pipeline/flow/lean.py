@@ -12,27 +12,44 @@ interface is not public: used nowhere else, and what it does is tested.
 from typing import TYPE_CHECKING, Final
 
 from ray.data._internal.execution.backpressure_policy import (
-    ENABLED_BACKPRESSURE_POLICIES,
     ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
     BackpressurePolicy,
+    ConcurrencyCapBackpressurePolicy,
 )
+
+from pipeline.flow.placement import Bounds
 
 if TYPE_CHECKING:
     from ray.data import DataContext
     from ray.data._internal.execution.interfaces import PhysicalOperator
 
-_LIMIT: Final = "nightlabel.batches_ahead"
+_BOUNDS: Final = "nightlabel.bounds"
 _LISTING: Final = "MapBatches(List)"
+_DECODING: Final = "MapBatches(Decode)"
 
 
-def keep_lean(context: "DataContext", batches_ahead: int) -> None:
-    """Let at most so many batches wait for a decoder, beside those that are on their way."""
-    context.set_config(_LIMIT, batches_ahead)
-    policies = [*ENABLED_BACKPRESSURE_POLICIES, ListingAhead, NoHistory]
-    context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, policies)
+def keep_lean(context: "DataContext", bounds: Bounds) -> None:
+    """Let the graph hold so much and no more, whatever Ray Data thinks of its stages' shares."""
+    context.set_config(_BOUNDS, bounds)
+    context.op_resource_reservation_enabled = False
+    context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, [*_OURS])
 
 
-class ListingAhead(BackpressurePolicy):  # type: ignore[misc]
+class _Bounded(BackpressurePolicy):  # type: ignore[misc]
+    """Counts batches."""
+
+    @property
+    def bounds(self) -> Bounds:
+        bounds: Bounds = self._data_context.get_config(_BOUNDS)
+        return bounds
+
+    def waiting_behind(self, op: "PhysicalOperator") -> int:
+        """What came out of `op` and is not worked on yet."""
+        after = op.output_dependencies
+        return sum(self._topology[one].total_enqueued_input_blocks() for one in after)
+
+
+class ListingAhead(_Bounded):
     """Neither starts a lister nor takes more of one than there is room for."""
 
     def can_add_input(self, op: "PhysicalOperator") -> bool:
@@ -46,12 +63,18 @@ class ListingAhead(BackpressurePolicy):  # type: ignore[misc]
         return int(self._room(op) * size)
 
     def _room(self, op: "PhysicalOperator") -> int:
-        """How many more batches may wait for a decoder."""
-        waiting = sum(
-            self._topology[after].total_enqueued_input_blocks() for after in op.output_dependencies
-        )
-        limit: int = self._data_context.get_config(_LIMIT)
-        return int(max(0, limit - waiting))
+        return max(0, self.bounds.listed - self.waiting_behind(op))
+
+
+class DecodingAhead(_Bounded):
+    """Gives decoders as much as keeps them busy, and no more than predictors have room for."""
+
+    def can_add_input(self, op: "PhysicalOperator") -> bool:
+        if op.name != _DECODING:
+            return True
+        active = op.num_active_tasks()
+        decoded = active + self.waiting_behind(op)
+        return bool(active < self.bounds.decoding and decoded < self.bounds.decoded)
 
 
 class NoHistory(BackpressurePolicy):  # type: ignore[misc]
@@ -61,3 +84,6 @@ class NoHistory(BackpressurePolicy):  # type: ignore[misc]
         for figures in op.get_stats().values():
             figures.clear()
         return True
+
+
+_OURS: Final = (ConcurrencyCapBackpressurePolicy, ListingAhead, DecodingAhead, NoHistory)

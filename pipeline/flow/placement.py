@@ -1,17 +1,19 @@
 """How many of what, and where: from a cluster's resources to the numbers of the graph."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from pipeline.errors import PlacementError
 
-#: A decoder and a predictor own a core, but ask for a little less: else the listers, which wait
-#: in the midst of their work, would take what the last decoder lacks, and all would stand still.
-#: Not the same for both, or Ray would fuse them and they would run in lockstep.
+#: What a decoder and a predictor ask of a CPU. Beside GPUs a decoder owns a core. Without, a core
+#: has one of each, and works for whichever is not waiting for the other. All ask for a little
+#: less than there is: else the listers, which wait in the midst of their work, would take what the
+#: last decoder lacks, and all would stand still. Decoders and predictors never ask for the same,
+#: or Ray would fuse them and they would run in lockstep.
 DECODE_SHARE: Final = 0.98
-CPU_PREDICTOR_SHARE: Final = 0.97
+SHARED_DECODE_SHARE: Final = 0.48
+SHARED_PREDICTOR_SHARE: Final = 0.49
 #: Listing and writing wait for the store most of the time; they must never wait for a core. Ray
 #: counts no less than this. Nothing at all would let them run on a head node that runs no tasks.
 IO_SHARE: Final = 0.0001
@@ -27,20 +29,39 @@ ROWS_AHEAD: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many batches may wait for a decoder, be given to decoders, and be decoded or decoding."""
+
+    listed: int
+    decoding: int
+    decoded: int
+
+
+@dataclass(frozen=True, slots=True)
 class Placement:
     """The graph's numbers. `predictors` is (min, max) actors in the pool."""
 
     predictors: tuple[int, int]
     predictor_cpus: float
     predictor_gpus: float
+    decoder_cpus: float
     decode_slots: int
     batch_rows: int
     listers: int
 
     @property
-    def batches_ahead(self) -> int:
-        """How many listed batches may wait for a decoder; two each at least."""
-        return max(ROWS_AHEAD // self.batch_rows, 2 * self.decode_slots)
+    def bounds(self) -> Bounds:
+        """How much the graph may hold.
+
+        A decoder that is done must have another batch at hand, since Ray Data looks for work only
+        ten times a second; so must a predictor.
+        """
+        decoding = 2 * self.decode_slots
+        return Bounds(
+            listed=max(ROWS_AHEAD // self.batch_rows, 2 * decoding),
+            decoding=decoding,
+            decoded=decoding + 2 * self.predictors[1],
+        )
 
     def as_dict(self) -> dict[str, object]:
         return {
@@ -55,7 +76,7 @@ class Placement:
         """What a cluster's total `resources` lack for the graph to go on; "" if nothing."""
         predictors = self.predictors[0]
         needs = {
-            "CPU": predictors * self.predictor_cpus + DECODE_SHARE,
+            "CPU": predictors * self.predictor_cpus + self.decoder_cpus,
             "GPU": predictors * self.predictor_gpus,
         }
         short = [
@@ -64,14 +85,6 @@ class Placement:
             if resources.get(name, 0.0) < need
         ]
         return ", ".join(short)
-
-
-def local_slots(cores: int) -> int:
-    """CPU slots to tell an embedded Ray of: half as many again as there are cores.
-
-    Decoding waits for the store and predictors wait for decoding, so slots idle.
-    """
-    return cores + math.ceil(cores / 2)
 
 
 def io_tasks(cpus: float) -> int:
@@ -86,9 +99,9 @@ def io_tasks(cpus: float) -> int:
 def place(resources: Mapping[str, float], wanted: tuple[int, int] | None) -> Placement:
     """Choose the graph's numbers for a cluster's total `resources` ("CPU", "GPU").
 
-    With GPUs: one predictor each, which takes no CPU. Without: two thirds of the slots
-    predict with a thread each, one third decodes. Raises PlacementError, which names what
-    is missing, where the graph could never run.
+    With GPUs: one predictor each, which takes no CPU, and a decoder on each core. Without: one
+    of each on every core, with a thread each. Raises PlacementError, which names what is
+    missing, where the graph could never run.
     """
     cpus, gpus = resources.get("CPU", 0.0), int(resources.get("GPU", 0))
     if gpus:
@@ -104,23 +117,32 @@ def _on_gpus(cpus: float, gpus: int, wanted: tuple[int, int] | None) -> Placemen
         )
     if cpus < 1:
         raise PlacementError("the cluster has no CPU to decode images on: add a CPU node")
-    return Placement((low, min(high, gpus)), 0.0, 1.0, int(cpus), GPU_BATCH_ROWS, io_tasks(cpus))
+    return Placement(
+        predictors=(low, min(high, gpus)),
+        predictor_cpus=0.0,
+        predictor_gpus=1.0,
+        decoder_cpus=DECODE_SHARE,
+        decode_slots=int(cpus),
+        batch_rows=GPU_BATCH_ROWS,
+        listers=io_tasks(cpus),
+    )
 
 
 def _on_cpus(cpus: int, wanted: tuple[int, int] | None) -> Placement:
-    if cpus < 2:
+    if cpus < 1:
         raise PlacementError(
-            f"the cluster has {cpus} CPU slots; labelling needs 2, one to decode and one to "
-            "predict: add a node, or leave --address out to use this machine"
+            "the cluster has no CPU: add a node, or leave --address out to use this machine"
         )
-    decode = max(1, cpus // 3)
-    low, high = wanted or (cpus - decode, cpus - decode)
-    if low > cpus - 1:
-        raise PlacementError(
-            f"--predictors {low} leaves none of {cpus} CPU slots to decode on: "
-            f"ask for {cpus - 1} at most"
-        )
-    high = min(high, cpus - 1)
+    low, high = wanted or (cpus, cpus)
+    if low > cpus:
+        raise PlacementError(f"--predictors {low} is more than {cpus} CPUs: ask for fewer")
+    high = min(high, cpus)
     return Placement(
-        (low, high), CPU_PREDICTOR_SHARE, 0.0, cpus - high, CPU_BATCH_ROWS, io_tasks(cpus)
+        predictors=(low, high),
+        predictor_cpus=SHARED_PREDICTOR_SHARE,
+        predictor_gpus=0.0,
+        decoder_cpus=SHARED_DECODE_SHARE,
+        decode_slots=2 * cpus - high,
+        batch_rows=CPU_BATCH_ROWS,
+        listers=io_tasks(cpus),
     )

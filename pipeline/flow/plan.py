@@ -10,7 +10,7 @@ from pipeline.errors import SpecError
 from pipeline.flow.job import Job
 from pipeline.flow.ledgers import FileReader
 from pipeline.flow.listing import ledgers_of, survey
-from pipeline.flow.placement import local_slots, place
+from pipeline.flow.placement import place
 from pipeline.flow.prepare import check_recipe, open_table, prepare
 from pipeline.flow.session import cores
 from pipeline.flow.stages import Decode, load_classifier
@@ -103,7 +103,7 @@ def _probe(job: Job, refs: pa.Table, todo: int) -> Probe:
     classify = load_classifier(job)
     classify(pixels.slice(0, 1))
     predicting, _ = _timed(classify, pixels)
-    placement = place({"CPU": local_slots(cores())}, job.spec.predictor_range)
+    placement = place({"CPU": cores()}, job.spec.predictor_range)
     images = refs.num_rows
     rate = images / max(decoding / cores(), predicting / placement.predictors[1])
     return Probe(

@@ -13,7 +13,6 @@ from typing import Any, Final, NoReturn
 import ray
 
 from pipeline.errors import Exit, NightlabelError, PlacementError
-from pipeline.flow.placement import local_slots
 
 #: Ray ends the tasks of a machine that runs out of memory, and tries them again for ever.
 OOM_RETRIES = 5
@@ -88,7 +87,7 @@ def _embedded(quiet: dict[str, Any]) -> None:
     try:
         ray.init(
             "local",
-            num_cpus=local_slots(cores()),
+            num_cpus=cores(),
             include_dashboard=False,
             _system_config={"task_oom_retries": OOM_RETRIES},
             **quiet,

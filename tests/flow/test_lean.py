@@ -1,4 +1,4 @@
-"""A real graph of Ray Data whose decoders stand still: the listing waits for them."""
+"""A real graph of Ray Data, a stage of which stands still: what is before it waits."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 import ray
 import ray.data
 
 from pipeline.flow.lean import keep_lean
-from pipeline.flow.placement import DECODE_SHARE, IO_SHARE
+from pipeline.flow.placement import IO_SHARE, Bounds
 
 SHARDS, BATCHES, AHEAD = 4, 250, 10
 LIST_SECONDS = 0.01
@@ -32,13 +33,25 @@ class List:
 
 
 class Decode:
-    """Tells that it is there, and works once `go` is."""
+    """Tells of each batch that it is there, and works once `go` is."""
 
     def __init__(self, here: Path, go: Path) -> None:
         self._here, self._go = here, go
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        self._here.touch()
+        (self._here / str(batch["batch"][0])).touch()
+        while not self._go.exists():
+            time.sleep(0.05)
+        return batch
+
+
+class Predict:
+    """Works once `go` is there."""
+
+    def __init__(self, go: Path) -> None:
+        self._go = go
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
         while not self._go.exists():
             time.sleep(0.05)
         return batch
@@ -64,38 +77,56 @@ def _listed(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir())
 
 
-def test_a_listing_waits_for_the_decoders_and_all_comes_out(
-    two_slots: None, tmp_path: Path
+def _graph(listed: Path, decode: Decode, go: Path) -> "ray.data.Dataset":
+    shards = [pa.table({"shard": [shard]}) for shard in range(SHARDS)]
+    return (
+        ray.data.from_arrow(shards)
+        .map_batches(
+            List(listed),
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=ray.data.TaskPoolStrategy(size=2),
+            num_cpus=IO_SHARE,
+        )
+        .map_batches(decode, batch_size=1, batch_format="pyarrow", num_cpus=0.48)
+        .map_batches(
+            Predict,
+            fn_constructor_args=(go,),
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=1, max_tasks_in_flight_per_actor=2),
+            num_cpus=0.49,
+        )
+    )
+
+
+@pytest.mark.parametrize("stands_still", ["decoders", "predictor"])
+def test_each_stage_waits_for_the_next_and_all_comes_out(
+    two_slots: None, tmp_path: Path, stands_still: str
 ) -> None:
-    folder, here, go = (tmp_path / name for name in ("listed", "here", "go"))
-    folder.mkdir()
+    listed, here, go = (tmp_path / name for name in ("listed", "here", "go"))
+    listed.mkdir()
+    here.mkdir()
     context = ray.data.DataContext.get_current().copy()
     context.target_max_block_size = 1
-    keep_lean(context, AHEAD)
+    keep_lean(context, Bounds(listed=AHEAD, decoding=4, decoded=6))
     with ray.data.DataContext.current(context):
-        shards = [pa.table({"shard": [shard]}) for shard in range(SHARDS)]
-        graph = (
-            ray.data.from_arrow(shards)
-            .map_batches(
-                List(folder),
-                batch_size=None,
-                batch_format="pyarrow",
-                compute=ray.data.TaskPoolStrategy(size=2),
-                num_cpus=IO_SHARE,
-            )
-            .map_batches(
-                Decode(here, go), batch_size=1, batch_format="pyarrow", num_cpus=DECODE_SHARE
-            )
-        )
+        decode = Decode(here, go if stands_still == "decoders" else tmp_path)
         with ThreadPoolExecutor(1) as reader:
-            rows = reader.submit(_rows, graph)
-            _wait_until(here.exists)
-            time.sleep(1.0)  # Ray holds nothing back before it has counted its nodes
-            before = _listed(folder)
+            rows = reader.submit(_rows, _graph(listed, decode, go))
+            _wait_until(lambda: _count(here) > 0)
+            time.sleep(5.0)  # Ray holds nothing back before it has counted its nodes
+            before, decoding = _listed(listed), _count(here)
             time.sleep(3.0)
-            after = _listed(folder)
+            after, still = _listed(listed), _count(here)
             go.touch()
-            assert sorted(rows.result(60)) == list(range(SHARDS * BATCHES))
+            assert sorted(rows.result(120)) == list(range(SHARDS * BATCHES))
     assert AHEAD <= before < SHARDS * BATCHES / 2
     assert after - before <= AHEAD  # of 600 that two listers could have listed meanwhile
-    assert _listed(folder) == SHARDS * BATCHES
+    # The predictor has taken two; the decoders' slots take three at a time.
+    assert decoding == still <= (8 if stands_still == "predictor" else 4)
+    assert _listed(listed) == SHARDS * BATCHES
+
+
+def _count(folder: Path) -> int:
+    return sum(1 for _ in folder.iterdir())

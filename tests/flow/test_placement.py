@@ -3,21 +3,15 @@
 import pytest
 
 from pipeline.errors import PlacementError
-from pipeline.flow.placement import DECODE_SHARE, IO_SHARE, io_tasks, local_slots, place
+from pipeline.flow.placement import GPU_BATCH_ROWS, IO_SHARE, ROWS_AHEAD, io_tasks, place
 
 
-@pytest.mark.parametrize(
-    ("cores", "predictors", "decode"), [(1, 1, 1), (2, 2, 1), (4, 4, 2), (8, 8, 4), (64, 64, 32)]
-)
-def test_a_machine_without_gpus_predicts_on_every_core(
-    cores: int, predictors: int, decode: int
-) -> None:
-    placement = place({"CPU": local_slots(cores)}, None)
-    assert placement.predictors == (predictors, predictors)
-    assert placement.decode_slots == decode
-    assert placement.predictor_cpus < 1  # else Ray fuses it with decoding
-    needed = predictors * placement.predictor_cpus + placement.decode_slots
-    assert needed <= local_slots(cores)
+@pytest.mark.parametrize("cores", [1, 2, 4, 64])
+def test_without_gpus_every_core_predicts_and_decodes(cores: int) -> None:
+    placement = place({"CPU": cores}, None)
+    assert placement.predictors == (cores, cores)
+    assert placement.decode_slots == cores
+    assert placement.predictor_cpus != placement.decoder_cpus  # else Ray fuses them
 
 
 def test_every_gpu_gets_a_predictor_that_takes_no_cpu() -> None:
@@ -34,21 +28,28 @@ def test_a_slot_lists_one_shard_at_a_time(cpus: float, tasks: int) -> None:
 
 
 @pytest.mark.parametrize("gpus", [0.0, 1.0, 8.0])
-@pytest.mark.parametrize("cpus", [2.0, 3.0, 4.0, 48.0, 192.0])
+@pytest.mark.parametrize("cpus", [1.0, 2.0, 3.0, 4.0, 48.0, 192.0])
 def test_listers_that_wait_leave_every_decoder_and_predictor_its_core(
     cpus: float, gpus: float
 ) -> None:
     """Else a run stood still: the listers for the decoders, the last decoder for a lister."""
     placement = place({"CPU": cpus, "GPU": gpus}, None)
     owned = placement.predictors[1] * placement.predictor_cpus
-    owned += placement.decode_slots * DECODE_SHARE
+    owned += placement.decode_slots * placement.decoder_cpus
     assert owned + (placement.listers + 1) * IO_SHARE <= cpus
 
 
 def test_a_range_is_kept_within_what_there_is() -> None:
     assert place({"CPU": 8, "GPU": 4}, (1, 16)).predictors == (1, 4)
-    assert place({"CPU": 6}, (1, 16)).predictors == (1, 5)
-    assert place({"CPU": 6}, (2, 2)).decode_slots == 4
+    assert place({"CPU": 6}, (1, 16)).predictors == (1, 6)
+    assert place({"CPU": 6}, (2, 2)).decode_slots == 10
+
+
+def test_decoders_and_predictors_have_a_batch_at_hand_and_hold_no_more() -> None:
+    bounds = place({"CPU": 16, "GPU": 2}, None).bounds
+    assert (bounds.decoding, bounds.decoded) == (32, 36)
+    assert bounds.listed * GPU_BATCH_ROWS == ROWS_AHEAD
+    assert place({"CPU": 192, "GPU": 8}, None).bounds.listed == 768  # two for each decoder's two
 
 
 @pytest.mark.parametrize(
@@ -56,9 +57,8 @@ def test_a_range_is_kept_within_what_there_is() -> None:
     [
         ({"CPU": 8, "GPU": 2}, (4, 4), "needs 4 GPUs and the cluster has 2"),
         ({"GPU": 2}, None, "no CPU to decode"),
-        ({"CPU": 1}, None, "needs 2"),
-        ({}, None, "0 CPU slots"),
-        ({"CPU": 4}, (4, 4), "ask for 3 at most"),
+        ({}, None, "no CPU: add a node"),
+        ({"CPU": 4}, (5, 5), "more than 4 CPUs"),
     ],
 )
 def test_what_cannot_be_placed_is_refused_with_what_is_missing(
@@ -70,9 +70,8 @@ def test_what_cannot_be_placed_is_refused_with_what_is_missing(
 
 def test_a_cluster_that_has_shrunk_lacks_what_the_graph_needs() -> None:
     on_cpus = place({"CPU": 4}, None)
-    assert on_cpus.predictors == (3, 3)
     assert on_cpus.lacking({"CPU": 4}) == ""
-    assert on_cpus.lacking({"CPU": 2}) == "3.89 CPUs are needed and 2 are there"
+    assert on_cpus.lacking({"CPU": 2}) == "2.44 CPUs are needed and 2 are there"
     on_gpus = place({"CPU": 8, "GPU": 2}, None)
     assert on_gpus.lacking({"CPU": 1, "GPU": 2}) == ""
     assert on_gpus.lacking({"CPU": 8, "GPU": 1}) == "2 GPUs are needed and 1 are there"
