@@ -32,8 +32,9 @@ from pipeline.store.runs import RunSummary
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
-#: A run shorter than this many batches shows how it starts and ends, not how fast it is.
-LEAST_BATCHES = 8
+#: A run labels so many times what may be decoded and waits: a shorter one shows how it starts
+#: and ends, not how fast it is.
+LEAST_TIMES = 4
 
 Limit = Literal["decoding", "predicting"]
 
@@ -75,7 +76,7 @@ def bench(spec: LabelSpec, seconds: float, on_progress: Listener | None = None) 
     job = prepare(spec)
     with session(spec.address) as resources:
         placement = place(resources, spec.predictor_range)
-        rows = max(2, placement.decode_slots) * LEAST_BATCHES * placement.batch_rows
+        rows = placement.bounds.decoded * placement.batch_rows
         refs = _first(job, rows)
         decoders = placement.decode_slots if placement.predictor_gpus else placement.predictors[1]
         say(Progress("decoding alone"))
@@ -83,8 +84,7 @@ def bench(spec: LabelSpec, seconds: float, on_progress: Listener | None = None) 
         say(Progress("predicting alone"))
         predicted, device = _predict(job, pixels, placement, seconds)
         ideal = _ideal(decoded, predicted, shared=not placement.predictor_gpus)
-        least = LEAST_BATCHES * placement.batch_rows * placement.predictors[1]
-        run = _run(job, max(least, math.ceil(ideal * seconds)), say)
+        run = _run(job, max(LEAST_TIMES * rows, math.ceil(ideal * seconds)), say)
     return Bench(
         src=job.recorded_spec["src"],
         images=refs.num_rows,
@@ -201,14 +201,18 @@ def _scratch(job: Job) -> Iterator[str]:
 
 
 def _measured(summary: RunSummary, points: list[tuple[float, int]]) -> dict[str, Any]:
-    """The rate between the first batch and the last: not of the start, nor of the merge."""
+    """The rate of the middle half of the labels.
+
+    Before it a part was decoded when the first label came, after it the decoders are done.
+    """
     counts = summary.counts
     labelled = [point for point in points if point[1]]
     rate = 0.0
     if labelled:
-        (first, before), (_, most) = labelled[0], labelled[-1]
-        last = next(at for at, rows in labelled if rows == most)
-        rate = (most - before) / (last - first) if last > first else 0.0
+        most = labelled[-1][1]
+        first, before = next(point for point in labelled if point[1] >= most / 4)
+        last, after = next(point for point in labelled if point[1] >= most * 3 / 4)
+        rate = (after - before) / (last - first) if last > first else 0.0
     return {
         "run_images": counts.labelled + counts.failed,
         "run_errors": counts.failed,

@@ -43,7 +43,8 @@ def test_a_whole_bench(tmp_path: Path, model: Path) -> None:
     ran = nightlabel("bench", photos, *arguments)
     assert ran.code == 0, ran.err
     found = Bench.model_validate(json.loads(ran.out))
-    assert (found.images, found.run_images, found.run_errors) == (700, 700, 0)
+    assert found.images <= found.run_images == 700
+    assert found.run_errors == 0
     assert found.device == "cpu"
     parts = (found.decode_per_second, found.predict_per_second, found.ideal_per_second)
     assert 0 < parts[2] < min(parts[:2])
@@ -69,11 +70,11 @@ def test_cores_that_are_shared_do_one_after_the_other() -> None:
     assert _ideal(1000.0, 250.0, shared=False) == 250.0
 
 
-def test_the_rate_is_that_between_the_first_batch_and_the_last() -> None:
-    points = [(1.0, 0), (9.0, 64), (10.0, 128), (11.0, 264), (15.0, 264)]
-    measured = _measured(_summary(labelled=260, failed=4), points)
+def test_the_rate_is_that_of_the_middle_half() -> None:
+    points = [(1.0, 0), (9.0, 90), (10.0, 110), (11.0, 210), (12.0, 310), (12.1, 400), (15.0, 400)]
+    measured = _measured(_summary(labelled=396, failed=4), points)
     assert measured == {
-        "run_images": 264,
+        "run_images": 400,
         "run_errors": 4,
         "run_per_second": 100.0,
         "first_label_seconds": 9.0,
