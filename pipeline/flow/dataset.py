@@ -81,7 +81,6 @@ def _graph(stages: Stages, placement: Placement, shards: Sequence[Any]) -> "ray.
         stages.list,
         batch_size=None,
         batch_format="pyarrow",
-        compute=ray.data.TaskPoolStrategy(size=placement.listers),
         num_cpus=IO_SHARE,
         max_retries=TASK_RETRIES,
         _generator_backpressure_num_objects=UNREAD_OBJECTS,
@@ -127,5 +126,5 @@ def _quiet(context: ray.data.DataContext) -> None:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     # Bounded retries have no other spelling before Ray 2.64, which is why pyproject stops there.
     warnings.filterwarnings("ignore", message=".*ray_remote_args.*deprecated")
-    # A night may have less to do than there are predictors or listers.
-    warnings.filterwarnings("ignore", message="The m(in|ax)imum number of concurrent")
+    # A night may have less to do than there are predictors.
+    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")

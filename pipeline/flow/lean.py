@@ -1,12 +1,14 @@
-"""What Ray Data would pile up in the driver over a night, and must not.
+"""What the graph may hold, and what Ray Data would pile up in the driver over a night.
 
-*Names that wait to be decoded.* Ray Data holds a stage back by the bytes that lie in its object
-store. Refs are so small that they lie in the driver's memory, some 200 bytes each: a hundred
-million would be 20 GB. So they are held back by their number; a lister that may not go on waits
-where it is. *Figures of every block*, a kilobyte a stage, for a report that nobody asks for.
+Ray Data gives each stage a share of the cluster and holds it back by the bytes that lie in its
+object store. That starves decoders (docs/design.md), and does nothing about *names that wait to
+be decoded*: refs are so small that they lie in the driver's memory, some 200 bytes each, and a
+hundred million would be 20 GB. So batches are counted instead, and a lister that may not go on
+waits where it is. *Figures of every block*, a kilobyte a stage, go into a report that nobody asks
+for; they are cleared.
 
-Both are done in a backpressure policy, which Ray Data asks at each turn of its loop. That
-interface is not public: used nowhere else, and what it does is tested.
+Ray Data asks a backpressure policy at each turn of its loop. That interface is not public: used
+nowhere else, and what it does is tested.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -14,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 from ray.data._internal.execution.backpressure_policy import (
     ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
     BackpressurePolicy,
-    ConcurrencyCapBackpressurePolicy,
 )
 
 from pipeline.flow.placement import Bounds
@@ -53,7 +54,9 @@ class ListingAhead(_Bounded):
     """Neither starts a lister nor takes more of one than there is room for."""
 
     def can_add_input(self, op: "PhysicalOperator") -> bool:
-        return op.name != _LISTING or self._room(op) > 0
+        if op.name != _LISTING:
+            return True
+        return bool(op.num_active_tasks() < self.bounds.listing and self._room(op) > 0)
 
     def max_task_output_bytes_to_read(self, op: "PhysicalOperator") -> int | None:
         if op.name != _LISTING:
@@ -86,4 +89,4 @@ class NoHistory(BackpressurePolicy):  # type: ignore[misc]
         return True
 
 
-_OURS: Final = (ConcurrencyCapBackpressurePolicy, ListingAhead, DecodingAhead, NoHistory)
+_OURS: Final = (ListingAhead, DecodingAhead, NoHistory)

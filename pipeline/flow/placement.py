@@ -30,8 +30,12 @@ ROWS_AHEAD: Final = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How many batches may wait for a decoder, be given to decoders, and be decoded or decoding."""
+    """How much the graph may hold: shards that are listed side by side, and batches.
 
+    `listed` wait for a decoder, `decoding` are at decoders, `decoded` there or behind them.
+    """
+
+    listing: int
     listed: int
     decoding: int
     decoded: int
@@ -58,6 +62,7 @@ class Placement:
         """
         decoding = 2 * self.decode_slots
         return Bounds(
+            listing=self.listers,
             listed=max(ROWS_AHEAD // self.batch_rows, 2 * decoding),
             decoding=decoding,
             decoded=decoding + 2 * self.predictors[1],

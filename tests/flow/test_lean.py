@@ -85,7 +85,6 @@ def _graph(listed: Path, decode: Decode, go: Path) -> "ray.data.Dataset":
             List(listed),
             batch_size=None,
             batch_format="pyarrow",
-            compute=ray.data.TaskPoolStrategy(size=2),
             num_cpus=IO_SHARE,
         )
         .map_batches(decode, batch_size=1, batch_format="pyarrow", num_cpus=0.48)
@@ -109,18 +108,20 @@ def test_each_stage_waits_for_the_next_and_all_comes_out(
     here.mkdir()
     context = ray.data.DataContext.get_current().copy()
     context.target_max_block_size = 1
-    keep_lean(context, Bounds(listed=AHEAD, decoding=4, decoded=6))
+    keep_lean(context, Bounds(listing=2, listed=AHEAD, decoding=4, decoded=6))
     with ray.data.DataContext.current(context):
         decode = Decode(here, go if stands_still == "decoders" else tmp_path)
         with ThreadPoolExecutor(1) as reader:
             rows = reader.submit(_rows, _graph(listed, decode, go))
             _wait_until(lambda: _count(here) > 0)
             time.sleep(5.0)  # Ray holds nothing back before it has counted its nodes
-            before, decoding = _listed(listed), _count(here)
+            before, decoding, shards_at_once = _listed(listed), _count(here), _count(listed)
             time.sleep(3.0)
             after, still = _listed(listed), _count(here)
             go.touch()
             assert sorted(rows.result(120)) == list(range(SHARDS * BATCHES))
+    assert _count(listed) == SHARDS
+    assert shards_at_once == 2
     assert AHEAD <= before < SHARDS * BATCHES / 2
     assert after - before <= AHEAD  # of 600 that two listers could have listed meanwhile
     # The predictor has taken two; the decoders' slots take three at a time.
