@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 
+from benchmarks.inputs import made_up_uri
 from benchmarks.race import environ
 from pipeline.flow.batches import pack, unpack
 from pipeline.flow.dataset import Stages, labelled_blocks
@@ -60,7 +61,7 @@ class List:
 
 
 def _refs(numbers: range) -> pa.Table:
-    uris = [f"s3://a-bucket/an/archive/of/photos/{number:012}.jpg" for number in numbers]
+    uris = [made_up_uri(number) for number in numbers]
     etags = [f"{number:032x}" for number in numbers]
     return refs_table(uris, etags, [40_000] * len(uris))
 

@@ -82,6 +82,11 @@ def many_names(count: int, distinct: int) -> Path:
     return _made(f"names-{count}-{distinct}", make)
 
 
+def made_up_uri(number: int) -> str:
+    """The name of an object that is nowhere, of a usual length."""
+    return f"s3://a-bucket/an/archive/of/photos/{number:012}.jpg"
+
+
 def vit_tiny() -> Path:
     """The folder of a ViT-Ti/16 of 1,000 classes, with random weights."""
     return _made("vit-tiny", lambda out: _model(out, VIT_TINY))

@@ -76,8 +76,7 @@ class MadeUpBucket:
 
 
 def _entry(number: int) -> Entry:
-    uri = f"s3://a-bucket/an/archive/of/photos/{number:012}.jpg"
-    return Entry(uri, 40_000, f"{number:032x}", SINCE)
+    return Entry(inputs.made_up_uri(number), 40_000, f"{number:032x}", SINCE)
 
 
 def listing(keys: int) -> Figures:
@@ -113,12 +112,8 @@ def manifest(paths: int) -> Figures:
 def _manifest_spec(folder: Path, paths: int, **fields: Any) -> Any:
     listed = folder / "images.txt"
     with listed.open("w") as file:
-        file.writelines(f"{_uri(number)}\n" for number in range(paths))
+        file.writelines(f"{inputs.made_up_uri(number)}\n" for number in range(paths))
     return make_spec(src=str(listed), dst=str(folder / "labels"), **fields)
-
-
-def _uri(number: int) -> str:
-    return f"s3://a-bucket/an/archive/of/photos/{number:012}.jpg"
 
 
 # ---- what is labelled already ---------------------------------------------------------------
@@ -182,9 +177,7 @@ def _ask(shards: Any, ordinal: int) -> tuple[int, int]:
     known = 0
     for start in range(0, FILE_ROWS, PAGE):
         count = min(PAGE, FILE_ROWS - start)
-        columns: dict[str, Any] = {
-            name: pa.nulls(count, schema.REFS.field(name).type) for name in schema.REFS.names
-        }
+        columns = _nulls(schema.REFS, count)
         columns["object_id"] = ids.slice(start, count)
         columns["version"] = pa.repeat(pa.scalar(1, pa.int64()), count)
         columns["uri"] = pa.repeat("", count)
@@ -274,17 +267,19 @@ def _fill(spec: Any, rows: int) -> None:
 
 
 def _labels(run: str, recipe: str, numbers: range) -> pa.Table:
-    uris = [_uri(number) for number in numbers]
+    uris = [inputs.made_up_uri(number) for number in numbers]
     count = len(uris)
-    columns: dict[str, Any] = {
-        name: pa.nulls(count, schema.LABELS.field(name).type) for name in schema.LABELS.names
-    }
+    columns = _nulls(schema.LABELS, count)
     columns["uri"] = pa.array(uris)
     columns["object_id"] = pa.array([schema.object_id(uri) for uri in uris], pa.binary())
     for name, value in (("version", 0), ("label", "cat"), ("run_id", run), ("recipe_id", recipe)):
         columns[name] = pa.repeat(pa.scalar(value, schema.LABELS.field(name).type), count)
     columns["labelled_at"] = pa.repeat(pa.scalar(SINCE, schema.TIMESTAMP), count)
     return pa.table(columns, schema=schema.LABELS)
+
+
+def _nulls(fields: pa.Schema, count: int) -> dict[str, Any]:
+    return {field.name: pa.nulls(count, field.type) for field in fields}
 
 
 # ---- the graph --------------------------------------------------------------------------------

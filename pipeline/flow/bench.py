@@ -120,25 +120,17 @@ def _decode(
     """(images a second of all decoders, a batch of PIXELS)."""
     task = ray.remote(num_cpus=placement.decoder_cpus, num_returns=2)(_decode_for)
     tally = TallyBoard().actor
-    rows = placement.batch_rows
-    working = [
-        task.remote(job, tally, list(_turned(refs, rows, number)), seconds)
-        for number in range(decoders)
-    ]
+    batches = ray.put(list(evenly([refs], placement.batch_rows)))
+    working = [task.remote(job, tally, batches, number, seconds) for number in range(decoders)]
     return sum(fetch(rate) for rate, _ in working), working[0][1]
 
 
-def _turned(refs: pa.Table, rows: int, start: int) -> Iterator[pa.Table]:
-    """All batches, beginning with another one for each decoder."""
-    batches = list(evenly([refs], rows))
-    start %= len(batches)
-    yield from batches[start:]
-    yield from batches[:start]
-
-
 def _decode_for(
-    job: Job, tally: "ActorHandle", batches: list[pa.Table], seconds: float
+    job: Job, tally: "ActorHandle", batches: list[pa.Table], number: int, seconds: float
 ) -> tuple[float, pa.Table]:
+    """All batches in turns; each decoder, by its number, begins with another one."""
+    start = number % len(batches)
+    batches = batches[start:] + batches[:start]
     decode = Decode(job, tally).pixels
     pixels = decode(batches[0])  # imports and connections are no part of the rate
     if not pixels.num_rows - pixels["pixels"].null_count:

@@ -95,8 +95,8 @@ class Placement:
 def io_tasks(cpus: float) -> int:
     """How many shards are listed, or files written, side by side: one a CPU slot.
 
-    Each takes a worker process. Unbounded, a share of 0.01 lets Ray start one for every shard
-    at once: 64 on two cores, which then have no time left for anything else.
+    Each takes a worker process. Unbounded, so small a share lets Ray start one for every
+    shard at once: 64 on two cores, which then have no time left for anything else.
     """
     return max(2, int(cpus))
 
