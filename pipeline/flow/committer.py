@@ -19,6 +19,7 @@ import ray
 
 from pipeline import schema
 from pipeline.flow.batches import unpack
+from pipeline.flow.held import Held
 from pipeline.flow.placement import IO_SHARE
 from pipeline.flow.session import fetch
 from pipeline.storage import Folder
@@ -58,8 +59,7 @@ class Committer:
     labelled: int = 0
     errors: Counter[str] = field(default_factory=Counter)
 
-    _held: "list[ObjectRef]" = field(default_factory=list)
-    _held_bytes: int = 0
+    _held: Held = field(default_factory=Held)
     _pending: "ObjectRef | None" = None
     _moved: dict[int, Part | None] = field(default_factory=dict)
     _cuts: int = 0
@@ -81,8 +81,7 @@ class Committer:
 
     def hold(self, block: "ObjectRef", size_bytes: int) -> None:
         """Take a block of batches (see batches.py) of LABELLED."""
-        self._held.append(block)
-        self._held_bytes += size_bytes
+        self._held.add(block, size_bytes)
 
     def step(self) -> bool:
         """Do what is due now, without waiting; True if rows became true."""
@@ -102,7 +101,7 @@ class Committer:
 
     def _due(self) -> bool:
         waited = time.monotonic() - self._last_cut
-        return waited >= self._interval() or self._held_bytes >= CUT_BYTES
+        return waited >= self._interval() or self._held.size_bytes >= CUT_BYTES
 
     def _interval(self) -> float:
         slow = self._rewrite_seconds / REWRITE_SHARE
@@ -113,8 +112,9 @@ class Committer:
     def _cut(self) -> None:
         writer = CutWriter(self.folder, self.run_id, self.recipe, self._cuts)
         paths = {n: file.path for n, file in enumerate(self.present_files()) if file is not None}
-        self._pending = ray.remote(num_cpus=IO_SHARE)(_write).remote(writer, paths, *self._held)
-        self._held, self._held_bytes = [], 0
+        self._pending = ray.remote(num_cpus=IO_SHARE)(_write).remote(
+            writer, paths, *self._held.take()
+        )
         self._cuts += 1
         self._last_cut = time.monotonic()
 

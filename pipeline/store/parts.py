@@ -89,7 +89,8 @@ def merge_parts(folder: Folder, paths: Sequence[str], new_path: str, recipe: str
     Sorted rows compress better, and their min and max let readers skip whole files.
     """
     rows = pa.concat_tables([read_part(folder, path) for path in paths])
-    return write_part(folder, new_path, recipe, rows.sort_by([("uri", "ascending")]))
+    rows = rows.sort_by([("uri", "ascending")])
+    return write_part(folder, new_path, recipe, rows)
 
 
 def _put(folder: Folder, path: str, recipe: str, parquet: bytes) -> Part:

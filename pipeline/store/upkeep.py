@@ -31,8 +31,10 @@ from pipeline.store.table import LiveFile, Table
 PARTS: Final = "_parts/"
 AT_REST: Final = f"{schema.PARTITION}="
 
-#: A merged file's size before it counts as large, in bytes of Parquet.
+#: A merged file is large, and takes no more, at so many bytes of Parquet or so many rows. A
+#: merge holds its rows three times, at some 300 to 500 bytes each: half a gigabyte and more.
 LARGE_BYTES: Final = 256 * 2**20
+LARGE_ROWS: Final = 2**19
 
 #: How long a part is kept after the last version that named it: longer than a reader holds
 #: on to a version, and than a dead run's last write can take to land.
@@ -100,19 +102,25 @@ def orphans(folder: Folder, table: Table) -> list[str]:
 
 def plan_compact(files: Sequence[LiveFile]) -> list[LiveFile]:
     """Small files at rest, where a recipe has more than one of them."""
-    small = [f for f in files if not f.path.startswith(PARTS) and f.size_bytes < LARGE_BYTES // 2]
+    small = [file for file in files if not file.path.startswith(PARTS) and _is_small(file)]
     crowded = {recipe for recipe, n in Counter(f.recipe for f in small).items() if n > 1}
     return [file for file in small if file.recipe in crowded]
 
 
+def _is_small(file: LiveFile) -> bool:
+    return file.size_bytes < LARGE_BYTES // 2 and file.num_rows < LARGE_ROWS // 2
+
+
 def _chunks(files: list[LiveFile]) -> Iterator[list[LiveFile]]:
     chunk: list[LiveFile] = []
-    size = 0
+    size = rows = 0
     for file in files:
-        if chunk and size + file.size_bytes > LARGE_BYTES:
+        full = size + file.size_bytes > LARGE_BYTES or rows + file.num_rows > LARGE_ROWS
+        if chunk and full:
             yield chunk
-            chunk, size = [], 0
+            chunk, size, rows = [], 0, 0
         chunk.append(file)
         size += file.size_bytes
+        rows += file.num_rows
     if chunk:
         yield chunk

@@ -224,6 +224,18 @@ def test_merged_files_are_cut_at_a_size(store: Store, monkeypatch: pytest.Monkey
     assert sorted(file.num_rows for file in store.table.live()) == [1, 2]
 
 
+def test_merged_files_are_cut_at_a_number_of_rows(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A merge holds all its rows; small ones compress well, so bytes do not bound it."""
+    monkeypatch.setattr("pipeline.store.upkeep.LARGE_ROWS", 4)
+    store.night("n1", [1, 2], [3, 4], [5], [6, 7, 8, 9, 10])
+    store.merge("n1")
+    assert sorted(file.num_rows for file in store.table.live()) == [1, 4, 5]
+    # Files of half as many rows and more are large enough to be left alone.
+    assert compact(store.folder, store.table, "c", inline) == (3, 3)
+
+
 def test_a_zombie_deletes_nothing_that_a_later_run_made_true(store: Store) -> None:
     """It stops right after its fence; another run merges; then it goes on."""
     store.night("a", [1, 2], [3])
