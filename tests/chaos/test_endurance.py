@@ -23,7 +23,7 @@ from tests.parts.watch import HEADER, Held
 pytestmark = pytest.mark.chaos
 
 SMALL_IMAGES = int(os.environ.get("NIGHTLABEL_ENDURANCE", 600_000))
-LARGE_IMAGES = 500
+LARGE_IMAGES = 2000
 #: A worker with its imports and the bytes that it has read and not yet decoded.
 WORKER_BYTES = 2**29
 #: Everything is warm by then: all imports done, every cache filled once.

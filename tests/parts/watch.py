@@ -68,7 +68,8 @@ class Held:
     """One role's processes over a stretch of time, at each moment the largest of them.
 
     `first` and `last` are mean private bytes of the first and the last third, `an_hour` is the
-    slope of the second half. `files` and `threads` are the most of those thirds.
+    slope of the second half. `files` and `threads` are means of those thirds too: pools of
+    threads that come and go with the work make the most of a third a matter of luck.
     """
 
     role: str
@@ -77,8 +78,8 @@ class Held:
     first: float
     last: float
     an_hour: float
-    files: tuple[int, int]
-    threads: tuple[int, int]
+    files: tuple[float, float]
+    threads: tuple[float, float]
 
     @classmethod
     def of(cls, role: str, samples: Sequence[Sample]) -> "Held":
@@ -86,16 +87,21 @@ class Held:
         begin, length = at.min(), max(at.max() - at.min(), 1.0)
         first = [s for s in samples if s.at <= begin + length / 3]
         last = [s for s in samples if s.at >= begin + 2 * length / 3]
-        later = _largest([s for s in samples if s.at >= begin + length / 2])
+        later = _largest([s for s in samples if s.at >= begin + length / 2], "private")
+
+        def means(what: str) -> tuple[float, float]:
+            return _mean(_largest(first, what)), _mean(_largest(last, what))
+
+        private = means("private")
         return cls(
             role,
             processes=max(sum(s.at == moment for s in samples) for moment in set(at)),
             peak_rss=max(sample.rss for sample in samples),
-            first=float(np.mean(list(_largest(first).values()))),
-            last=float(np.mean(list(_largest(last).values()))),
+            first=private[0],
+            last=private[1],
             an_hour=3600 * float(np.polyfit(list(later), list(later.values()), 1)[0]),
-            files=(max(s.files for s in first), max(s.files for s in last)),
-            threads=(max(s.threads for s in first), max(s.threads for s in last)),
+            files=means("files"),
+            threads=means("threads"),
         )
 
     @property
@@ -106,8 +112,8 @@ class Held:
         return (
             f"{self.role:12} {self.processes:9} {self.peak_rss / MIB:8.0f}  "
             f"{self.first / MIB:9.1f} {self.last / MIB:9.1f} {self.growth:+7.1%} "
-            f"{self.an_hour / MIB:+9.1f}  {self.files[0]:5} {self.files[1]:5}  "
-            f"{self.threads[0]:7} {self.threads[1]:5}"
+            f"{self.an_hour / MIB:+9.1f}  {self.files[0]:5.0f} {self.files[1]:5.0f}  "
+            f"{self.threads[0]:7.0f} {self.threads[1]:5.0f}"
         )
 
 
@@ -153,9 +159,13 @@ def _rank(name: str) -> int:
     return next(rank for rank, role in enumerate(_ROLES) if role in name)
 
 
-def _largest(samples: Sequence[Sample]) -> dict[float, int]:
-    """Private bytes of the largest process, by moment."""
+def _largest(samples: Sequence[Sample], what: str) -> dict[float, int]:
+    """What the process holds that holds the most of it, by moment."""
     largest: dict[float, int] = defaultdict(int)
     for sample in samples:
-        largest[sample.at] = max(largest[sample.at], sample.private)
+        largest[sample.at] = max(largest[sample.at], getattr(sample, what))
     return largest
+
+
+def _mean(by_moment: dict[float, int]) -> float:
+    return float(np.mean(list(by_moment.values())))
