@@ -24,7 +24,7 @@ def test_growth_is_seen_in_the_process_that_grows() -> None:
     held = watch(process, every=0.1).held(0.0, 600.0)
     assert held["driver"].growth > 1.0
     assert held["driver"].an_hour > 100 * 2**20
-    assert held["driver"].files[1] > held["driver"].files[0]
+    assert held["driver"].files[1] > held["driver"].files[0] + 5
     assert held["driver"].peak_rss > 100 * 2**20
     assert held["other"].processes == 1
-    assert held["other"].files[0] == held["other"].files[1]
+    assert abs(held["other"].files[1] - held["other"].files[0]) < 1  # it starts and sleeps
