@@ -11,6 +11,7 @@
     ├── BusyError                        5     another run holds the lease
     ├── ModelError                       1     missing, not a classifier, needs remote code
     ├── PlacementError                   1     the cluster cannot hold the graph
+    ├── ClusterError                     1     the job server is away, refuses, lost the job
     └── GateError                        3     what was asked would breach a gate
 
 Foreign exceptions are translated where they enter: in `storage` (object stores),
@@ -164,6 +165,10 @@ class ModelError(NightlabelError):
 
 class PlacementError(NightlabelError):
     """The machine or cluster cannot hold what the job asks for."""
+
+
+class ClusterError(NightlabelError):
+    """The job server of a cluster is away, refuses what is asked, or does not know a job."""
 
 
 class GateError(NightlabelError):

@@ -161,8 +161,11 @@ def load_spec(config: Path | None, sets: Mapping[str, str], flags: Mapping[str, 
 def deadline_at(text: str, now: datetime) -> datetime:
     """When a deadline falls: `6h`, `90m`, `1h30m`, `45s` from now, or the next `06:30`.
 
-    `now` must be aware; a clock time is in its zone. Raises ValueError.
+    `now` must be aware; a clock time is in its zone. A moment with its zone, as of
+    `datetime.isoformat`, is itself, past or not. Raises ValueError.
     """
+    if re.fullmatch(r"\d{4}-\d\d-\d\dT[^ ]+", text):
+        return _aware(datetime.fromisoformat(text))
     if clock := re.fullmatch(r"(\d{1,2}):(\d{2})", text):
         at = now.replace(hour=int(clock[1]), minute=int(clock[2]), second=0, microsecond=0)
         return at if at > now else at + timedelta(days=1)
@@ -171,6 +174,12 @@ def deadline_at(text: str, now: datetime) -> datetime:
         raise ValueError("give a duration such as 6h, 1h30m or 45s, or a clock time such as 06:30")
     hours, minutes, seconds = (int(part or 0) for part in parts.groups())
     return now + timedelta(hours=hours, minutes=minutes, seconds=seconds)
+
+
+def _aware(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("give its zone too: 2026-01-31T06:30:00+01:00")
+    return moment
 
 
 def _first_problem(error: ValidationError) -> SpecError:

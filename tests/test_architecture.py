@@ -21,7 +21,8 @@ FLOORS = (
     {"sources", "images", "models", "store"},
     {"flow", "report", "cluster", "demo"},
     {"api", "__init__"},
-    {"cli", "jobs"},
+    {"cli"},
+    {"jobs"},
 )
 #: The public Python API gathers its names, lazily, from wherever they live.
 FACADES = {"api", "__init__"}

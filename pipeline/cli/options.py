@@ -1,5 +1,6 @@
 """Options that commands share; each has one name, one meaning and one default everywhere."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -102,7 +103,23 @@ run = stack(
     _option("--commit-seconds", type=float, help="How often rows become true. [30]"),
 )
 
+#: Where Ray's own commands look for the url of a job server.
+_JOB_SERVER = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+
+cluster = click.option(
+    "--address",
+    envvar=list(_JOB_SERVER),
+    required=True,
+    metavar="URL",
+    help="Dashboard of the cluster's head, such as http://head:8265.",
+)
+
 both_ends = stack(click.argument("src", required=False), click.argument("dst", required=False))
+
+
+def job_server() -> str | None:
+    """The url of a cluster's job server that the environment names."""
+    return next((os.environ[name] for name in _JOB_SERVER if name in os.environ), None)
 
 
 def spec_from(options: dict[str, Any]) -> Any:

@@ -1,0 +1,22 @@
+"""What commands tell of a job."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.cluster.server import Job
+
+
+def document_of(job: "Job") -> dict[str, Any]:
+    """As JSON, and as it is shown."""
+    from pipeline.cluster.following import exit_code
+
+    return {
+        "job": job.id,
+        "status": job.status,
+        "exit_code": int(exit_code(job)) if job.over else None,
+        "message": job.message,
+        "started": job.started,
+        "ended": job.ended,
+        "src": job.metadata.get("src"),
+        "dst": job.metadata.get("dst"),
+    }

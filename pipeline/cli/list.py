@@ -1,0 +1,41 @@
+"""`nightlabel list`"""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli import options
+from pipeline.cli.job_words import document_of
+from pipeline.cli.output import say, say_json
+from pipeline.errors import Exit
+
+if TYPE_CHECKING:
+    from pipeline.cluster.server import Job
+
+
+@click.command
+@click.option("--all", "others", is_flag=True, help="Those of other programs too.")
+@options.cluster
+@options.output
+def list(address: str, others: bool, as_json: bool, debug: bool) -> int:  # noqa: ARG001
+    """List the jobs that the cluster at --address knows, the newest last.
+
+    \b
+    Example:
+      nightlabel list --address http://head:8265
+    """
+    from pipeline.cluster.nights import PREFIX
+    from pipeline.cluster.server import JobServer
+
+    found = [job for job in JobServer(address).jobs() if others or job.id.startswith(PREFIX)]
+    if as_json:
+        say_json([document_of(job) for job in found])
+        return Exit.OK
+    for job in found:
+        ends = f"{job.metadata.get('src', '')} → {job.metadata.get('dst', '')}"
+        say(f"{job.id}  {job.status.lower():9}  {_clock(job)}  {ends if len(ends) > 3 else ''}")
+    return Exit.OK
+
+
+def _clock(job: "Job") -> str:
+    return f"{job.started.astimezone():%Y-%m-%d %H:%M}" if job.started else " " * 16

@@ -1,0 +1,96 @@
+"""A job from outside: what it prints as it prints it, and how it ended.
+
+Its status is asked for again and again: a stream of its log ends early at times, and tells
+nothing of the end. A head that does not answer for a while is waited for.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from pydantic import ValidationError
+
+from pipeline.cluster.server import Job, JobServer, UnknownJobError
+from pipeline.errors import ClusterError, Exit
+from pipeline.store.runs import RunSummary
+
+POLL_SECONDS: Final = 2.0
+#: The whole log is read each time, so not at every look.
+LOOKS_A_LOG: Final = 3
+#: A head may be away this long.
+PATIENCE_SECONDS: Final = 300.0
+
+
+class Follower:
+    """Passes each new line of a job's log on, until the job is over."""
+
+    def __init__(self, server: JobServer, job_id: str, listen: Callable[[str], None]) -> None:
+        self._server, self._id, self._listen = server, job_id, listen
+        self._told = 0
+        self._answered = time.monotonic()
+        self.log = ""
+
+    def follow(self) -> Job:
+        """Raises ClusterError where the cluster is away for long, or has lost the job."""
+        looks = 0
+        while True:
+            job = self._look(with_log=looks % LOOKS_A_LOG == 0)
+            if job is not None and job.over:
+                self._tell(self._server.log(self._id), whole=True)
+                return job
+            looks += 1
+            time.sleep(POLL_SECONDS)
+
+    def _look(self, *, with_log: bool) -> Job | None:
+        try:
+            job = self._server.job(self._id)
+            if with_log:
+                self._tell(self._server.log(self._id), whole=False)
+        except UnknownJobError:
+            raise
+        except ClusterError as error:
+            away = time.monotonic() - self._answered
+            if away > PATIENCE_SECONDS:
+                raise ClusterError(
+                    f"{error}; that for {away / 60:.0f} minutes. The job {self._id} may go on: "
+                    "submit again to follow it, which starts no second one"
+                ) from None
+            return None
+        self._answered = time.monotonic()
+        return job
+
+    def _tell(self, log: str, *, whole: bool) -> None:
+        self.log = log
+        end = len(log) if whole else log.rfind("\n") + 1
+        for line in log[self._told : end].splitlines():
+            self._listen(line)
+        self._told = max(self._told, end)
+
+
+def wait_until_over(server: JobServer, job_id: str, seconds: float) -> Job:
+    """The job when it is over, or as it is when the time is up."""
+    until = time.monotonic() + seconds
+    while not (job := server.job(job_id)).over and time.monotonic() < until:
+        time.sleep(POLL_SECONDS / 4)
+    return job
+
+
+def exit_code(job: Job) -> Exit:
+    """A job's own exit code, which a cluster may not tell of: a stopped job was terminated."""
+    if job.status == "SUCCEEDED":
+        return Exit.OK
+    if job.status == "STOPPED":
+        return Exit.INTERRUPTED if job.exit_code == Exit.INTERRUPTED else Exit.TERMINATED
+    # Not 0: a cluster may fail a job whose process ended well.
+    return Exit(job.exit_code) if job.exit_code and job.exit_code in {*Exit} else Exit.FAILED
+
+
+def summary_in(log: str) -> RunSummary | None:
+    """The summary that a run printed as its last line, None where it did not come to that."""
+    for line in reversed(log.splitlines()):
+        if line.startswith('{"run_id"'):
+            try:
+                return RunSummary.model_validate_json(line)
+            except ValidationError:
+                return None
+    return None

@@ -1,0 +1,50 @@
+"""Which job a submission means: one of a night and a specification, however often it is asked for.
+
+An orchestrator that lost its connection, or its memory, submits again; it must get the job that
+is there, not a second one.
+"""
+
+import json
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import Final
+
+from pipeline.errors import SpecError
+from pipeline.spec import LabelSpec
+from pipeline.storage import canonical, identity
+
+PREFIX: Final = "nightlabel-"
+
+#: What counts as the same night begins and ends at noon, so that midnight divides none.
+NOON: Final = timedelta(hours=12)
+
+_HASH_BYTES: Final = 5
+_LONGEST: Final = 40
+
+
+def night_of(now: datetime) -> str:
+    """The date on whose evening the night began: `2026-11-24` from its noon to the next."""
+    return f"{now - NOON:%Y-%m-%d}"
+
+
+def checked(night: str) -> str:
+    """A night as a user or an orchestrator names it. Raises SpecError."""
+    if not night.isascii() or not all(sign.isalnum() or sign in "-_.:+" for sign in night):
+        raise SpecError("night", night, "use letters, digits and - _ . : +")
+    if not 0 < len(night) <= _LONGEST:
+        raise SpecError("night", night, f"use one to {_LONGEST} characters")
+    return night
+
+
+def job_id(spec: LabelSpec, night: str, attempt: int) -> str:
+    """The id of a night's job, and of those that follow where it failed: `…-2`, `…-3`.
+
+    Addresses are signed anew each time, and `address` says where a job is sent: neither is part
+    of what it does.
+    """
+    ends = {"src": canonical(spec.src), "dst": canonical(spec.dst)}
+    fields = spec.model_dump(mode="json", exclude={"address"}) | ends
+    told = {name: identity(one) if isinstance(one, str) else one for name, one in fields.items()}
+    document = json.dumps(told, sort_keys=True)
+    first = f"{PREFIX}{night}-{blake2b(document.encode(), digest_size=_HASH_BYTES).hexdigest()}"
+    return first if attempt == 1 else f"{first}-{attempt}"

@@ -1,0 +1,49 @@
+"""What a job takes along: its resolved specification, and this package where nodes lack it.
+
+Ray shows entry points, environments and metadata of jobs to all who see its dashboard. A folder
+that it uploads it does not, so the specification, which may hold a signed address, is a file.
+"""
+
+import shutil
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from pipeline.spec import LabelSpec, deadline_at
+from pipeline.storage import canonical
+
+SPEC: Final = "spec.json"
+
+#: In the folder of the job, by whatever Python the head's Ray runs on.
+ENTRYPOINT: Final = f"python -m pipeline.cli.job {SPEC}"
+
+_PACKAGE: Final = Path(__file__).parents[1]
+
+
+def pack(spec: LabelSpec, folder: Path, now: datetime, *, with_package: bool) -> None:
+    """Fill an empty `folder`. `now` is aware, and of the zone that clock times are meant in."""
+    (folder / SPEC).write_text(resolved(spec, now).model_dump_json())
+    if with_package:
+        left_out = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(_PACKAGE, folder / _PACKAGE.name, ignore=left_out)
+
+
+def resolved(spec: LabelSpec, now: datetime) -> LabelSpec:
+    """The same job where the working folder, the home and the zone are others."""
+    model = Path(spec.model).expanduser()
+    return spec.model_copy(
+        update={
+            "src": canonical(spec.src),
+            "dst": canonical(spec.dst),
+            "model": str(model.absolute()) if model.is_dir() else spec.model,
+            "deadline": _moment(spec.deadline, now),
+            "address": None,
+        }
+    )
+
+
+def _moment(deadline: str | None, now: datetime) -> str | None:
+    """A clock time as a moment; a duration begins with the job, and stays one."""
+    if deadline is None or ":" not in deadline:
+        return deadline
+    return deadline_at(deadline, now).isoformat()

@@ -1,0 +1,56 @@
+"""Submitting a night once, however often one is asked to."""
+
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+
+from pipeline.cluster.nights import job_id
+from pipeline.cluster.server import Job, JobServer
+from pipeline.cluster.shipping import ENTRYPOINT, pack
+from pipeline.spec import LabelSpec
+from pipeline.storage import canonical, public
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A night's job, and whether it was there already."""
+
+    job: Job
+    attached: bool
+
+
+def submit(
+    server: JobServer, spec: LabelSpec, night: str, now: datetime, *, with_package: bool
+) -> Submitted:
+    """The job of this night and specification: the one that runs or is done, else a new one.
+
+    One that failed or was stopped is followed by another. `now` is the moment of submission in
+    the zone that clock times are meant in. Raises ClusterError.
+    """
+    for attempt in count(1):
+        name = job_id(spec, night, attempt)
+        job = server.find(name)
+        if job is None:
+            started = _start(server, spec, name, night, now, with_package=with_package)
+            job = server.job(name)
+            if started:
+                return Submitted(job, attached=False)
+        if not job.over or job.status == "SUCCEEDED":
+            return Submitted(job, attached=True)
+    raise AssertionError("count never ends")
+
+
+def _start(
+    server: JobServer, spec: LabelSpec, name: str, night: str, now: datetime, *, with_package: bool
+) -> bool:
+    with tempfile.TemporaryDirectory(prefix="nightlabel-") as made:
+        folder = Path(made)
+        pack(spec, folder, now, with_package=with_package)
+        told = {"night": night, "src": _told(spec.src), "dst": _told(spec.dst)}
+        return server.start(name, ENTRYPOINT, folder, told)
+
+
+def _told(uri: str) -> str:
+    return public(canonical(uri))

@@ -1,0 +1,61 @@
+"""One job of a night and a specification, however often it is asked for."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from pipeline.cluster.nights import checked, job_id, night_of
+from pipeline.errors import SpecError
+from pipeline.spec import LabelSpec, make_spec
+
+
+def spec(**fields: Any) -> LabelSpec:
+    return make_spec(**{"src": "s3://b/in", "dst": "s3://b/out", **fields})
+
+
+def test_a_night_goes_from_noon_to_noon() -> None:
+    noon = datetime(2026, 1, 31, 12, tzinfo=timezone(timedelta(hours=-8)))
+    for later in (timedelta(0), timedelta(hours=11), timedelta(hours=23, minutes=59)):
+        assert night_of(noon + later) == "2026-01-31"
+    assert night_of(noon - timedelta(seconds=1)) == "2026-01-30"
+
+
+def test_the_same_is_the_same_job() -> None:
+    first = job_id(spec(), "2026-01-31", 1)
+    assert first.startswith("nightlabel-2026-01-31-")
+    assert job_id(spec(address="http://head:8265"), "2026-01-31", 1) == first
+    assert job_id(spec(), "2026-01-31", 2) == f"{first}-2"
+
+
+@pytest.mark.parametrize("other", [{"top_k": 3}, {"dst": "s3://b/other"}, {"deadline": "6h"}])
+def test_what_does_something_else_is_another(other: dict[str, Any]) -> None:
+    assert job_id(spec(**other), "n", 1) != job_id(spec(), "n", 1)
+
+
+def test_another_signature_is_the_same_job() -> None:
+    one, two = (spec(src=f"https://a.example/list.csv?X-Amz-Signature={n}") for n in "12")
+    assert job_id(one, "n", 1) == job_id(two, "n", 1)
+
+
+def test_a_folder_is_the_same_in_any_spelling(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one, two = spec(src="photos"), spec(src=str(tmp_path / "photos"))
+    assert job_id(one, "n", 1) == job_id(two, "n", 1)
+
+
+@pytest.mark.parametrize("night", ["2026-01-31", "2026-01-31T00:00:00+00:00", "nightly.7"])
+def test_names_that_orchestrators_give(night: str) -> None:
+    assert checked(night) == night
+
+
+@pytest.mark.parametrize("night", ["", "a b", "a/b", "x" * 41, "é", "a\n", "$(reboot)"])
+def test_names_that_no_night_has(night: str) -> None:
+    with pytest.raises(SpecError, match="night"):
+        checked(night)
+
+
+def test_the_zone_is_the_clocks() -> None:
+    assert night_of(datetime(2026, 1, 31, 3, tzinfo=UTC)) == "2026-01-30"

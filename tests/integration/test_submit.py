@@ -1,0 +1,167 @@
+"""Jobs of a real cluster of a head without CPUs, a CPU node and a node of two logical GPUs."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.conftest import Archive, Ran, command, nightlabel, uris_of
+from tests.parts.cluster import LocalCluster, local_cluster
+from tests.parts.s3 import S3Process
+from tests.parts.tiny import archive
+
+pytestmark = pytest.mark.s3
+
+
+@pytest.fixture(scope="module")
+def cluster(s3: S3Process) -> Iterator[LocalCluster]:
+    with local_cluster() as found:
+        found.add(num_cpus=2)
+        found.add(num_cpus=0, num_gpus=2)
+        yield found
+
+
+class Person:
+    """Someone with a command line beside the cluster."""
+
+    def __init__(self, cluster: LocalCluster, model: Path, found: Archive) -> None:
+        self.cluster, self.found = cluster, found
+        self._ends = [found.src, found.dst, "--model", model]
+
+    def submit(self, *options: object) -> list[object]:
+        return ["submit", *self._ends, "--address", self.cluster.url, *options]
+
+    def does(self, *arguments: object) -> Ran:
+        return nightlabel(*arguments, "--address", self.cluster.url)
+
+    def night(self, *options: object) -> Ran:
+        return nightlabel(*self.submit(*options))
+
+
+@pytest.fixture
+def person(cluster: LocalCluster, slow_model: Path, s3: S3Process) -> Callable[[int], Person]:
+    return lambda images: Person(cluster, slow_model, Archive(s3, archive(images)))
+
+
+def test_a_night_is_submitted_once_and_seen_through(person: Callable[[int], Person]) -> None:
+    one = person(60)
+    first = one.night("--json")
+    assert first.code == 0, first.err
+    told = first.json
+    assert told["status"] == "SUCCEEDED"
+    assert told["summary"]["counts"]["labelled"] == 60
+    assert told["summary"]["hardware"]["predictors"] == [2, 2]
+    assert "listed 60" in first.err  # the job's own progress
+    assert uris_of(one.found.delta()) == uris_of(one.found.plain()) == one.found.uris()
+
+    again = one.night()
+    assert again.code == 0
+    assert "has done this night already" in again.err
+    assert len(_jobs(one, told["job"])) == 1
+
+    [job] = _jobs(one, told["job"])
+    assert (job["exit_code"], job["src"], job["dst"]) == (0, one.found.src, one.found.dst)
+    status = one.does("status", told["job"], "--json").json
+    assert status == job
+    logs = one.does("logs", told["job"])
+    assert "labelled" in logs.out
+    assert one.does("logs", "-f", told["job"], "--json").json["exit_code"] == 0
+
+
+def test_two_at_once_are_one_job(person: Callable[[int], Person]) -> None:
+    one = person(40)
+    both = [_running(one.submit("--json")) for _ in range(2)]
+    told = [json.loads(process.communicate(timeout=240)[0]) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert told[0]["job"] == told[1]["job"]
+    assert len(_jobs(one, told[0]["job"])) == 1
+
+
+def test_a_stopped_job_is_no_success_and_the_next_one_finishes(
+    person: Callable[[int], Person],
+) -> None:
+    one = person(2000)
+    with _running(one.submit("--commit-seconds", 0.5, "--json")) as follower:
+        job = _once_labels_come(one)
+        stopped = one.does("stop", job)
+        assert stopped.code == 0, stopped.err
+        out, _ = follower.communicate(timeout=120)
+    assert follower.returncode == 143
+    assert json.loads(out)["status"] == "STOPPED"
+    assert 0 < one.found.delta().num_rows < 2000
+    assert len(set(uris_of(one.found.delta()))) == one.found.delta().num_rows
+    rest = one.night("--commit-seconds", 0.5, "--json")
+    assert rest.code == 0, rest.err
+    assert rest.json["job"] == f"{job}-2"
+    assert rest.json["summary"]["counts"]["done"] > 0
+    assert uris_of(one.found.delta()) == one.found.uris()
+
+
+def test_who_stops_following_stops_no_job(person: Callable[[int], Person]) -> None:
+    one = person(300)
+    with _running(one.submit("--commit-seconds", 0.5)) as follower:
+        job = _once_labels_come(one)
+        follower.send_signal(signal.SIGINT)
+        _, err = follower.communicate(timeout=30)
+    assert follower.returncode == 130
+    assert f"nightlabel stop {job} --address {one.cluster.url}" in err
+    attached = one.night("--commit-seconds", 0.5, "--json")
+    assert attached.code == 0, attached.err
+    assert attached.json["job"] == job
+    assert attached.json["summary"]["counts"]["labelled"] == 300
+
+
+def test_a_gate_is_the_exit_code_of_who_follows(person: Callable[[int], Person]) -> None:
+    one = person(20)
+    one.found.put({f"broken-{n}.jpg": b"\xff\xd8\xff" for n in range(5)})
+    ran = one.night("--max-errors", 3, "--json")
+    assert ran.code == 3
+    assert ran.json["status"] == "FAILED"
+    assert ran.json["summary"]["status"] == "gate"
+    assert one.found.delta().num_rows == 25
+
+
+@pytest.mark.parametrize("what", [["list"], ["status", "j"], ["stop", "j"], ["logs", "j"]])
+def test_no_head_is_told_soon(what: list[str]) -> None:
+    began = time.monotonic()
+    ran = nightlabel(*what, "--address", "http://127.0.0.1:9")
+    assert ran.code == 1
+    assert "no job server answers at http://127.0.0.1:9" in ran.err
+    assert time.monotonic() - began < 30
+
+
+def test_a_job_that_nobody_knows(cluster: LocalCluster) -> None:
+    ran = nightlabel("status", "nightlabel-none", "--address", cluster.url)
+    assert ran.code == 1
+    assert "knows no job nightlabel-none" in ran.err
+
+
+def _running(arguments: list[object]) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        command(*arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+    )
+
+
+def _once_labels_come(one: Person) -> str:
+    """The id of the one running job, when its first labels are true."""
+    until = time.monotonic() + 120
+    while one.found.delta().num_rows == 0:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    [job] = [job["job"] for job in _jobs(one, "") if job["status"] == "RUNNING"]
+    return str(job)
+
+
+def _jobs(one: Person, prefix: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = one.does("list", "--json").json
+    return [job for job in found if job["job"].startswith(prefix)]

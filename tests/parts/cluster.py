@@ -1,0 +1,70 @@
+"""A Ray cluster of several nodes on this machine, with a job server, each node its own raylet."""
+
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+#: What ray-cluster.yaml gives a job to commit in.
+STOP_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class LocalCluster:
+    """`url` is that of its job server, `address` that of its GCS."""
+
+    url: str
+    address: str
+    ray: Any
+
+    def add(self, **resources: int) -> Any:
+        return self.ray.add_node(**resources)
+
+    def lose(self, node: Any) -> None:
+        """As if its power went."""
+        self.ray.remove_node(node, allow_graceful=False)
+
+
+@contextmanager
+def local_cluster() -> Iterator[LocalCluster]:
+    """A head that runs no tasks; nodes are up to the test. Its processes end with it."""
+    from ray.cluster_utils import Cluster
+
+    port = _free_port()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        # A socket's path may be 107 bytes long, and Ray adds many.
+        tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder,
+    ):
+        # The Python of a job is found as on any node: by its path.
+        patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+        patch.setenv("RAY_JOB_STOP_WAIT_TIME_S", str(STOP_SECONDS))
+        patch.delenv("RAY_ADDRESS", raising=False)
+        found = Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 0,
+                "include_dashboard": True,
+                "dashboard_port": port,
+                "temp_dir": folder,
+            },
+        )
+        # As `ray start` does: a job takes any other Ray on this machine for its own without it.
+        Path(folder, "ray_current_cluster").write_text(found.address)
+        try:
+            yield LocalCluster(f"http://127.0.0.1:{port}", found.address, found)
+        finally:
+            found.shutdown()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
