@@ -12,6 +12,7 @@ COMMANDS = {
     "label": "bring the labels at DST up to date with SRC",
     "plan": "say what label would do",
     "verify": "prove that every image has exactly one true row",
+    "runs": "list the runs of a label store",
     "compact": "merge small files of a label store into large ones",
     "submit": "run label as a job of a Ray cluster",
     "list": "list the jobs of a Ray cluster",

@@ -1,0 +1,82 @@
+"""`nightlabel runs`"""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli import options
+from pipeline.cli.output import duration, say, say_json
+from pipeline.errors import MissingError
+
+if TYPE_CHECKING:
+    from pipeline.storage import Folder
+    from pipeline.store.runs import RunSummary
+
+COLUMNS = ("run", "started", "took", "labelled", "errors", "left", "exit", "status")
+
+
+@click.command()
+@click.argument("dst")
+@click.option("--last", default=20, show_default=True, help="The newest N; 0 for all.")
+@options.output
+def runs(dst: str, last: int, as_json: bool, debug: bool) -> int:  # noqa: ARG001
+    """List the runs that have written to the label store at DST, the newest last.
+
+    A run that was killed has left rows that are true, and no end: it is "died".
+
+    \b
+    Example:
+      nightlabel runs s3://bucket/labels
+    """
+    from pipeline.storage import Folder, canonical
+    from pipeline.store.runs import load_runs
+
+    folder = Folder(canonical(dst))
+    found = list(load_runs(folder))
+    if not found:
+        raise MissingError(f"{dst} has no runs; `nightlabel label SRC {dst}` makes one")
+    found = found[-last:] if last else found
+    alive = _alive(folder)
+    if as_json:
+        say_json([run.model_dump(mode="json") | {"status": _status(run, alive)} for run in found])
+        return 0
+    rows = [COLUMNS, *(_row(run, alive) for run in found)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        say("  ".join(cells).rstrip())
+    return 0
+
+
+def _alive(folder: "Folder") -> str | None:
+    """The id of the run that holds the store, unless it is dead for certain."""
+    from pipeline.storage.folder import DOCUMENT_BYTES
+    from pipeline.store.lease import PATH, Holder
+
+    try:
+        holder = Holder.parse(folder.read(PATH, at_most=DOCUMENT_BYTES))
+    except MissingError:
+        return None
+    return None if holder is None or holder.surely_dead() else holder.run_id
+
+
+def _status(run: "RunSummary", alive: str | None) -> str:
+    return "died" if run.status == "running" and run.run_id != alive else run.status
+
+
+def _row(run: "RunSummary", alive: str | None) -> tuple[str, ...]:
+    status = _status(run, alive)
+    started = f"{run.started.astimezone():%Y-%m-%d %H:%M}"
+    if run.finished is None:
+        return run.run_id, started, "-", "-", "-", "-", "-", status
+    counts = run.counts
+    return (
+        run.run_id,
+        started,
+        duration(run.seconds.get("all", 0.0)),
+        f"{counts.labelled:,}",
+        f"{counts.failed:,}",
+        f"{counts.remaining:,}",
+        str(run.exit_code),
+        f"{status}: {run.reason}" if run.reason else status,
+    )
