@@ -43,16 +43,7 @@ def test_each_run_is_a_line(folder: Folder) -> None:
     _run(folder, 1, status="complete", finished=ended, counts=counts, seconds={"all": 250.0})
     _run(folder, 2, status="gate", exit_code=3, finished=ended, reason="5 errors")
     head, first, second = _lines(folder)
-    assert head.split() == [
-        "run",
-        "started",
-        "took",
-        "labelled",
-        "errors",
-        "left",
-        "exit",
-        "status",
-    ]
+    assert head.split() == [*COLUMNS]
     assert first.split()[3:] == ["4m10s", "1,234", "5", "261", "0", "complete"]
     assert second.endswith("3     gate: 5 errors")
 
