@@ -136,7 +136,8 @@ def _steady(calls: list[dict[str, Any]]) -> float:
     """Images a second between the first batch's end and the last one's."""
     ends = sorted(call["over"] for call in calls)
     first = min(calls, key=lambda call: call["over"])
-    return (sum(call["rows"] for call in calls) - first["rows"]) / (ends[-1] - ends[0])
+    rows = sum(call["rows"] for call in calls) - first["rows"]
+    return float(rows / (ends[-1] - ends[0]))
 
 
 def _busy(calls: list[dict[str, Any]]) -> float:

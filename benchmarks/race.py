@@ -82,8 +82,8 @@ def environment(name: str) -> Path:
     python = folder / "bin" / "python"
     if not (folder / "ready").exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        requirements = PEERS / f"{name}.txt"
-        install = [python, "-m", "pip", "install", "--quiet", "--requirement", requirements]
+        install: list[str | Path] = [python, "-m", "pip", "install", "--quiet"]
+        install += ["--requirement", PEERS / f"{name}.txt"]
         subprocess.run(install, check=True)
         (folder / "ready").touch()
     return python
@@ -91,7 +91,8 @@ def environment(name: str) -> Path:
 
 def model_only(model: Path, count: int) -> float:
     """Images a second of two processes of one thread that do nothing but predict."""
-    command = [sys.executable, "-m", "benchmarks.peers.model_only", model, str(count)]
+    command: list[str | Path] = [sys.executable, "-m", "benchmarks.peers.model_only"]
+    command += [model, str(count)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     return float(done.stdout)
 
@@ -143,7 +144,8 @@ def _steady(table: pa.Table) -> float:
     times = table["labelled_at"]
     first, last = pc.min(times), pc.max(times)
     began = pc.sum(pc.equal(times, first)).as_py()
-    return (table.num_rows - began) / (last.as_py() - first.as_py()).total_seconds()
+    seconds: float = (last.as_py() - first.as_py()).total_seconds()
+    return int(table.num_rows - began) / seconds
 
 
 def _judge(

@@ -1,7 +1,7 @@
 """Trains the demo's ViT and rebuilds its sample archive, from a fixed seed, on a CPU.
 
     apt-get install dataset-fashion-mnist
-    python benchmarks/train_demo.py
+    python -m benchmarks.train_demo
 
 writes pipeline/demo/{model,images,labels.csv} and the figures in MODEL_CARD.md. The data is
 Fashion-MNIST (Xiao, Rasul, Vollgraf 2017, MIT): 28×28 photographs of articles of clothing.
@@ -21,15 +21,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from demo_archive import (
-    LABELS,
-    SEED,
-    SIDE,
-    Split,
-    build_archive,
-    read_split,
-    without_near_duplicates,
-)
 from torch.nn import functional
 from transformers import (
     AutoImageProcessor,
@@ -39,6 +30,16 @@ from transformers import (
     ViTImageProcessorPil,
 )
 from transformers.image_utils import load_image
+
+from benchmarks.demo_archive import (
+    LABELS,
+    SEED,
+    SIDE,
+    Split,
+    build_archive,
+    read_split,
+    without_near_duplicates,
+)
 
 DEMO = Path(__file__).parent.parent / "pipeline" / "demo"
 VALIDATION = 5_000

@@ -48,6 +48,7 @@ def pixels_of(job: Any, refs: Any) -> Any:
 
     pixels = Pixels(refs, job.preprocess.height, job.preprocess.width)
     for index, data in read_many(wants_of(refs), max_bytes=job.spec.max_bytes):
+        assert isinstance(data, bytes), data
         image = prepare(data, job.preprocess)
         pixels.put(index, image.pixels, image.width, image.height, image.format)
     return pixels.table()

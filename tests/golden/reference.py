@@ -42,5 +42,5 @@ def whole(folder: Path, image: Image.Image, **options: Any) -> np.ndarray:
 
 
 def _run(folder: Path, image: Image.Image, **options: Any) -> np.ndarray:
-    values = processor(folder)(image, return_tensors="np", **options)["pixel_values"][0]
+    values: np.ndarray = processor(folder)(image, return_tensors="np", **options)["pixel_values"][0]
     return values.transpose(1, 2, 0)
