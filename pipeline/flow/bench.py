@@ -78,12 +78,12 @@ def bench(spec: LabelSpec, seconds: float, on_progress: Listener | None = None) 
         placement = place(resources, spec.predictor_range)
         rows = placement.bounds.decoded * placement.batch_rows
         refs = _first(job, rows)
-        decoders = placement.decode_slots if placement.predictor_gpus else placement.predictors[1]
+        decoders = placement.cores
         say(Progress("decoding alone"))
         decoded, pixels = _decode(job, refs, placement, decoders, seconds)
         say(Progress("predicting alone"))
         predicted, device = _predict(job, pixels, placement, seconds)
-        ideal = _ideal(decoded, predicted, shared=not placement.predictor_gpus)
+        ideal = placement.rate(decoded / decoders, predicted / placement.predictors[1])
         run = _run(job, max(LEAST_TIMES * rows, math.ceil(ideal * seconds)), say)
     return Bench(
         src=job.recorded_spec["src"],
@@ -99,11 +99,6 @@ def bench(spec: LabelSpec, seconds: float, on_progress: Listener | None = None) 
         decoders_wanted=math.ceil(predicted / (decoded / decoders)),
         **run,
     )
-
-
-def _ideal(decoded: float, predicted: float, *, shared: bool) -> float:
-    """Both at once: the slower one, or, where they share their cores, one after the other."""
-    return 1 / (1 / decoded + 1 / predicted) if shared else min(decoded, predicted)
 
 
 def _first(job: Job, rows: int) -> pa.Table:

@@ -68,6 +68,25 @@ class Placement:
             decoded=decoding + 2 * self.predictors[1],
         )
 
+    @property
+    def cores(self) -> int:
+        """How many there are to decode on; without GPUs, to predict on too."""
+        if self.predictor_gpus:
+            return self.decode_slots
+        return (self.decode_slots + self.predictors[1]) // 2
+
+    def rate(self, decoded: float, predicted: float) -> float:
+        """Images a second at best, of what one decoder and one predictor make alone.
+
+        On GPUs the slower kind is the limit. On CPUs both work on the same cores, so that each
+        image takes the time of both; predictors, which may be fewer than cores, do no more than
+        they can.
+        """
+        most = predicted * self.predictors[1]
+        if self.predictor_gpus:
+            return min(self.cores * decoded, most)
+        return min(self.cores / (1 / decoded + 1 / predicted), most)
+
     def as_dict(self) -> dict[str, object]:
         return {
             "predictors": list(self.predictors),

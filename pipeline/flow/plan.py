@@ -14,6 +14,7 @@ from pipeline.flow.placement import place
 from pipeline.flow.prepare import check_recipe, open_table, prepare
 from pipeline.flow.session import cores
 from pipeline.flow.stages import Decode, load_classifier
+from pipeline.models.loading import device_count
 from pipeline.spec import LabelSpec
 from pipeline.store.runs import Counts, load_runs
 
@@ -103,9 +104,10 @@ def _probe(job: Job, refs: pa.Table, todo: int) -> Probe:
     classify = load_classifier(job)
     classify(pixels.slice(0, 1))
     predicting, _ = _timed(classify, pixels)
-    placement = place({"CPU": cores()}, job.spec.predictor_range)
+    gpus = 0 if classify.device == "cpu" else device_count()
+    placement = place({"CPU": cores(), "GPU": gpus}, job.spec.predictor_range)
     images = refs.num_rows
-    rate = images / max(decoding / cores(), predicting / placement.predictors[1])
+    rate = placement.rate(images / decoding, images / predicting)
     return Probe(
         images=images,
         read_and_decode_seconds=round(decoding / images, 5),

@@ -18,6 +18,13 @@ def pick_device() -> "torch.device":
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def device_count() -> int:
+    """How many CUDA devices this process may use."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def pick_precision(asked: str, device: "torch.device") -> str:
     """What `auto` becomes: bf16 where the GPU computes in it, fp16 on older ones, fp32 on a CPU.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.flow.bench import Bench, _ideal, _measured
+from pipeline.flow.bench import Bench, _measured
 from pipeline.store.runs import Counts, RunSummary, new_run_id
 from tests.integration.conftest import nightlabel
 from tests.parts.tiny import archive, make_model
@@ -63,11 +63,6 @@ def test_a_cluster_needs_scratch_that_it_reaches(tmp_path: Path) -> None:
     ran = nightlabel("bench", tmp_path, "--address", "ray://nowhere:1")
     assert ran.code == 2
     assert "scratch" in ran.err.splitlines()[-1]
-
-
-def test_cores_that_are_shared_do_one_after_the_other() -> None:
-    assert _ideal(1000.0, 250.0, shared=True) == pytest.approx(200.0)
-    assert _ideal(1000.0, 250.0, shared=False) == 250.0
 
 
 def test_the_rate_is_that_of_the_middle_half() -> None:

@@ -21,6 +21,25 @@ def test_every_gpu_gets_a_predictor_that_takes_no_cpu() -> None:
     assert placement.decode_slots == 32
 
 
+def test_cores_that_are_shared_do_one_after_the_other() -> None:
+    assert place({"CPU": 4.0}, None).rate(1000.0, 250.0) == pytest.approx(4 * 200.0)
+    # Two predictors of four cores are idle at no time; the other cores only decode.
+    assert place({"CPU": 4.0}, (1, 2)).rate(1000.0, 250.0) == pytest.approx(2 * 250.0)
+    assert place({"CPU": 4.0}, (1, 2)).rate(100.0, 1000.0) == pytest.approx(4 / 0.011)
+
+
+@pytest.mark.parametrize("wanted", [None, (1, 1), (2, 3)])
+def test_every_core_decodes_however_few_predict(wanted: tuple[int, int] | None) -> None:
+    assert place({"CPU": 4.0}, wanted).cores == 4
+    assert place({"CPU": 8.0, "GPU": 2.0}, None).cores == 8
+
+
+def test_on_gpus_the_slower_kind_is_the_limit() -> None:
+    placement = place({"CPU": 8.0, "GPU": 2.0}, None)
+    assert placement.rate(1000.0, 3000.0) == 6000.0
+    assert placement.rate(500.0, 3000.0) == 4000.0
+
+
 @pytest.mark.parametrize(("cpus", "tasks"), [(1.0, 2), (3.0, 3), (64.0, 64)])
 def test_a_slot_lists_one_shard_at_a_time(cpus: float, tasks: int) -> None:
     assert io_tasks(cpus) == tasks
