@@ -37,5 +37,7 @@ def follow_to_the_end(server: "JobServer", job_id: str, *, silent: bool, as_json
 
 
 def _show(line: str) -> None:
-    if not line.startswith('{"run_id"'):
+    from pipeline.cluster.following import is_summary
+
+    if not is_summary(line):
         say(line.expandtabs(), err=True)

@@ -14,11 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@options.both_ends
-@options.source
-@options.model
-@options.placement
-@options.run
+@options.job
 @click.option("--dry-run", is_flag=True, help="Say what would be done: the same as plan.")
 @options.config
 @options.progress

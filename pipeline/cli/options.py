@@ -116,6 +116,9 @@ cluster = click.option(
 
 both_ends = stack(click.argument("src", required=False), click.argument("dst", required=False))
 
+#: All that makes a labelling job.
+job = stack(both_ends, source, model, placement, run)
+
 
 def job_server() -> str | None:
     """The url of a cluster's job server that the environment names."""

@@ -13,11 +13,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@options.both_ends
-@options.source
-@options.model
-@options.placement
-@options.run
+@options.job
 @click.option("--no-probe", is_flag=True, help="Do not label a few images to tell the time.")
 @options.config
 @options.output

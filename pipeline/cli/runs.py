@@ -50,11 +50,10 @@ def runs(dst: str, last: int, as_json: bool, debug: bool) -> int:  # noqa: ARG00
 
 def _alive(folder: "Folder") -> str | None:
     """The id of the run that holds the store, unless it is dead for certain."""
-    from pipeline.storage.folder import DOCUMENT_BYTES
-    from pipeline.store.lease import PATH, Holder
+    from pipeline.store.lease import read_holder
 
     try:
-        holder = Holder.parse(folder.read(PATH, at_most=DOCUMENT_BYTES))
+        holder = read_holder(folder)
     except MissingError:
         return None
     return None if holder is None or holder.surely_dead() else holder.run_id

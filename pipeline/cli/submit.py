@@ -13,11 +13,7 @@ from pipeline.errors import Exit, SpecError
 
 
 @click.command()
-@options.both_ends
-@options.source
-@options.model
-@options.placement
-@options.run
+@options.job
 @click.option(
     "--night", metavar="NAME", help="One job a night and specification. [date of the last noon]"
 )

@@ -85,10 +85,15 @@ def exit_code(job: Job) -> Exit:
     return Exit(job.exit_code) if job.exit_code and job.exit_code in {*Exit} else Exit.FAILED
 
 
+def is_summary(line: str) -> bool:
+    """Is this line of a log the summary that a run prints at its end?"""
+    return line.startswith('{"run_id"')
+
+
 def summary_in(log: str) -> RunSummary | None:
     """The summary that a run printed as its last line, None where it did not come to that."""
     for line in reversed(log.splitlines()):
-        if line.startswith('{"run_id"'):
+        if is_summary(line):
             try:
                 return RunSummary.model_validate_json(line)
             except ValidationError:

@@ -127,9 +127,7 @@ class Lease:
 
     def _look(self) -> tuple[Entry | None, Holder | None]:
         try:
-            return self._folder.stat(PATH), Holder.parse(
-                self._folder.read(PATH, at_most=DOCUMENT_BYTES)
-            )
+            return self._folder.stat(PATH), read_holder(self._folder)
         except MissingError:
             return None, None
 
@@ -171,6 +169,14 @@ class Lease:
 
     def _document(self) -> bytes:
         return json.dumps(asdict(self.holder), indent=1).encode()
+
+
+def read_holder(folder: Folder) -> Holder | None:
+    """Who writes to a store, as its lease says; None if it is no lease of ours.
+
+    Raises MissingError where there is none.
+    """
+    return Holder.parse(folder.read(PATH, at_most=DOCUMENT_BYTES))
 
 
 def _busy(folder: Folder, holder: Holder) -> BusyError:

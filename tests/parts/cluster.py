@@ -25,7 +25,7 @@ class LocalCluster:
     ray: Any
 
     def add(self, **resources: int) -> Any:
-        return self.ray.add_node(**resources)
+        return self.ray.add_node(dashboard_agent_listen_port=_free_port(), **resources)
 
     def lose(self, node: Any) -> None:
         """As if its power went."""
@@ -53,6 +53,9 @@ def local_cluster() -> Iterator[LocalCluster]:
                 "num_cpus": 0,
                 "include_dashboard": True,
                 "dashboard_port": port,
+                # The head's agent starts jobs. All agents have one port by default, and one that
+                # finds it taken, by a Ray that is just ending, goes without.
+                "dashboard_agent_listen_port": _free_port(),
                 "temp_dir": folder,
             },
         )
