@@ -1,7 +1,7 @@
 """Labelled blocks on their way from the graph to the next cut.
 
 Ray keeps a task's small result in the driver's own memory, and copies it three times on the
-way into the next task: a cut of two thousand of them took 100 MB of driver and worker, which
+way into the next task: a cut of fifteen hundred of them took 100 MB of driver and worker, which
 neither gave back. So small blocks are bundled into the object store as they come.
 """
 
