@@ -6,16 +6,16 @@ BIN := $(VENV)/bin
 KERNEL := pipeline/images/_resample.c
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow acceptance chaos test-gpu bench bench-quick lint audit audit-online format env clean
+.PHONY: demo test test-slow acceptance chaos test-orchestrators test-gpu bench bench-quick lint audit audit-online format docs env clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/nightlabel demo
 
 test: $(VENV)/.dev-ready
-	$(BIN)/python -m pytest --durations=12 -m "not slow and not chaos and not gpu"
+	$(BIN)/python -m pytest --durations=12 -m "not slow and not chaos and not gpu and not orchestrators"
 
 test-slow: $(VENV)/.dev-ready
-	$(BIN)/python -m pytest -m "slow and not chaos and not gpu"
+	$(BIN)/python -m pytest -m "slow and not chaos and not gpu and not orchestrators"
 
 # The main job at its real size, with its figures; a quarter of an hour.
 acceptance: $(VENV)/.dev-ready
@@ -25,6 +25,15 @@ acceptance: $(VENV)/.dev-ready
 # damaged images and long nights at full length, with a table of counts; some two hours.
 chaos: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -m chaos -s tests/chaos
+
+# Nights in a real Airflow and a real Dagster, each in an environment of its own; some ten minutes.
+test-orchestrators: $(VENV)/.dev-ready $(VENV)-airflow/.ready $(VENV)-dagster/.ready
+	$(BIN)/python -m pytest -m orchestrators tests/orchestrators
+
+$(VENV)-%/.ready: jobs/orchestrators/%/requirements.txt jobs/orchestrators/%/constraints.txt
+	$(PYTHON) -m venv $(VENV)-$*
+	$(VENV)-$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 # Ours beside four peers, each in an environment of its own; on a machine that does nothing else.
 bench: $(VENV)/.dev-ready
@@ -57,6 +66,10 @@ format: $(VENV)/.dev-ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# docs/reference.md, from the code.
+docs: $(VENV)/.dev-ready
+	$(BIN)/python docs/reference.py
+
 env: $(VENV)/.dev-ready
 
 $(VENV)/.run-ready: pyproject.toml constraints.txt $(KERNEL) | $(VENV)/.made
@@ -73,5 +86,5 @@ $(VENV)/.made:
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-audit .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) $(VENV)-audit $(VENV)-airflow $(VENV)-dagster .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -26,6 +26,7 @@ from benchmarks.inputs import made_up_uri
 from benchmarks.race import environ
 from pipeline.flow.batches import pack, unpack
 from pipeline.flow.dataset import Stages, labelled_blocks
+from pipeline.flow.lean import Live
 from pipeline.flow.pixels import Pixels
 from pipeline.flow.placement import Placement, place
 from pipeline.sources.base import refs_table
@@ -105,7 +106,7 @@ def run(placement: Placement, rate: float, images: int, *, side: int = SIDE) -> 
     stages = Stages(List(placement.batch_rows), Decode(side), Predict, (rate,))
     began = time.perf_counter()
     calls: list[dict[str, Any]] = []
-    for reference, _ in labelled_blocks(stages, placement, shards):
+    for reference, _ in labelled_blocks(stages, placement, shards, Live(placement.bounds)):
         calls += cast("pa.Table", ray.get(reference)).to_pylist()
     seconds = time.perf_counter() - began
     rows = sum(call["rows"] for call in calls)

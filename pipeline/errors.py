@@ -33,6 +33,22 @@ class Exit(IntEnum):
     INTERRUPTED = 130
     TERMINATED = 143
 
+    @property
+    def meaning(self) -> str:
+        return EXIT_MEANINGS[self]
+
+
+EXIT_MEANINGS = {
+    Exit.OK: "every object in scope has a label or a permanent error",
+    Exit.FAILED: "failed; the store is valid and the next run continues",
+    Exit.USAGE: "bad usage, or a new recipe without `--new-recipe`",
+    Exit.GATE: "too many errors (`--max-errors`), or `verify` or `doctor` found something wrong",
+    Exit.INCOMPLETE: "valid but incomplete: deadline, `--max-images`, or transient errors are left",
+    Exit.BUSY: "another run is writing here",
+    Exit.INTERRUPTED: "interrupted (SIGINT); what was labelled is committed",
+    Exit.TERMINATED: "terminated (SIGTERM), or its job was stopped; the same",
+}
+
 
 class ErrorCode(StrEnum):
     """Why an object has no label: the closed list behind `LABELS.error_code`."""

@@ -43,6 +43,9 @@ MAX_BYTES = 256 * 2**20
 #: Most images take milliseconds, the longest strip that is allowed some 10 s.
 MAX_SECONDS = 60.0
 
+#: Fields whose whole value may be a secret: who knows a webhook's address may post to it.
+SECRETS = frozenset({"notify"})
+
 Positive = Annotated[int, Field(gt=0)]
 
 
@@ -73,6 +76,8 @@ class LabelSpec(BaseModel):
 
     address: str | None = None
     predictors: str | None = Field(None, pattern=r"^\d+(:\d+)?$")
+    gpus_per_predictor: Annotated[float, Field(gt=0, le=1)] | None = None
+    wait_for_nodes: Annotated[float, Field(ge=0)] = 60.0
     batch_size: Positive | None = None
     commit_seconds: Annotated[float, Field(gt=0)] = 30.0
 
@@ -84,6 +89,9 @@ class LabelSpec(BaseModel):
     max_images: Positive | None = None
     max_errors: str | None = Field(None, pattern=r"^\d+(\.\d+)?%?$")
     deadline: str | None = None
+
+    events: str | None = Field(None, min_length=1, description="file or folder of JSON lines")
+    notify: str | None = Field(None, pattern=r"^https?://", description="web address told the end")
 
     @field_validator("predictors")
     @classmethod
@@ -187,6 +195,8 @@ def _first_problem(error: ValidationError) -> SpecError:
     field = ".".join(str(part) for part in first["loc"]) or "spec"
     # Where nothing was given, pydantic shows all that was: not the value of this field.
     value = None if field == "spec" or first["type"] == "missing" else first["input"]
+    if field in SECRETS:
+        value = "…"
     if first["type"] == "missing":
         return SpecError(field, None, "is needed; give it as an argument, or in --config")
     return SpecError(field, value, first["msg"].removeprefix("Value error, "))

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = (
     {"errors", "schema"},
     {"spec", "storage"},
-    {"sources", "images", "models", "store"},
+    {"sources", "images", "models", "store", "events"},
     {"flow", "report", "cluster", "demo"},
     {"api", "__init__"},
     {"cli"},

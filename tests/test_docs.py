@@ -1,9 +1,12 @@
 """The documentation says what the code does."""
 
+import ast
+import re
+import runpy
 from pathlib import Path
 
 from pipeline import schema
-from pipeline.errors import ErrorCode
+from pipeline.errors import ErrorCode, Exit
 from pipeline.spec import load_spec
 
 ROOT = Path(__file__).parent.parent
@@ -28,3 +31,39 @@ def test_the_specs_that_ship_are_valid() -> None:
     assert specs
     for path in specs:
         assert load_spec(path, {}, {}).src
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "reference.py"))["page"]()
+    assert (ROOT / "docs" / "reference.md").read_text() == made, "make docs writes it"
+
+
+def test_the_readme_has_every_exit_code() -> None:
+    table = (ROOT / "README.md").read_text().partition("## Exit codes")[2]
+    codes = {code for line in table.splitlines() for code in line.partition("|")[2].split("|")[:1]}
+    named = {int(code) for cell in codes for code in cell.split(",") if code.strip().isdigit()}
+    assert named == {int(code) for code in Exit}
+
+
+def test_what_troubleshooting_quotes_is_what_people_read() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    quoted = re.findall(r"\*\*`([^`]+)`\*\*", page)
+    said = "\n".join(_words_of(path) for path in (ROOT / "pipeline").rglob("*.py"))
+    assert len(quoted) > 20
+    assert [words for words in quoted if not re.search(_pattern(words), said)] == []
+
+
+def _pattern(words: str) -> str:
+    return r"[^\n]*".join(re.escape(piece.strip()) for piece in words.split("…"))
+
+
+def _words_of(path: Path) -> str:
+    """Every text in a file, each on a line, with … for what is filled in."""
+    lines = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.JoinedStr):
+            parts = [one.value if isinstance(one, ast.Constant) else "…" for one in node.values]
+            lines.append("".join(map(str, parts)))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            lines.append(node.value.replace("\n", " "))
+    return "\n".join(lines)

@@ -53,6 +53,7 @@ def test_it_is_frozen() -> None:
         ("deadline", "25:00"),
         ("deadline", ""),
         ("commit_seconds", 0),
+        ("events", ""),
         ("no_such_field", 1),
     ],
 )
@@ -140,6 +141,12 @@ def test_while_the_listing_goes_on_only_a_number_is_a_limit(
     limit: str | None, allowed: float
 ) -> None:
     assert spec(max_errors=limit).errors_allowed(None) == allowed
+
+
+def test_the_address_of_a_webhook_is_a_secret() -> None:
+    with pytest.raises(SpecError, match="notify=") as caught:
+        spec(notify="hooks.example/c4n4ry")
+    assert "c4n4ry" not in str(caught.value)
 
 
 def test_a_range_of_predictors() -> None:

@@ -88,6 +88,18 @@ model = stack(
 placement = stack(
     _option("--address", help="A Ray cluster; by default one is started here."),
     _option("--predictors", metavar="N|MIN:MAX", help="Predictors. [all GPUs, else by cores]"),
+    _option(
+        "--gpus-per-predictor",
+        type=float,
+        metavar="SHARE",
+        help="Predict on GPUs; 0.5: two predictors share one. [1 where there are any]",
+    ),
+    _option(
+        "--wait-for-nodes",
+        type=float,
+        metavar="SECONDS",
+        help="What a cluster that lacks nodes, or starts from none, gets to bring them. [60]",
+    ),
     _option("--batch-size", type=int, help="Images a forward pass."),
 )
 
@@ -101,6 +113,15 @@ run = stack(
     _option("--max-errors", metavar="N|P%", help="Fail (exit 3) above. [1% or 100, the larger]"),
     _option("--deadline", metavar="6h|06:30", help="Stop then, all committed (exit 4)."),
     _option("--commit-seconds", type=float, help="How often rows become true. [30]"),
+)
+
+telling = stack(
+    _option(
+        "--events",
+        metavar="FILE|URI",
+        help="Write what happens as JSON lines; into a folder, a file for each run.",
+    ),
+    _option("--notify", metavar="URL", help="POST how the run ended, signed, to this address."),
 )
 
 #: Where Ray's own commands look for the url of a job server.
@@ -117,7 +138,7 @@ cluster = click.option(
 both_ends = stack(click.argument("src", required=False), click.argument("dst", required=False))
 
 #: All that makes a labelling job.
-job = stack(both_ends, source, model, placement, run)
+job = stack(both_ends, source, model, placement, run, telling)
 
 
 def job_server() -> str | None:

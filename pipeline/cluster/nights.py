@@ -39,11 +39,11 @@ def checked(night: str) -> str:
 def job_id(spec: LabelSpec, night: str, attempt: int) -> str:
     """The id of a night's job, and of those that follow where it failed: `…-2`, `…-3`.
 
-    Addresses are signed anew each time, and `address` says where a job is sent: neither is part
-    of what it does.
+    Addresses are signed anew each time, `address` says where a job is sent, and `events` and
+    `notify` whom it tells: none is part of what it does.
     """
     ends = {"src": canonical(spec.src), "dst": canonical(spec.dst)}
-    fields = spec.model_dump(mode="json", exclude={"address"}) | ends
+    fields = spec.model_dump(mode="json", exclude={"address", "events", "notify"}) | ends
     told = {name: identity(one) if isinstance(one, str) else one for name, one in fields.items()}
     document = json.dumps(told, sort_keys=True)
     first = f"{PREFIX}{night}-{blake2b(document.encode(), digest_size=_HASH_BYTES).hexdigest()}"

@@ -37,9 +37,17 @@ def resolved(spec: LabelSpec, now: datetime) -> LabelSpec:
             "dst": canonical(spec.dst),
             "model": str(model.absolute()) if model.is_dir() else spec.model,
             "deadline": _moment(spec.deadline, now),
+            "events": _whole(spec.events),
             "address": None,
         }
     )
+
+
+def _whole(events: str | None) -> str | None:
+    """Not `canonical`, which drops the slash that makes a folder."""
+    if events is None or "://" in events or events.startswith("/"):
+        return events
+    return f"{Path.cwd()}/{events}"
 
 
 def _moment(deadline: str | None, now: datetime) -> str | None:

@@ -21,7 +21,7 @@ from pipeline.flow.driver import label
 from pipeline.flow.job import Job
 from pipeline.flow.placement import Placement, place
 from pipeline.flow.prepare import prepare
-from pipeline.flow.session import fetch, session
+from pipeline.flow.session import fetch, nodes, session
 from pipeline.flow.stages import Decode, load_classifier
 from pipeline.flow.stream import Listener, Progress
 from pipeline.flow.tally import TallyBoard
@@ -75,7 +75,9 @@ def bench(spec: LabelSpec, seconds: float, on_progress: Listener | None = None) 
     say(Progress("checking"))
     job = prepare(spec)
     with session(spec.address) as resources:
-        placement = place(resources, spec.predictor_range)
+        placement = place(
+            resources, spec.predictor_range, gpus_each=spec.gpus_per_predictor, nodes=nodes()
+        )
         rows = placement.bounds.decoded * placement.batch_rows
         refs = _first(job, rows)
         decoders = placement.cores

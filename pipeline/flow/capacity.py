@@ -28,13 +28,17 @@ class Capacity:
         self._patience, self._clock = patience, clock
         self._looked = self._enough = clock()
 
-    def check(self) -> None:
-        """Raises PlacementError where the graph has not had room for longer than `patience`."""
+    def check(self) -> Mapping[str, float] | None:
+        """The present totals now and then, else None.
+
+        Raises PlacementError where the graph has not had room for longer than `patience`.
+        """
         now = self._clock()
         if now - self._looked < LOOK_SECONDS:
-            return
+            return None
         self._looked = now
-        lacking = self._placement.lacking(self._resources())
+        there = self._resources()
+        lacking = self._placement.lacking(there)
         if not lacking:
             self._enough = now
         elif now - self._enough > self._patience:
@@ -42,3 +46,4 @@ class Capacity:
                 f"the cluster has lost nodes: {lacking}, for {self._patience:.0f} s now; what was "
                 "committed stays, and the next run goes on with what there is"
             )
+        return there

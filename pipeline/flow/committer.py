@@ -8,9 +8,9 @@ commit. While one cut is being written the next is being held.
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ import ray
 from pipeline import schema
 from pipeline.flow.batches import unpack
 from pipeline.flow.held import Held
+from pipeline.flow.metrics import Meters, Watch, named
 from pipeline.flow.placement import IO_SHARE
 from pipeline.flow.session import fetch
 from pipeline.storage import Folder
@@ -46,9 +47,16 @@ class Written:
     errors: dict[str, int]
 
 
+def _nobody(_: Written) -> None:
+    pass
+
+
 @dataclass(slots=True)
 class Committer:
-    """Holds blocks, cuts parts, commits. `files` gives the ledger's ordinals their files."""
+    """Holds blocks, cuts parts, commits. `files` gives the ledger's ordinals their files.
+
+    `told` hears of each cut whose rows became true; `options` say where Ray writes.
+    """
 
     table: Table
     folder: Folder
@@ -56,7 +64,10 @@ class Committer:
     recipe: str
     files: Sequence[LiveFile]
     seconds: float
+    told: Callable[[Written], None] = _nobody
+    options: Mapping[str, Any] = field(default_factory=dict)
     labelled: int = 0
+    grown: int = 0
     errors: Counter[str] = field(default_factory=Counter)
 
     _held: Held = field(default_factory=Held)
@@ -65,6 +76,17 @@ class Committer:
     _cuts: int = 0
     _last_cut: float = field(default_factory=time.monotonic)
     _rewrite_seconds: float = 0.0
+
+    @property
+    def waiting(self) -> float:
+        """Seconds since rows were last on their way to become true, 0 if there are none."""
+        idle = self._pending is None and not self._held
+        return 0.0 if idle else time.monotonic() - self._last_cut
+
+    @property
+    def store_rows(self) -> int:
+        """How many rows of this recipe the store has."""
+        return sum(file.num_rows for file in self.files) + self.grown
 
     @property
     def failed(self) -> int:
@@ -112,9 +134,8 @@ class Committer:
     def _cut(self) -> None:
         writer = CutWriter(self.folder, self.run_id, self.recipe, self._cuts)
         paths = {n: file.path for n, file in enumerate(self.present_files()) if file is not None}
-        self._pending = ray.remote(num_cpus=IO_SHARE)(_write).remote(
-            writer, paths, *self._held.take()
-        )
+        write = ray.remote(num_cpus=IO_SHARE, **self.options)(_write)
+        self._pending = write.remote(writer, paths, *self._held.take())
         self._cuts += 1
         self._last_cut = time.monotonic()
 
@@ -131,11 +152,14 @@ class Committer:
     def _commit(self, written: Written) -> None:
         present = self.present_files()
         removed = [file for n in written.rewritten if (file := present[n]) is not None]
-        added = [part for part in written.rewritten.values() if part is not None]
-        self.table.commit(added=[written.part, *added], removed=removed)
+        rewritten = [part for part in written.rewritten.values() if part is not None]
+        added = [written.part, *rewritten]
+        self.table.commit(added=added, removed=removed)
         self._moved |= written.rewritten
         self.errors.update(written.errors)
         self.labelled += written.part.num_rows - written.part.num_errors
+        self.grown += sum(part.num_rows for part in added) - sum(f.num_rows for f in removed)
+        self.told(written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +193,11 @@ class CutWriter:
 
 
 def _write(writer: CutWriter, paths: dict[int, str], *blocks: pa.Table) -> Written:
-    return writer.write(unpack(pa.concat_tables(blocks)), paths)
+    watch = Watch()
+    written = writer.write(unpack(pa.concat_tables(blocks)), paths)
+    watch.lap("write")
+    Meters(named(writer.folder.uri)).took(watch)
+    return written
 
 
 def _labels(rows: pa.Table) -> pa.Table:

@@ -17,7 +17,7 @@ import ray
 import ray.data
 
 from pipeline.flow.job import Job
-from pipeline.flow.lean import keep_lean
+from pipeline.flow.lean import Live, keep_lean
 from pipeline.flow.placement import IO_SHARE, Placement
 from pipeline.flow.stages import TASK_RETRIES, Decode, List, Predict
 
@@ -56,13 +56,14 @@ class Stages:
 
 
 def labelled_blocks(
-    stages: Stages, placement: Placement, shards: Sequence[Any]
+    stages: Stages, placement: Placement, shards: Sequence[Any], live: Live
 ) -> Generator[tuple["ObjectRef", int], None, None]:
     """Run the graph; yields (reference to a block of batches of LABELLED, bytes) as they come.
 
-    Only references reach the driver. Closing the iterator ends the graph.
+    It holds no more than `live` says. Only references reach the driver. Closing the iterator ends
+    the graph.
     """
-    _set_up(placement)
+    _set_up(live)
     for bundle in _graph(stages, placement, shards).iter_internal_ref_bundles():
         for block in bundle.blocks:
             if block.metadata.num_rows:
@@ -84,6 +85,7 @@ def _graph(stages: Stages, placement: Placement, shards: Sequence[Any]) -> "ray.
         num_cpus=IO_SHARE,
         max_retries=TASK_RETRIES,
         _generator_backpressure_num_objects=UNREAD_OBJECTS,
+        **placement.elsewhere,
     )
     decoded = listed.map_batches(
         stages.decode,
@@ -91,6 +93,7 @@ def _graph(stages: Stages, placement: Placement, shards: Sequence[Any]) -> "ray.
         batch_format="pyarrow",
         num_cpus=placement.decoder_cpus,
         max_retries=TASK_RETRIES,
+        **placement.elsewhere,
     )
     return decoded.map_batches(
         stages.predict,
@@ -112,10 +115,10 @@ def _graph(stages: Stages, placement: Placement, shards: Sequence[Any]) -> "ray.
     )
 
 
-def _set_up(placement: Placement) -> None:
+def _set_up(live: Live) -> None:
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = 1  # byte: each row goes on alone, and at once
-    keep_lean(context, placement.bounds)
+    keep_lean(context, live)
     _quiet(context)
 
 

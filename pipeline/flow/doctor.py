@@ -136,9 +136,9 @@ def _model(model: str) -> str:
 
 def _cluster(address: str | None) -> str:
     from pipeline.flow.placement import place
-    from pipeline.flow.session import session
+    from pipeline.flow.session import nodes, session
 
     with session(address) as resources:
-        placement = place(resources, None)
+        placement = place(resources, None, nodes=nodes())
         cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
         return f"{cpus:.0f} CPUs, {gpus:.0f} GPUs: {placement.predictors[1]} predictors"

@@ -3,22 +3,25 @@
 import time
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import ray
 
 from pipeline.errors import NightlabelError, StoreError
-from pipeline.flow.committer import Committer
+from pipeline.flow.committer import Committer, Written
 from pipeline.flow.feed import Stop
 from pipeline.flow.job import Job
 from pipeline.flow.ledgers import LOCAL_ROWS, FileReader, ledger_shards, local_ledger, rows_of
 from pipeline.flow.outcome import conclude
-from pipeline.flow.placement import Placement, place
+from pipeline.flow.placement import Placement
 from pipeline.flow.prepare import check_recipe, open_table, prepare
-from pipeline.flow.session import session
+from pipeline.flow.room import make_room
+from pipeline.flow.session import session, totals
 from pipeline.flow.stream import Listener, Progress, Stream
 from pipeline.flow.survey import Survey
 from pipeline.flow.tasks import in_tasks
+from pipeline.flow.telling import Teller, telling
 from pipeline.flow.tidy import Runner, delete_gone, inline, merge
 from pipeline.spec import LabelSpec, deadline_at
 from pipeline.storage import redacted
@@ -29,6 +32,7 @@ from pipeline.store.runs import (
     RunSummary,
     current_etag,
     load_runs,
+    new_run_id,
     save_current,
     save_recipe,
     save_run,
@@ -49,18 +53,20 @@ def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
     run ended. Raises NightlabelError where it failed, and KeyboardInterrupt or Terminated for
     a signal before it began; what was committed stays.
     """
-    listener = on_progress or _silent
     began = time.monotonic()
     stop = Stop()
-    with stop.on_signals():
+    run_id = new_run_id(datetime.now(UTC))
+    with telling(spec, run_id) as teller, stop.on_signals():
+        listener = _both(on_progress, teller)
         listener(Progress("checking"))
-        job = prepare(spec)
+        job = prepare(spec, run_id)
         job.folder.ensure()
         with Lease(job.folder, job.run_id, take_over=spec.take_over) as lease:
             table = _open_or_create(job)
             check_recipe(job, table)
             save_recipe(job.folder, job.recipe.id, job.recipe.to_json())
-            return Run(job, table, lease, stop, listener, began).execute()
+            teller.started(job)
+            return Run(job, table, lease, stop, teller, listener, began).execute()
 
 
 class Run:
@@ -72,15 +78,22 @@ class Run:
         table: Table,
         lease: Lease,
         stop: Stop,
+        teller: Teller,
         listener: Listener,
         began: float,
     ) -> None:
         self._job, self._table, self._lease = job, table, lease
-        self._stop, self._listener, self._began = stop, listener, began
+        self._stop, self._teller, self._listener, self._began = stop, teller, listener, began
         self._files = [f for f in table.live() if f.recipe == job.recipe.id]
         self._ledgers: list[Ledger] = []
         self._committer = Committer(
-            table, job.folder, job.run_id, job.recipe.id, self._files, job.spec.commit_seconds
+            table,
+            job.folder,
+            job.run_id,
+            job.recipe.id,
+            self._files,
+            job.spec.commit_seconds,
+            self._committed,
         )
         self._summary = _summary_of(job)
         self._current = current_etag(job.folder)
@@ -131,33 +144,35 @@ class Run:
         spec = self._job.spec
         with ExitStack() as stack:
             with self._stop.gently():
-                resources = stack.enter_context(
-                    session(spec.address, in_use=lambda: self._stop.graph_runs)
-                )
+                stack.enter_context(session(spec.address, in_use=lambda: self._stop.graph_runs))
                 if self._stop:
                     return
-                placement = place(resources, spec.predictor_range)
-                self._summary.hardware = {"slots": resources, **placement.as_dict()}
+                placement = make_room(spec, self._stop)
+                if placement is None:
+                    return
+                self._committer.options = placement.elsewhere
+                self._summary.hardware = {"slots": totals(), **placement.as_dict()}
                 self._took("start")
-                ledgers = self._ledger_references(reader)
+                ledgers = self._ledger_references(reader, placement)
                 survey, complete = self._stream(placement, ledgers)
             self._took("label")
             self._ledgers = ray.get(ledgers)  # mapped, not copied
-            self._finish(survey, complete=complete, run=in_tasks)
+            run = partial(in_tasks, options=placement.elsewhere)
+            self._finish(survey, complete=complete, run=run)
 
     def _stream(self, placement: Placement, ledgers: "list[ObjectRef]") -> tuple[Survey, bool]:
         deadline = _deadline(self._job.spec.deadline, self._began)
         stream = Stream(
-            self._job, self._committer, self._stop, self._lease, self._listener, deadline
+            self._job, self._committer, self._stop, self._lease, self._labelling, deadline
         )
         try:
             return stream.run(placement, ledgers)
         finally:
             self._count_labels()
 
-    def _ledger_references(self, reader: FileReader) -> "list[ObjectRef]":
+    def _ledger_references(self, reader: FileReader, placement: Placement) -> "list[ObjectRef]":
         if not self._files or rows_of(self._files) > LOCAL_ROWS:
-            return ledger_shards(reader, self._files)
+            return ledger_shards(reader, self._files, placement.elsewhere)
         return [ray.put(ledger) for ledger in self._ledgers]
 
     def _finish(self, survey: Survey, *, complete: bool, run: Runner) -> None:
@@ -184,6 +199,13 @@ class Run:
             job.folder, self._table, files, gone, in_scope, job.run_id, run
         )
 
+    def _labelling(self, progress: Progress) -> None:
+        self._listener(progress)
+        self._teller.measured(progress, self._committer)
+
+    def _committed(self, written: Written) -> None:
+        self._teller.committed(written, self._committer)
+
     def _count_labels(self) -> None:
         counts = self._summary.counts
         counts.labelled = self._committer.labelled
@@ -201,7 +223,8 @@ class Run:
         summary.status, summary.exit_code, summary.reason = status, int(code), reason
         if status == "complete":
             save_current(self._job.folder, self._job.recipe.id, self._current)
-        return self._saved()
+        self._teller.finished(self._saved())
+        return summary
 
     def _failed(self, error: NightlabelError) -> None:
         summary = self._summary
@@ -209,6 +232,7 @@ class Run:
         summary.reason = redacted(str(error))
         with suppress(StoreError):  # it may be what failed; the error says more
             self._saved()
+        self._teller.finished(summary)
 
     def _saved(self) -> RunSummary:
         self._summary.finished = datetime.now(UTC)
@@ -252,5 +276,10 @@ def _summary_of(job: Job) -> RunSummary:
     )
 
 
-def _silent(_: Progress) -> None:
-    pass
+def _both(listener: Listener | None, teller: Teller) -> Listener:
+    def listen(progress: Progress) -> None:
+        if listener is not None:
+            listener(progress)
+        teller.progress(progress)
+
+    return listen

@@ -6,7 +6,7 @@ from typing import Any
 from pipeline.images import Preprocess
 from pipeline.models.recipe import Recipe
 from pipeline.sources import Source
-from pipeline.spec import LabelSpec
+from pipeline.spec import SECRETS, LabelSpec
 from pipeline.storage import Folder, identity
 
 
@@ -28,5 +28,5 @@ class Job:
         """The specification as a run records and a plan tells it: without credentials."""
         return {
             name: identity(value) if isinstance(value, str) else value
-            for name, value in self.spec.model_dump(mode="json").items()
+            for name, value in self.spec.model_dump(mode="json", exclude=set(SECRETS)).items()
         }

@@ -11,7 +11,7 @@ Ray Data asks a backpressure policy at each turn of its loop. That interface is 
 nowhere else, and what it does is tested.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from ray.data._internal.execution.backpressure_policy import (
     ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
@@ -29,7 +29,17 @@ _LISTING: Final = "MapBatches(List)"
 _DECODING: Final = "MapBatches(Decode)"
 
 
-def keep_lean(context: "DataContext", bounds: Bounds) -> None:
+class Live:
+    """Bounds that may change while a graph runs: whoever has a copy has this one."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Self:
+        return self
+
+
+def keep_lean(context: "DataContext", bounds: Live) -> None:
     """Let the graph hold so much and no more, whatever Ray Data thinks of its stages' shares."""
     context.set_config(_BOUNDS, bounds)
     context.op_resource_reservation_enabled = False
@@ -41,8 +51,8 @@ class _Bounded(BackpressurePolicy):  # type: ignore[misc]
 
     @property
     def bounds(self) -> Bounds:
-        bounds: Bounds = self._data_context.get_config(_BOUNDS)
-        return bounds
+        live: Live = self._data_context.get_config(_BOUNDS)
+        return live.bounds
 
     def waiting_behind(self, op: "PhysicalOperator") -> int:
         """What came out of `op` and is not worked on yet."""

@@ -4,7 +4,7 @@ Tasks read groups of files and cut what they find by ranges of the object id; on
 range sorts the pieces. The shards stay in the object store: the driver holds references.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -62,13 +62,19 @@ def local_ledger(reader: FileReader, files: Sequence[LiveFile]) -> Ledger:
         return Ledger.merged(pieces)
 
 
-def ledger_shards(reader: FileReader, files: Sequence[LiveFile]) -> "list[ObjectRef]":
-    """The same in tasks: references to shards by ranges of the object id."""
+def ledger_shards(
+    reader: FileReader, files: Sequence[LiveFile], options: Mapping[str, Any] | None = None
+) -> "list[ObjectRef]":
+    """The same in tasks: references to shards by ranges of the object id.
+
+    `options` are Ray's, and say where.
+    """
     import ray
 
     shards = max(1, -(-rows_of(files) // SHARD_ROWS))
-    read = ray.remote(num_cpus=1, num_returns=shards)(_read_group)
-    merge = ray.remote(num_cpus=1)(_merge_pieces)
+    where = options or {}
+    read = ray.remote(num_cpus=1, num_returns=shards, **where)(_read_group)
+    merge = ray.remote(num_cpus=1, **where)(_merge_pieces)
     pieces = [read.remote(reader, group, shards) for group in _groups(files)]
     rows = [[piece] if shards == 1 else piece for piece in pieces]
     return [merge.remote(*column) for column in zip(*rows, strict=True)]

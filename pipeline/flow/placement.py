@@ -1,8 +1,8 @@
 """How many of what, and where: from a cluster's resources to the numbers of the graph."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from pipeline.errors import PlacementError
 
@@ -28,6 +28,19 @@ GPU_BATCH_ROWS: Final = 512
 ROWS_AHEAD: Final = 65_536
 
 
+#: Every node of Ray has this label.
+NODE_ID: Final = "ray.io/node-id"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of a cluster, and what it has in all."""
+
+    id: str
+    cpus: float
+    gpus: float
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """How much the graph may hold: shards that are listed side by side, and batches.
@@ -43,7 +56,10 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The graph's numbers. `predictors` is (min, max) actors in the pool."""
+    """The graph's numbers. `predictors` is (min, max) actors in the pool.
+
+    `reserved` are ids of nodes that only predict.
+    """
 
     predictors: tuple[int, int]
     predictor_cpus: float
@@ -52,15 +68,33 @@ class Placement:
     decode_slots: int
     batch_rows: int
     listers: int
+    reserved: tuple[str, ...] = ()
+
+    @property
+    def elsewhere(self) -> dict[str, Any]:
+        """Options of Ray for all that does not predict: it keeps off reserved nodes."""
+        if not self.reserved:
+            return {}
+        return {"label_selector": {NODE_ID: f"!in({','.join(self.reserved)})"}}
 
     @property
     def bounds(self) -> Bounds:
-        """How much the graph may hold.
+        """How much the graph may hold, on the cores that it was placed on."""
+        return self.bounds_on(self.decode_slots)
+
+    def bounds_now(self, cpus: float) -> Bounds:
+        """The same on a cluster that has come to have so many, less those of reserved nodes."""
+        if self.predictor_gpus:
+            return self.bounds_on(max(1, int(cpus)))
+        return self.bounds_on(max(1, 2 * int(cpus) - min(self.predictors[1], int(cpus))))
+
+    def bounds_on(self, decode_slots: int) -> Bounds:
+        """The same with so many slots for decoders.
 
         A decoder that is done must have another batch at hand, since Ray Data looks for work only
         ten times a second; so must a predictor.
         """
-        decoding = 2 * self.decode_slots
+        decoding = 2 * decode_slots
         return Bounds(
             listing=self.listers,
             listed=max(ROWS_AHEAD // self.batch_rows, 2 * decoding),
@@ -94,10 +128,14 @@ class Placement:
             "decode_slots": self.decode_slots,
             "batch_rows": self.batch_rows,
             "listers": self.listers,
+            "reserved_nodes": len(self.reserved),
         }
 
     def lacking(self, resources: Mapping[str, float]) -> str:
-        """What a cluster's total `resources` lack for the graph to go on; "" if nothing."""
+        """What `resources` lack for the graph to go on; "" if nothing.
+
+        They are a cluster's totals, less the CPUs of reserved nodes.
+        """
         predictors = self.predictors[0]
         needs = {
             "CPU": predictors * self.predictor_cpus + self.decoder_cpus,
@@ -120,35 +158,70 @@ def io_tasks(cpus: float) -> int:
     return max(2, int(cpus))
 
 
-def place(resources: Mapping[str, float], wanted: tuple[int, int] | None) -> Placement:
+def place(
+    resources: Mapping[str, float],
+    wanted: tuple[int, int] | None,
+    *,
+    gpus_each: float | None = None,
+    nodes: Sequence[Node] = (),
+) -> Placement:
     """Choose the graph's numbers for a cluster's total `resources` ("CPU", "GPU").
 
-    With GPUs: one predictor each, which takes no CPU, and a decoder on each core. Without: one
-    of each on every core, with a thread each. Raises PlacementError, which names what is
-    missing, where the graph could never run.
+    With GPUs: as many predictors as fit, which take no CPU, and a decoder on each core that is
+    not reserved among `nodes`. Without: one of each on every core, with a thread each. A share
+    `gpus_each` that is given wants GPUs. Raises PlacementError, which names what is missing,
+    where the graph cannot run on what is there.
     """
     cpus, gpus = resources.get("CPU", 0.0), int(resources.get("GPU", 0))
-    if gpus:
-        return _on_gpus(cpus, gpus, wanted)
-    return _on_cpus(int(cpus), wanted)
-
-
-def _on_gpus(cpus: float, gpus: int, wanted: tuple[int, int] | None) -> Placement:
-    low, high = wanted or (gpus, gpus)
-    if low > gpus:
+    if gpus_each is not None and not gpus:
         raise PlacementError(
-            f"--predictors {low} needs {low} GPUs and the cluster has {gpus}: ask for fewer"
+            "the cluster has no GPU, and --gpus-per-predictor asks for some: add a GPU node, give "
+            "it longer to come with --wait-for-nodes, or predict on CPUs without that option"
+        )
+    if not gpus:
+        return _on_cpus(int(cpus), wanted)
+    reserved = reserve(nodes)
+    cpus -= sum(node.cpus for node in reserved)
+    ids = tuple(node.id for node in reserved)
+    return _on_gpus(cpus, gpus, wanted, gpus_each or 1.0, ids)
+
+
+def reserve(nodes: Sequence[Node]) -> list[Node]:
+    """The nodes with GPUs, if those without have as many cores: they decode then.
+
+    A decoder beside a predictor takes the core that feeds the device. Where most cores are on
+    nodes with GPUs that costs less than to leave them idle.
+    """
+    predicting = [node for node in nodes if node.gpus]
+    beside = sum(node.cpus for node in nodes if not node.gpus)
+    return predicting if 0 < sum(node.cpus for node in predicting) <= beside else []
+
+
+def _on_gpus(
+    cpus: float,
+    gpus: int,
+    wanted: tuple[int, int] | None,
+    gpus_each: float,
+    reserved: tuple[str, ...],
+) -> Placement:
+    most = gpus * int(1 / gpus_each + 1e-9)
+    low, high = wanted or (most, most)
+    if low > most:
+        raise PlacementError(
+            f"--predictors {low} needs {low * gpus_each:g} GPUs and the cluster has {gpus}: ask "
+            "for fewer, or for less of --gpus-per-predictor"
         )
     if cpus < 1:
         raise PlacementError("the cluster has no CPU to decode images on: add a CPU node")
     return Placement(
-        predictors=(low, min(high, gpus)),
+        predictors=(low, min(high, most)),
         predictor_cpus=0.0,
-        predictor_gpus=1.0,
+        predictor_gpus=gpus_each,
         decoder_cpus=DECODE_SHARE,
         decode_slots=int(cpus),
         batch_rows=GPU_BATCH_ROWS,
         listers=io_tasks(cpus),
+        reserved=reserved,
     )
 
 

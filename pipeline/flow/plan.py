@@ -105,7 +105,9 @@ def _probe(job: Job, refs: pa.Table, todo: int) -> Probe:
     classify(pixels.slice(0, 1))
     predicting, _ = _timed(classify, pixels)
     gpus = 0 if classify.device == "cpu" else device_count()
-    placement = place({"CPU": cores(), "GPU": gpus}, job.spec.predictor_range)
+    here = {"CPU": cores(), "GPU": gpus}
+    each = job.spec.gpus_per_predictor
+    placement = place(here, job.spec.predictor_range, gpus_each=each)
     images = refs.num_rows
     rate = placement.rate(images / decoding, images / predicting)
     return Probe(

@@ -14,8 +14,8 @@ from pipeline.store.runs import load_current, load_recipes, new_run_id
 from pipeline.store.table import Table
 
 
-def prepare(spec: LabelSpec) -> Job:
-    """Resolve and check source, model and recipe.
+def prepare(spec: LabelSpec, run_id: str | None = None) -> Job:
+    """Resolve and check source, model and recipe, of a run with this id or a new one.
 
     Raises SpecError, ModelError, MissingError or DeniedError, each naming the mend.
     """
@@ -24,7 +24,7 @@ def prepare(spec: LabelSpec) -> Job:
     model = fetch(spec.model, spec.revision)
     preprocess = preprocess_of(model.path)
     return Job(
-        run_id=new_run_id(datetime.now(UTC)),
+        run_id=run_id or new_run_id(datetime.now(UTC)),
         spec=spec,
         source=source,
         folder=Folder(canonical(spec.dst)),

@@ -6,13 +6,14 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
 import ray
 
 from pipeline.errors import Exit, NightlabelError, PlacementError
+from pipeline.flow.placement import Node
 
 #: Ray ends the tasks of a machine that runs out of memory, and tries them again for ever.
 OOM_RETRIES = 5
@@ -35,13 +36,13 @@ def session(address: str | None, in_use: Callable[[], bool] = _never) -> Iterato
     """
     if ray.is_initialized():
         with _border():
-            yield _resources()
+            yield totals()
         return
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = cluster_address(address)
     _start(address)
     try:
         with _border():
-            yield _resources()
+            yield totals()
     finally:
         # Ray aborts the process if it is shut down over a thread that works with it. It ends
         # with this process then.
@@ -49,6 +50,11 @@ def session(address: str | None, in_use: Callable[[], bool] = _never) -> Iterato
             if address is None:
                 _end_at_once()
             ray.shutdown()
+
+
+def cluster_address(address: str | None) -> str | None:
+    """The cluster that `address`, else the environment, names; None for a Ray of our own."""
+    return address or os.environ.get("RAY_ADDRESS")
 
 
 @contextmanager
@@ -59,10 +65,26 @@ def _border() -> Iterator[None]:
         raise ray_error(error) from error
 
 
-def _resources() -> dict[str, float]:
+def totals() -> dict[str, float]:
+    """What all nodes have, of what matters here."""
     total = ray.cluster_resources()
     known = ("CPU", "GPU", "memory", "object_store_memory")
     return {name: total[name] for name in known if name in total}
+
+
+def nodes() -> list[Node]:
+    """Those that are alive."""
+    found = ((node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"])
+    return [Node(name, has.get("CPU", 0.0), has.get("GPU", 0.0)) for name, has in found]
+
+
+def resources_beside(reserved: Collection[str]) -> dict[str, float]:
+    """What the cluster has now, less the CPUs of reserved nodes."""
+    alive = nodes()
+    return {
+        "CPU": sum(node.cpus for node in alive if node.id not in reserved),
+        "GPU": sum(node.gpus for node in alive),
+    }
 
 
 def _start(address: str | None) -> None:

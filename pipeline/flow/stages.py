@@ -22,6 +22,7 @@ from pipeline.flow.batches import evenly, pack, unpack
 from pipeline.flow.bounds import image_memory, memory_limit, time_limit
 from pipeline.flow.careful import Careful, CarefulLabeller, Decoder, attempt_number
 from pipeline.flow.job import Job
+from pipeline.flow.metrics import READ_BYTES, Meters, Watch, named
 from pipeline.flow.pixels import Pixels
 from pipeline.flow.survey import Survey
 from pipeline.sources import rules_of, wants_of
@@ -130,14 +131,26 @@ class Decode:
     def pixels(self, refs: pa.Table) -> pa.Table:
         """PIXELS, one row for each of `refs` and in their order."""
         pixels = Pixels(refs, self._job.preprocess.height, self._job.preprocess.width)
+        read = 0
+        watch = Watch()
         with self._decoder() as (decode, bounds):
             for index, outcome in self._read(refs):
+                watch.lap("read")
                 if isinstance(outcome, bytes):
+                    read += len(outcome)
                     with bounds():
                         self._decode(decode, index, outcome, pixels)
                 else:
                     pixels.fail(index, outcome)
+                watch.lap("decode")
+        self._measure(read, watch)
         return pixels.table()
+
+    def _measure(self, read: int, watch: Watch) -> None:
+        if self._tally is not None:
+            meters = Meters(named(self._job.spec.dst))
+            meters.add(READ_BYTES, read)
+            meters.took(watch)
 
     @contextmanager
     def _decoder(self) -> Iterator[tuple[Decoder, Bounds]]:
@@ -220,10 +233,14 @@ class Predict:
                 )
             self._classify = load_classifier(job)
         tally.ready.remote(name)
+        self._meters, self._watch = Meters(named(job.spec.dst)), Watch()
 
     def __call__(self, batches: pa.Table) -> pa.Table:
         with _telling(self._tally):
+            self._watch.lap("wait")
             labelled = self._labelled(unpack(batches))
+            self._watch.lap("predict")
+            self._meters.took(self._watch)
             self._tally.labelled.remote(labelled.num_rows)
             return pack(labelled)
 

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.data.exceptions import ExecutionTimeoutError
@@ -16,14 +17,18 @@ from pipeline.flow.committer import Committer
 from pipeline.flow.dataset import Stages, labelled_blocks
 from pipeline.flow.feed import Feed, Stop
 from pipeline.flow.job import Job
+from pipeline.flow.lean import Live
 from pipeline.flow.placement import Placement
-from pipeline.flow.session import ray_error
+from pipeline.flow.session import ray_error, resources_beside
 from pipeline.flow.survey import Survey
 from pipeline.flow.tally import TallyBoard
 from pipeline.store.lease import Lease
 
 if TYPE_CHECKING:
     from ray import ObjectRef
+
+#: The one stage whose progress has counts.
+LABELLING = "labelling"
 
 TICK_SECONDS = 0.2
 #: What is held gets this long to be committed after a signal, and after the graph's death.
@@ -45,6 +50,9 @@ class Progress:
     labelled: int = 0
     committed: int = 0
     errors: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 Listener = Callable[[Progress], None]
@@ -71,12 +79,18 @@ class Stream:
         Raises what the graph died of; what came out of it until then is committed.
         """
         board = TallyBoard(self._job.spec.max_images)
-        capacity = Capacity(placement, ray.cluster_resources)
+        capacity = Capacity(placement, partial(resources_beside, placement.reserved))
         shards = list(self._job.source.shards())
         stages = Stages.of(self._job, placement, ledgers, board.actor)
-        blocks = labelled_blocks(stages, placement, shards)
+        live = Live(placement.bounds)
+        blocks = labelled_blocks(stages, placement, shards, live)
+
+        def look() -> None:
+            if (there := capacity.check()) is not None:
+                live.bounds = placement.bounds_now(there["CPU"])
+
         try:
-            self._consume(Feed(blocks, self._stop), board, len(shards), capacity)
+            self._consume(Feed(blocks, self._stop), board, len(shards), look)
             listed, survey = board.survey()
         except (ray.exceptions.RayError, ExecutionTimeoutError) as error:
             raise self._reason(error, board) from error
@@ -91,7 +105,7 @@ class Stream:
         feed: "Feed[tuple[ObjectRef, int]]",
         board: TallyBoard,
         shards: int,
-        capacity: Capacity,
+        look_at_cluster: Callable[[], None],
     ) -> None:
         self._stop.graph_runs = True
         try:
@@ -101,7 +115,7 @@ class Stream:
                 self._committer.step()
                 self._tell(board, shards)
                 self._look_around()
-                capacity.check()
+                look_at_cluster()
             if self._stop.reason != "lease":
                 self._committer.flush(SIGNAL_FLUSH_SECONDS if self._stop.signalled else math.inf)
         except (NightlabelError, ray.exceptions.RayError, ExecutionTimeoutError) as error:
@@ -120,7 +134,7 @@ class Stream:
         done, counts = board.progress()
         committed = self._committer.rows
         progress = Progress(
-            "labelling",
+            LABELLING,
             listed=counts.get("listed", 0),
             listing_complete=done == shards,
             done_before=counts.get("done", 0) + counts.get("failed_before", 0),

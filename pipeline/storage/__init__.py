@@ -12,6 +12,7 @@ Foreign exceptions are judged (`faults.py`) and translated here (`translate.py`)
 
 from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry
 from pipeline.storage.folder import Folder
+from pipeline.storage.hooks import deliver
 from pipeline.storage.listing import check_readable, first_page, in_key_order, list_pages
 from pipeline.storage.objects import open_binary, stat, stat_many
 from pipeline.storage.reading import Want, read_many
@@ -34,6 +35,7 @@ __all__ = [
     "border",
     "canonical",
     "check_readable",
+    "deliver",
     "delta_error",
     "first_page",
     "identity",

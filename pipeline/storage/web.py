@@ -97,6 +97,13 @@ def headers(url: str) -> Mapping[str, str]:
         return response.headers
 
 
+def post(url: str, body: bytes, extra: Mapping[str, str], rules: Rules) -> None:
+    """POST `body` once. Raises Answer for what is no 2xx, redirects too, and what `get` raises."""
+    with _answered("POST", url, rules, extra, redirects=0, body=body) as response:
+        if not 200 <= response.status < 300:
+            raise Answer(response.status)
+
+
 @contextmanager
 def _answered(
     method: str,
@@ -105,11 +112,12 @@ def _answered(
     extra: Mapping[str, str] | None = None,
     *,
     redirects: int = REDIRECTS,
+    body: bytes | None = None,
 ) -> Iterator[urllib3.BaseHTTPResponse]:
     """The answer at the end of all redirects, to be read within the block."""
     with peers.request(allow_private=rules.allow_private, seconds=rules.seconds):
         for left in range(redirects, -1, -1):
-            response = _send(method, url, rules, _HEADERS | dict(extra or {}))
+            response = _send(method, url, rules, _HEADERS | dict(extra or {}), body)
             try:
                 target = response.get_redirect_location() if redirects else None
                 if not target:
@@ -134,13 +142,18 @@ def _followed(url: str, target: str) -> str:
 
 
 def _send(
-    method: str, url: str, rules: Rules, extra: Mapping[str, str]
+    method: str, url: str, rules: Rules, extra: Mapping[str, str], body: bytes | None
 ) -> urllib3.BaseHTTPResponse:
     asked = urllib3.util.parse_url(url)
     proxy = _proxy(asked.scheme or "", asked.host or "")
     if asked.auth:
         extra = {**extra, **urllib3.make_headers(basic_auth=unquote(asked.auth))}
-    options: dict[str, Any] = {"headers": extra, "preload_content": False, "redirect": False}
+    options: dict[str, Any] = {
+        "headers": extra,
+        "body": body,
+        "preload_content": False,
+        "redirect": False,
+    }
     pool = _pool(proxy, os.environ.get("AWS_CA_BUNDLE"), rules.allow_private)
     if proxy is None:
         return pool.request(method, url, **options)

@@ -24,7 +24,8 @@ def test_a_night_goes_from_noon_to_noon() -> None:
 def test_the_same_is_the_same_job() -> None:
     first = job_id(spec(), "2026-01-31", 1)
     assert first.startswith("nightlabel-2026-01-31-")
-    assert job_id(spec(address="http://head:8265"), "2026-01-31", 1) == first
+    for aside in ("address", "events", "notify"):
+        assert job_id(spec(**{aside: "http://head:8265"}), "2026-01-31", 1) == first
     assert job_id(spec(), "2026-01-31", 2) == f"{first}-2"
 
 

@@ -28,6 +28,16 @@ def test_paths_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert found.model == str(tmp_path / "vit")
 
 
+@pytest.mark.parametrize("events", ["/logs/", "/a.jsonl", "s3://b/events/"])
+def test_a_whole_event_log_stays(events: str) -> None:
+    assert resolved(spec(events=events), NOW).events == events
+
+
+def test_an_event_folder_stays_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert resolved(spec(events="logs/"), NOW).events == f"{tmp_path}/logs/"
+
+
 def test_the_rest_is_as_it_was() -> None:
     given = spec(model="google/vit-base-patch16-224", top_k=3, include=["*.png"])
     assert resolved(given, NOW) == given

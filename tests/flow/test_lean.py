@@ -10,7 +10,7 @@ import pytest
 import ray
 import ray.data
 
-from pipeline.flow.lean import keep_lean
+from pipeline.flow.lean import Live, keep_lean
 from pipeline.flow.placement import IO_SHARE, Bounds
 
 SHARDS, BATCHES, AHEAD = 4, 250, 10
@@ -108,7 +108,7 @@ def test_each_stage_waits_for_the_next_and_all_comes_out(
     here.mkdir()
     context = ray.data.DataContext.get_current().copy()
     context.target_max_block_size = 1
-    keep_lean(context, Bounds(listing=2, listed=AHEAD, decoding=4, decoded=6))
+    keep_lean(context, Live(Bounds(listing=2, listed=AHEAD, decoding=4, decoded=6)))
     with ray.data.DataContext.current(context):
         decode = Decode(here, go if stands_still == "decoders" else tmp_path)
         with ThreadPoolExecutor(1) as reader:

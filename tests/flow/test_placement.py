@@ -1,9 +1,11 @@
 """From resources to the graph's numbers."""
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.errors import PlacementError
-from pipeline.flow.placement import GPU_BATCH_ROWS, IO_SHARE, ROWS_AHEAD, io_tasks, place
+from pipeline.flow.placement import GPU_BATCH_ROWS, IO_SHARE, ROWS_AHEAD, Node, io_tasks, place
 
 
 @pytest.mark.parametrize("cores", [1, 2, 4, 64])
@@ -19,6 +21,49 @@ def test_every_gpu_gets_a_predictor_that_takes_no_cpu() -> None:
     assert placement.predictors == (4, 4)
     assert (placement.predictor_cpus, placement.predictor_gpus) == (0.0, 1.0)
     assert placement.decode_slots == 32
+
+
+@pytest.mark.parametrize(("share", "predictors"), [(1.0, 3), (0.5, 6), (1 / 3, 9), (0.4, 6)])
+def test_predictors_share_a_gpu_as_far_as_they_fit(share: float, predictors: int) -> None:
+    placement = place({"CPU": 8.0, "GPU": 3.0}, None, gpus_each=share)
+    assert placement.predictors == (predictors, predictors)
+    assert placement.predictor_gpus == share
+    with pytest.raises(PlacementError, match="ask for fewer"):
+        place({"CPU": 8.0, "GPU": 3.0}, (predictors + 1, predictors + 1), gpus_each=share)
+
+
+def test_a_share_of_a_gpu_wants_gpus() -> None:
+    with pytest.raises(PlacementError, match="has no GPU"):
+        place({"CPU": 8.0}, None, gpus_each=1.0)
+
+
+HEAD, DECODING, PREDICTING = Node("h", 0, 0), Node("d", 32, 0), Node("p", 4, 1)
+
+
+def test_where_others_decode_nodes_with_gpus_only_predict() -> None:
+    cluster = [HEAD, DECODING, PREDICTING, replace(PREDICTING, id="q")]
+    placement = place({"CPU": 40.0, "GPU": 2.0}, None, nodes=cluster)
+    assert placement.reserved == ("p", "q")
+    assert placement.elsewhere == {"label_selector": {"ray.io/node-id": "!in(p,q)"}}
+    assert placement.decode_slots == 32
+    assert placement.lacking({"CPU": 32.0, "GPU": 2.0}) == ""
+    assert placement.lacking({"CPU": 0.0, "GPU": 2.0}) == "0.98 CPUs are needed and 0 are there"
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        [HEAD, PREDICTING],
+        [Node("d", 3, 0), PREDICTING],
+        [DECODING, Node("p", 192, 8)],
+        [DECODING, Node("p", 0, 8)],
+    ],
+)
+def test_where_most_cores_are_beside_gpus_all_decode(cluster: list[Node]) -> None:
+    cpus = sum(node.cpus for node in cluster)
+    placement = place({"CPU": cpus, "GPU": 1.0}, None, nodes=cluster)
+    assert (placement.reserved, placement.elsewhere) == ((), {})
+    assert placement.decode_slots == cpus
 
 
 def test_cores_that_are_shared_do_one_after_the_other() -> None:
@@ -69,6 +114,16 @@ def test_decoders_and_predictors_have_a_batch_at_hand_and_hold_no_more() -> None
     assert (bounds.decoding, bounds.decoded) == (32, 36)
     assert bounds.listed * GPU_BATCH_ROWS == ROWS_AHEAD
     assert place({"CPU": 192, "GPU": 8}, None).bounds.listed == 768  # two for each decoder's two
+
+
+@pytest.mark.parametrize("resources", [{"CPU": 4.0, "GPU": 2.0}, {"CPU": 4.0}])
+def test_the_graph_holds_as_much_as_nodes_that_come_and_go_can_work_on(
+    resources: dict[str, float],
+) -> None:
+    placement = place(resources, (1, 2))
+    assert placement.bounds_now(4.0) == placement.bounds
+    assert placement.bounds_now(64.0).decoding > 10 * placement.bounds.decoding
+    assert placement.bounds_now(0.0).decoding == 2
 
 
 @pytest.mark.parametrize(

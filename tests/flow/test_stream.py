@@ -54,7 +54,7 @@ job = SimpleNamespace(spec=make_spec(src="a", dst="b"))
 stream = Stream(job, committer, stop, Lease(folder, "run"), lambda _: None, None)
 try:
     room = Capacity(place({"CPU": 2.0}, None), lambda: {"CPU": 2.0})
-    stream._consume(Feed(graph(), stop), TallyBoard(), 1, room)
+    stream._consume(Feed(graph(), stop), TallyBoard(), 1, room.check)
 except ModelError as error:
     print(json.dumps({"error": str(error), "rows": committer.rows}))
 """

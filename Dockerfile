@@ -1,0 +1,48 @@
+# Everything that a head, its workers and whoever submits need; docs/kubernetes.md tells how it is
+# built. `cpu` runs anywhere; `cuda` is the same, and refuses to be built without CUDA.
+ARG PYTHON=3.11-slim-bookworm
+
+FROM python:${PYTHON} AS wheel
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY pipeline pipeline
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
+
+FROM python:${PYTHON} AS cpu
+ARG TORCH_INDEX=""
+LABEL org.opencontainers.image.title="nightlabel" \
+      org.opencontainers.image.description="rsync for labels" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0"
+# KubeRay starts Ray through bash, which is here, and its older releases ask for Ray's health
+# with wget, which is not.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends wget \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --create-home --uid 1000 nightlabel
+COPY constraints.txt /opt/nightlabel/
+# The largest layer by far, which changes only with the pinned versions. With --no-deps, so that an
+# index of torch's builds serves nothing else; what torch needs comes with the next layer.
+RUN pip install --no-cache-dir --constraint /opt/nightlabel/constraints.txt \
+    ${TORCH_INDEX:+--index-url "$TORCH_INDEX" --no-deps} torch
+# The kernel is optional to pip, but not here.
+RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
+    pip install --no-cache-dir --constraint /opt/nightlabel/constraints.txt \
+        "nightlabel[cluster] @ file://$(ls /wheels/*.whl)" \
+    && python -c "import pipeline.images._resample"
+# A stopped job gets half a minute to commit what it has; Ray's own default is three seconds.
+ENV PYTHONUNBUFFERED=1 RAY_JOB_STOP_WAIT_TIME_S=30
+# By number, since Kubernetes cannot tell of a name that it is not root.
+USER 1000
+WORKDIR /home/nightlabel
+# No entry point: KubeRay brings its own commands.
+CMD ["nightlabel", "--help"]
+
+FROM cpu AS cuda
+RUN python -c "import torch; assert torch.version.cuda, 'TORCH_INDEX has no CUDA'"
+# torch brings CUDA itself; of the machine only the driver is asked for. Which GPUs a container
+# sees is for Kubernetes to say: by a default here, pods that asked for none would see them all.
+ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility

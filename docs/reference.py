@@ -1,0 +1,141 @@
+"""Writes docs/reference.md from the code: `make docs`."""
+
+import textwrap
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from pipeline.errors import Exit
+from pipeline.events.kinds import KINDS, Event
+from pipeline.flow.metrics import METRICS
+
+HERE = Path(__file__).with_name("reference.md")
+
+#: What to do about each, for whoever schedules nights.
+ADVICE = {
+    Exit.OK: "go on",
+    Exit.FAILED: "run it again; it goes on where it ended",
+    Exit.USAGE: "mend the command; another try changes nothing",
+    Exit.GATE: "look at the errors (`error_code`); what was labelled is there",
+    Exit.INCOMPLETE: "run it again, or wait for the next night; `--partial-ok` makes it 0",
+    Exit.BUSY: "try again later",
+    Exit.INTERRUPTED: "run it again",
+    Exit.TERMINATED: "run it again",
+}
+
+
+def page() -> str:
+    """The whole document."""
+    lines = [
+        "# Reference: exit codes, events, metrics",
+        "",
+        "Made of the code by `make docs`; a test holds the two together.",
+        "",
+        "## Exit codes",
+        "",
+        "| exit | means | what to do |",
+        "|--:|---|---|",
+        *(f"| {int(code)} | {code.meaning} | {ADVICE[code]} |" for code in Exit),
+        "",
+        "## Events",
+        "",
+        *_paragraph(
+            "`--events FILE|URI` writes one JSON object a line. A local file grows from night to "
+            "night; in a local folder, and in a bucket, each run has a file of its own, "
+            "`<run_id>.jsonl`. An object in a bucket is written every half minute and at the end: "
+            "name a folder, or the next night takes its place. A target that cannot be written to "
+            "is refused at the start (exit 2); what fails later is a warning, and fails no run. "
+            "New fields and kinds may come; those here stay."
+        ),
+        "",
+        "Every event has:",
+        "",
+        *_fields(Event, skip=()),
+    ]
+    for kind in KINDS:
+        lines += ["", f"### `{kind.model_fields['event'].default}`", "", kind.__doc__ or "", ""]
+        lines += _fields(kind, skip=tuple(Event.model_fields))
+    return "\n".join([*lines, *_webhook(), *_metrics()]) + "\n"
+
+
+def _paragraph(text: str) -> list[str]:
+    return textwrap.wrap(text, 98, break_long_words=False, break_on_hyphens=False)
+
+
+def _fields(kind: type[Event], skip: tuple[str, ...]) -> Iterator[str]:
+    yield "| field | type | |"
+    yield "|---|---|---|"
+    for name, field in kind.model_fields.items():
+        if name not in skip:
+            yield f"| `{name}` | {_type(field)} | {field.description} |"
+
+
+def _type(field: FieldInfo) -> str:
+    found: Any = field.annotation
+    if get_origin(found) in (Union, types.UnionType):
+        return " or ".join(_name(one) for one in get_args(found))
+    return _name(found)
+
+
+def _name(kind: Any) -> str:
+    names = {
+        str: "string",
+        int: "integer",
+        float: "number",
+        bool: "boolean",
+        types.NoneType: "null",
+    }
+    if get_origin(kind) is dict:
+        return "object of integers"
+    return names.get(kind, "string")
+
+
+def _webhook() -> list[str]:
+    return [
+        "",
+        "## The message of the end",
+        "",
+        *_paragraph(
+            "`--notify URL` POSTs the `finished` event when the run is over, whichever way it "
+            "ended, as long as its options could be read. It is tried five times within some 20 s "
+            "where the receiver is away or answers 408, 425, 429 or 5xx, once within two seconds "
+            "after a signal; redirects are not followed. What goes wrong is a warning, and fails "
+            "no run. Chat services that take incoming webhooks show its `text`."
+        ),
+        "",
+        *_paragraph(
+            "With `NIGHTLABEL_NOTIFY_SECRET` in the environment of the run it is signed as "
+            "[Standard Webhooks](https://www.standardwebhooks.com) lays down: `webhook-id` (the "
+            "run), `webhook-timestamp`, `webhook-signature` (`v1,` and the base64 of an "
+            "HMAC-SHA256 over id, timestamp and body, with dots between). Libraries that verify "
+            "it exist for most languages. The secret is `whsec_` and base64, or any text. The "
+            "address is taken for a secret too: it is neither printed nor recorded."
+        ),
+    ]
+
+
+def _metrics() -> list[str]:
+    return [
+        "",
+        "## Metrics",
+        "",
+        *_paragraph(
+            "A run on a cluster exports these through Ray, whose nodes Prometheus scrapes "
+            "([how](observability.md)). All have the tag `dst`, the label store."
+        ),
+        "",
+        "| metric | kind | |",
+        "|---|---|---|",
+        *(
+            f"| `ray_{one.name}`{f', by `{one.tag}`' if one.tag else ''} | {one.kind} "
+            f"| {one.description} |"
+            for one in METRICS
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    HERE.write_text(page())

@@ -1,0 +1,119 @@
+"""The labels of an archive as an asset of Dagster.
+
+Load it with `dagster dev -f`. It starts the command that NIGHTLABEL names, by default the
+`nightlabel` in PATH, which lives in an environment of its own: nothing of it is imported here.
+See docs/orchestrators.md.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from tempfile import TemporaryFile
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+INCOMPLETE = 4
+#: Bad usage, the gate, and a run that someone stopped: trying again would not help.
+FINAL = {2, 3, 130, 143}
+
+
+class Night(dg.Config):
+    """What to label, and with `address` the Ray cluster to do it on."""
+
+    src: str
+    dst: str
+    address: str | None = None
+    options: list[str] = Field(["--deadline", "8h"])
+
+
+def command(night: Night, name: str) -> list[str]:
+    """What is run; `name` is the same however often one run is tried."""
+    start = [os.environ.get("NIGHTLABEL", "nightlabel")]
+    if night.address:
+        start += ["submit", "--address", night.address, "--night", name]
+    else:
+        start += ["label"]
+    return [*start, "--json", *night.options, "--", night.src, night.dst]
+
+
+@dg.asset(
+    retry_policy=dg.RetryPolicy(max_retries=5, delay=600),
+    check_specs=[dg.AssetCheckSpec("complete", asset="labels", description="Nothing is left.")],
+)
+def labels(context: dg.AssetExecutionContext, config: Night) -> dg.MaterializeResult:
+    """One true label for every image of an archive."""
+    with TemporaryFile("w+") as out:
+        # A run that is executed again keeps its root, and so finds the job that is there.
+        code = _run(context, command(config, context.run.root_run_id or context.run_id), out)
+        out.seek(0)
+        document = json.loads(out.read() or "{}")
+    summary = document.get("summary", document) or {}  # submit wraps that of label
+    reason = summary.get("reason") or document.get("message") or "see the log"
+    metadata = metadata_of(summary)
+    if code not in (0, INCOMPLETE):
+        told = f"nightlabel: exit {code}: {reason}"
+        raise dg.Failure(told, metadata=metadata, allow_retries=code not in FINAL)
+    complete = dg.AssetCheckResult(
+        check_name="complete",
+        passed=code == 0,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=None if code == 0 else reason,
+    )
+    return dg.MaterializeResult(metadata=metadata, check_results=[complete])
+
+
+def _run(context: dg.AssetExecutionContext, arguments: list[str], out: Any) -> int:
+    child = subprocess.Popen(
+        arguments,
+        stdout=out,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # Ctrl-C reaches it once, through us
+    )
+    with child:
+        try:
+            _follow(context, child)
+        except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+            # A run here commits what it has labelled; a job on a cluster goes on. What they end
+            # with is told, since Dagster would try again what ends with an interrupt.
+            child.terminate()
+            _follow(context, child)
+    # Killed before it could listen to signals is killed all the same.
+    return child.returncode if child.returncode >= 0 else 128 - child.returncode
+
+
+def _follow(context: dg.AssetExecutionContext, child: subprocess.Popen[str]) -> None:
+    for line in child.stderr or ():
+        context.log.info(line.rstrip())
+
+
+def metadata_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What Dagster shows and plots of a run; empty where none began."""
+    if "counts" not in summary:
+        return {}
+    counts, seconds = summary["counts"], summary["seconds"]
+    todo = counts["new"] + counts["changed"] + counts["retried"]
+    return {
+        **{name: counts[name] for name in ("listed", "labelled", "failed")},
+        "remaining": todo - counts["labelled"] - counts["failed"],
+        "errors": counts["errors"],
+        "recipe": summary["recipe"],
+        "run_id": summary["run_id"],
+        "seconds": seconds.get("all", 0.0),
+    }
+
+
+nightly = dg.ScheduleDefinition(
+    name="nightly",
+    target=dg.AssetSelection.assets(labels),
+    cron_schedule="0 22 * * *",
+    run_config=dg.RunConfig(
+        ops={"labels": Night(src="s3://bucket/photos", dst="s3://bucket/labels")}
+    ),
+)
+
+defs = dg.Definitions(assets=[labels], schedules=[nightly])

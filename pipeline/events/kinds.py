@@ -1,0 +1,85 @@
+"""The kinds of event, one JSON object each. docs/reference.md is made of these classes."""
+
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+VERSION: Final = 1
+
+
+class Event(BaseModel):
+    """What stands in every event."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    event: str = Field(description="which kind of event this is")
+    schema_version: int = Field(default=VERSION, description="of these fields")
+    at: datetime = Field(default_factory=lambda: datetime.now(UTC), description="when, in UTC")
+    run_id: str = Field(description="the run, as in `nightlabel runs`")
+    dst: str = Field(description="the label store, without credentials")
+
+    def line(self) -> bytes:
+        return self.model_dump_json().encode() + b"\n"
+
+
+class Started(Event):
+    """Source, store and model were checked, and the run holds the store."""
+
+    event: Literal["started"] = "started"
+    src: str = Field(description="the images, without credentials")
+    model: str = Field(description="id or folder")
+    revision: str | None = Field(description="the resolved commit of a hub model")
+    recipe: str = Field(description="the partition that gets the labels")
+
+
+class Progressed(Event):
+    """How far the run is, every ten seconds and where a stage begins."""
+
+    event: Literal["progress"] = "progress"
+    stage: str = Field(description="`checking`, `listing`, `starting`, `labelling` or `merging`")
+    listed: int = Field(description="objects listed so far")
+    listing_complete: bool = Field(description="whether those are all")
+    done_before: int = Field(description="of them, those that have a row of an earlier run")
+    todo: int = Field(description="of them, those that this run is to label")
+    labelled: int = Field(description="rows that came out of predictors")
+    committed: int = Field(description="rows of this run that are true")
+    errors: int = Field(description="of those, rows with an error code")
+
+
+class Committed(Event):
+    """Rows became true."""
+
+    event: Literal["committed"] = "committed"
+    version: int = Field(description="of the Delta table")
+    rows: int = Field(description="in this commit")
+    errors: int = Field(description="of those, rows with an error code")
+    total: int = Field(description="rows of this run that are true")
+
+
+class GateBreached(Event):
+    """More errors than `--max-errors` allows: the run ends with exit code 3."""
+
+    event: Literal["gate"] = "gate"
+    errors: int = Field(description="rows of this run with an error code")
+    reason: str = Field(description="in words")
+
+
+class Finished(Event):
+    """The end, whichever it is; what `--notify` sends too."""
+
+    event: Literal["finished"] = "finished"
+    src: str = Field(description="the images, without credentials")
+    status: str = Field(
+        description="`complete`, `incomplete`, `interrupted`, `gate`, `failed` or `busy`"
+    )
+    exit_code: int = Field(description="see above")
+    reason: str | None = Field(description="in words, where the run is not complete")
+    recipe: str | None = Field(description="null where the run ended before its model was known")
+    counts: dict[str, int] = Field(description="as in the run's summary; empty as above")
+    errors: dict[str, int] = Field(description="rows of this run by error code")
+    seconds: float = Field(description="from start to end")
+    text: str = Field(description="all of it in a line, which chat services show")
+
+
+KINDS: Final = (Started, Progressed, Committed, GateBreached, Finished)

@@ -1,0 +1,112 @@
+"""What a run tells Prometheus, through Ray: each process counts what it does itself.
+
+Ray puts `ray_` before these names, and exports them on every node of a cluster. docs/reference.md
+is made of `METRICS`.
+"""
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cache
+from typing import Final, Literal
+
+from ray.util.metrics import Counter, Gauge
+
+from pipeline.storage import canonical, identity, public
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric. All have the tag `dst`, the label store; `tag` is a second one."""
+
+    kind: Literal["counter", "gauge"]
+    name: str
+    description: str
+    tag: str | None = None
+
+
+IMAGES: Final = Metric(
+    "counter",
+    "nightlabel_images_total",
+    "rows that became true: `labelled`, or by their error code",
+    "result",
+)
+COMMITS: Final = Metric("counter", "nightlabel_commits_total", "commits that labelled")
+READ_BYTES: Final = Metric("counter", "nightlabel_read_bytes_total", "bytes of images read")
+STAGE_SECONDS: Final = Metric(
+    "counter",
+    "nightlabel_stage_seconds_total",
+    "time of workers: `read` waits for images, `decode` decodes them, `wait` is a predictor "
+    "without pixels, `predict` one with, `write` writes parts",
+    "stage",
+)
+STORE_ROWS: Final = Metric("gauge", "nightlabel_store_rows", "rows of this recipe in the store")
+LISTED: Final = Metric("gauge", "nightlabel_listed", "objects listed so far")
+REMAINING: Final = Metric("gauge", "nightlabel_remaining", "listed objects still to label")
+COMMIT_LAG: Final = Metric(
+    "gauge",
+    "nightlabel_commit_lag_seconds",
+    "time since the last cut while rows wait to become true; 0 while none do",
+)
+
+METRICS: Final = (
+    IMAGES,
+    COMMITS,
+    READ_BYTES,
+    STAGE_SECONDS,
+    STORE_ROWS,
+    LISTED,
+    REMAINING,
+    COMMIT_LAG,
+)
+
+
+def named(uri: str) -> str:
+    """A label store, or what else has a uri, as metrics and events name it: without secrets."""
+    return public(identity(canonical(uri))).rstrip("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Meters:
+    """The metrics of one label store, `dst` as it is `named`."""
+
+    dst: str
+
+    def add(self, metric: Metric, amount: float, tag: str | None = None) -> None:
+        """Ray refuses to add nothing."""
+        if amount > 0:
+            _made(metric).inc(amount, self._tags(metric, tag))
+
+    def set(self, metric: Metric, value: float) -> None:
+        _made(metric).set(value, self._tags(metric, None))
+
+    def took(self, watch: "Watch") -> None:
+        """Add what a watch has measured, and start it anew."""
+        for stage, seconds in watch.laps.items():
+            self.add(STAGE_SECONDS, seconds, stage)
+        watch.laps.clear()
+
+    def _tags(self, metric: Metric, value: str | None) -> dict[str, str]:
+        more = {metric.tag: value} if metric.tag is not None and value is not None else {}
+        return {"dst": self.dst} | more
+
+
+class Watch:
+    """Seconds by the name of what they were spent with."""
+
+    def __init__(self) -> None:
+        self.laps: defaultdict[str, float] = defaultdict(float)
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """All since the last lap was `name`."""
+        now = time.perf_counter()
+        self.laps[name] += now - self._last
+        self._last = now
+
+
+@cache
+def _made(metric: Metric) -> "Counter | Gauge":
+    make = Counter if metric.kind == "counter" else Gauge
+    tags = ("dst", metric.tag) if metric.tag else ("dst",)
+    return make(metric.name, description=metric.description, tag_keys=tags)

@@ -1,0 +1,66 @@
+"""Room for a graph on a cluster whose nodes are still to come."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from ray.util.placement_group import placement_group, remove_placement_group
+
+from pipeline.errors import PlacementError
+from pipeline.flow.feed import Stop
+from pipeline.flow.placement import Placement, place
+from pipeline.flow.session import cluster_address, nodes, resources_beside
+from pipeline.spec import LabelSpec
+
+LOOK_SECONDS: Final = 1.0
+
+Bundles = list[dict[str, float]]
+
+
+def make_room(spec: LabelSpec, stop: Stop) -> Placement | None:
+    """Place a graph as soon as there is room; None where `stop` comes first.
+
+    On a cluster, nodes that are just joining are waited for, and an autoscaler is asked for what
+    is lacking; a Ray of our own does not change. Raises PlacementError when the time is up.
+    """
+    alone = cluster_address(spec.address) is None
+    until = time.monotonic() + (0.0 if alone else spec.wait_for_nodes)
+    with _asking() as ask:
+        while not stop:
+            try:
+                return place(
+                    resources_beside(()),
+                    spec.predictor_range,
+                    gpus_each=spec.gpus_per_predictor,
+                    nodes=nodes(),
+                )
+            except PlacementError:
+                if time.monotonic() >= until:
+                    raise
+            ask(_least(spec))
+            time.sleep(LOOK_SECONDS)
+    return None
+
+
+def _least(spec: LabelSpec) -> Bundles:
+    """What a graph cannot do without."""
+    predictors = spec.predictor_range[0] if spec.predictor_range else 1
+    each = spec.gpus_per_predictor
+    return [{"CPU": 1.0}, *[{"CPU": 1.0} if each is None else {"GPU": each}] * predictors]
+
+
+@contextmanager
+def _asking() -> Iterator[Callable[[Bundles], None]]:
+    """Ask once. What is asked for in this way ends with this process, however it ends."""
+    asked: list[Any] = []
+
+    def ask(bundles: Bundles) -> None:
+        if not asked:
+            asked.append(placement_group(bundles))
+
+    try:
+        yield ask
+    finally:
+        for group in asked:
+            remove_placement_group(group)

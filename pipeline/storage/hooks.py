@@ -1,0 +1,30 @@
+"""Sending a message to a web address of the user's own."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Final
+from urllib.parse import urlsplit
+
+from pipeline.storage.faults import Answer, foreign, judge
+from pipeline.storage.translate import with_retries
+from pipeline.storage.web import Rules, post
+
+#: Of one try. It is the user's own address, so it may be of their own network.
+_PATIENT: Final = Rules(allow_private=True, seconds=10.0)
+_HURRIED: Final = Rules(allow_private=True, seconds=2.0)
+
+
+def deliver(url: str, body: bytes, headers: Mapping[str, str], *, patient: bool) -> str | None:
+    """POST `body`; returns None where it was taken, else what went wrong.
+
+    Redirects are not followed. Paths and queries of such addresses are secrets, so only the
+    host is named.
+    """
+    call = partial(post, url, body, headers, _PATIENT if patient else _HURRIED)
+    try:
+        with_retries(call) if patient else call()
+    except Answer as error:
+        return f"{urlsplit(url).hostname} answered {error.status}"
+    except foreign() as error:
+        return f"{urlsplit(url).hostname}: {judge(error).detail}"
+    return None
