@@ -67,9 +67,9 @@ class Watched:
 class Held:
     """One role's processes over a stretch of time, at each moment the largest of them.
 
-    `first` and `last` are the lower quartiles of private bytes in the first and the last third,
-    `an_hour` is the slope of the second half. What leaks lifts the floor; what lies on it, an
-    image at work, is a matter of luck. `files` and `threads` are means of those thirds.
+    `first` and `last` are mean private bytes of the first and the last third, `an_hour` is the
+    slope of the second half. `files` and `threads` are means of those thirds too: pools of
+    threads that come and go with the work make the most of a third a matter of luck.
     """
 
     role: str
@@ -92,7 +92,7 @@ class Held:
         def means(what: str) -> tuple[float, float]:
             return _mean(_largest(first, what)), _mean(_largest(last, what))
 
-        private = [_floor(_largest(third, "private")) for third in (first, last)]
+        private = means("private")
         return cls(
             role,
             processes=max(sum(s.at == moment for s in samples) for moment in set(at)),
@@ -165,10 +165,6 @@ def _largest(samples: Sequence[Sample], what: str) -> dict[float, int]:
     for sample in samples:
         largest[sample.at] = max(largest[sample.at], getattr(sample, what))
     return largest
-
-
-def _floor(by_moment: dict[float, int]) -> float:
-    return float(np.quantile(list(by_moment.values()), 0.25))
 
 
 def _mean(by_moment: dict[float, int]) -> float:
