@@ -19,9 +19,10 @@ from pipeline.errors import NightlabelError, SpecError
 from pipeline.flow.batches import evenly
 from pipeline.flow.driver import label
 from pipeline.flow.job import Job
-from pipeline.flow.placement import Placement, place
+from pipeline.flow.placement import Placement
 from pipeline.flow.prepare import prepare
-from pipeline.flow.session import fetch, nodes, session
+from pipeline.flow.room import placed
+from pipeline.flow.session import fetch, session
 from pipeline.flow.stages import Decode, load_classifier
 from pipeline.flow.stream import Listener, Progress
 from pipeline.flow.tally import TallyBoard
@@ -74,10 +75,8 @@ def bench(spec: LabelSpec, seconds: float, on_progress: Listener | None = None) 
     say = on_progress or (lambda _: None)
     say(Progress("checking"))
     job = prepare(spec)
-    with session(spec.address) as resources:
-        placement = place(
-            resources, spec.predictor_range, gpus_each=spec.gpus_per_predictor, nodes=nodes()
-        )
+    with session(spec.address):
+        placement = placed(spec)
         rows = placement.bounds.decoded * placement.batch_rows
         refs = _first(job, rows)
         decoders = placement.cores

@@ -20,7 +20,7 @@ import ray
 from pipeline import schema
 from pipeline.flow.batches import unpack
 from pipeline.flow.held import Held
-from pipeline.flow.metrics import Meters, Watch, named
+from pipeline.flow.metrics import Meters, Watch
 from pipeline.flow.placement import IO_SHARE
 from pipeline.flow.session import fetch
 from pipeline.storage import Folder
@@ -55,7 +55,8 @@ def _nobody(_: Written) -> None:
 class Committer:
     """Holds blocks, cuts parts, commits. `files` gives the ledger's ordinals their files.
 
-    `told` hears of each cut whose rows became true; `options` say where Ray writes.
+    `told` hears of each cut whose rows became true; `options` say where Ray writes. `store_rows` is
+    how many rows of this recipe the store has.
     """
 
     table: Table
@@ -67,7 +68,7 @@ class Committer:
     told: Callable[[Written], None] = _nobody
     options: Mapping[str, Any] = field(default_factory=dict)
     labelled: int = 0
-    grown: int = 0
+    store_rows: int = field(init=False)
     errors: Counter[str] = field(default_factory=Counter)
 
     _held: Held = field(default_factory=Held)
@@ -77,16 +78,14 @@ class Committer:
     _last_cut: float = field(default_factory=time.monotonic)
     _rewrite_seconds: float = 0.0
 
+    def __post_init__(self) -> None:
+        self.store_rows = sum(file.num_rows for file in self.files)
+
     @property
     def waiting(self) -> float:
         """Seconds since rows were last on their way to become true, 0 if there are none."""
         idle = self._pending is None and not self._held
         return 0.0 if idle else time.monotonic() - self._last_cut
-
-    @property
-    def store_rows(self) -> int:
-        """How many rows of this recipe the store has."""
-        return sum(file.num_rows for file in self.files) + self.grown
 
     @property
     def failed(self) -> int:
@@ -158,7 +157,7 @@ class Committer:
         self._moved |= written.rewritten
         self.errors.update(written.errors)
         self.labelled += written.part.num_rows - written.part.num_errors
-        self.grown += sum(part.num_rows for part in added) - sum(f.num_rows for f in removed)
+        self.store_rows += sum(part.num_rows for part in added) - sum(f.num_rows for f in removed)
         self.told(written)
 
 
@@ -196,7 +195,7 @@ def _write(writer: CutWriter, paths: dict[int, str], *blocks: pa.Table) -> Writt
     watch = Watch()
     written = writer.write(unpack(pa.concat_tables(blocks)), paths)
     watch.lap("write")
-    Meters(named(writer.folder.uri)).took(watch)
+    Meters.of(writer.folder.uri).took(watch)
     return written
 
 

@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 from ray.util.metrics import Counter, Gauge
 
@@ -71,6 +71,11 @@ class Meters:
     """The metrics of one label store, `dst` as it is `named`."""
 
     dst: str
+
+    @classmethod
+    def of(cls, dst: str) -> Self:
+        """Those of the store at a uri."""
+        return cls(named(dst))
 
     def add(self, metric: Metric, amount: float, tag: str | None = None) -> None:
         """Ray refuses to add nothing."""

@@ -1,6 +1,6 @@
 """How many of what, and where: from a cluster's resources to the numbers of the graph."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,7 +27,6 @@ GPU_BATCH_ROWS: Final = 512
 #: for while a store answers slowly.
 ROWS_AHEAD: Final = 65_536
 
-
 #: Every node of Ray has this label.
 NODE_ID: Final = "ray.io/node-id"
 
@@ -39,6 +38,14 @@ class Node:
     id: str
     cpus: float
     gpus: float
+
+
+def resources_of(nodes: Sequence[Node], reserved: Collection[str] = ()) -> dict[str, float]:
+    """What these have together, less the CPUs of reserved ones."""
+    return {
+        "CPU": sum(node.cpus for node in nodes if node.id not in reserved),
+        "GPU": sum(node.gpus for node in nodes),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,7 @@ class Placement:
         """The same on a cluster that has come to have so many, less those of reserved nodes."""
         if self.predictor_gpus:
             return self.bounds_on(max(1, int(cpus)))
-        return self.bounds_on(max(1, 2 * int(cpus) - min(self.predictors[1], int(cpus))))
+        return self.bounds_on(max(1, _shared_slots(int(cpus), self.predictors[1])))
 
     def bounds_on(self, decode_slots: int) -> Bounds:
         """The same with so many slots for decoders.
@@ -239,7 +246,12 @@ def _on_cpus(cpus: int, wanted: tuple[int, int] | None) -> Placement:
         predictor_cpus=SHARED_PREDICTOR_SHARE,
         predictor_gpus=0.0,
         decoder_cpus=SHARED_DECODE_SHARE,
-        decode_slots=2 * cpus - high,
+        decode_slots=_shared_slots(cpus, high),
         batch_rows=CPU_BATCH_ROWS,
         listers=io_tasks(cpus),
     )
+
+
+def _shared_slots(cpus: int, predictors: int) -> int:
+    """For decoders: a core has two slots, and a predictor takes one."""
+    return 2 * cpus - min(predictors, cpus)

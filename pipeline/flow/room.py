@@ -9,8 +9,8 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from pipeline.errors import PlacementError
 from pipeline.flow.feed import Stop
-from pipeline.flow.placement import Placement, place
-from pipeline.flow.session import cluster_address, nodes, resources_beside
+from pipeline.flow.placement import Placement, place, resources_of
+from pipeline.flow.session import cluster_address, nodes
 from pipeline.spec import LabelSpec
 
 LOOK_SECONDS: Final = 1.0
@@ -29,18 +29,24 @@ def make_room(spec: LabelSpec, stop: Stop) -> Placement | None:
     with _asking() as ask:
         while not stop:
             try:
-                return place(
-                    resources_beside(()),
-                    spec.predictor_range,
-                    gpus_each=spec.gpus_per_predictor,
-                    nodes=nodes(),
-                )
+                return placed(spec)
             except PlacementError:
                 if time.monotonic() >= until:
                     raise
             ask(_least(spec))
             time.sleep(LOOK_SECONDS)
     return None
+
+
+def placed(spec: LabelSpec) -> Placement:
+    """A graph on what the cluster has now. Raises PlacementError."""
+    there = nodes()
+    return place(
+        resources_of(there),
+        spec.predictor_range,
+        gpus_each=spec.gpus_per_predictor,
+        nodes=there,
+    )
 
 
 def _least(spec: LabelSpec) -> Bundles:

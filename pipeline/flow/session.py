@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
@@ -76,15 +76,6 @@ def nodes() -> list[Node]:
     """Those that are alive."""
     found = ((node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"])
     return [Node(name, has.get("CPU", 0.0), has.get("GPU", 0.0)) for name, has in found]
-
-
-def resources_beside(reserved: Collection[str]) -> dict[str, float]:
-    """What the cluster has now, less the CPUs of reserved nodes."""
-    alive = nodes()
-    return {
-        "CPU": sum(node.cpus for node in alive if node.id not in reserved),
-        "GPU": sum(node.gpus for node in alive),
-    }
 
 
 def _start(address: str | None) -> None:

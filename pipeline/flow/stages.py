@@ -22,7 +22,7 @@ from pipeline.flow.batches import evenly, pack, unpack
 from pipeline.flow.bounds import image_memory, memory_limit, time_limit
 from pipeline.flow.careful import Careful, CarefulLabeller, Decoder, attempt_number
 from pipeline.flow.job import Job
-from pipeline.flow.metrics import READ_BYTES, Meters, Watch, named
+from pipeline.flow.metrics import READ_BYTES, Meters, Watch
 from pipeline.flow.pixels import Pixels
 from pipeline.flow.survey import Survey
 from pipeline.sources import rules_of, wants_of
@@ -148,7 +148,7 @@ class Decode:
 
     def _measure(self, read: int, watch: Watch) -> None:
         if self._tally is not None:
-            meters = Meters(named(self._job.spec.dst))
+            meters = Meters.of(self._job.spec.dst)
             meters.add(READ_BYTES, read)
             meters.took(watch)
 
@@ -233,7 +233,7 @@ class Predict:
                 )
             self._classify = load_classifier(job)
         tally.ready.remote(name)
-        self._meters, self._watch = Meters(named(job.spec.dst)), Watch()
+        self._meters, self._watch = Meters.of(job.spec.dst), Watch()
 
     def __call__(self, batches: pa.Table) -> pa.Table:
         with _telling(self._tally):

@@ -3,10 +3,9 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ray
 from ray.data.exceptions import ExecutionTimeoutError
@@ -18,8 +17,8 @@ from pipeline.flow.dataset import Stages, labelled_blocks
 from pipeline.flow.feed import Feed, Stop
 from pipeline.flow.job import Job
 from pipeline.flow.lean import Live
-from pipeline.flow.placement import Placement
-from pipeline.flow.session import ray_error, resources_beside
+from pipeline.flow.placement import Placement, resources_of
+from pipeline.flow.session import nodes, ray_error
 from pipeline.flow.survey import Survey
 from pipeline.flow.tally import TallyBoard
 from pipeline.store.lease import Lease
@@ -51,9 +50,6 @@ class Progress:
     committed: int = 0
     errors: int = 0
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 Listener = Callable[[Progress], None]
 
@@ -79,7 +75,7 @@ class Stream:
         Raises what the graph died of; what came out of it until then is committed.
         """
         board = TallyBoard(self._job.spec.max_images)
-        capacity = Capacity(placement, partial(resources_beside, placement.reserved))
+        capacity = Capacity(placement, lambda: resources_of(nodes(), placement.reserved))
         shards = list(self._job.source.shards())
         stages = Stages.of(self._job, placement, ledgers, board.actor)
         live = Live(placement.bounds)

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import BusyError, Exit, NightlabelError, Terminated
@@ -70,7 +70,7 @@ class Teller:
         self._run_id, self._notify, self._key = run_id, spec.notify, secret()
         self._src, self._dst = named(spec.src), named(spec.dst)
         self._log = EventLog.open(spec.events, run_id) if spec.events else None
-        self._meters = Meters(self._dst)
+        self._meters = Meters.of(spec.dst)
         self._began = time.monotonic()
         self._told_at, self._stage = 0.0, ""
         self._counted = Progress(LABELLING)
@@ -100,7 +100,7 @@ class Teller:
         if progress.stage == self._stage and now - self._told_at < PROGRESS_SECONDS:
             return
         self._told_at, self._stage = now, progress.stage
-        self._tell(Progressed(run_id=self._run_id, dst=self._dst, **progress.as_dict()))
+        self._tell(Progressed(run_id=self._run_id, dst=self._dst, **asdict(progress)))
 
     def measured(self, progress: Progress, committer: "Committer") -> None:
         """The gauges of a run whose Ray runs."""

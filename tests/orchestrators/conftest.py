@@ -63,9 +63,13 @@ class Tool:
                 process.kill()
 
     def run(self, name: str, *arguments: object) -> str:
-        """What a command printed, whatever its exit code."""
+        """What a command printed, whatever its exit code; one that takes too long is killed."""
         with self.start(name, *arguments) as process:
-            printed, _ = process.communicate(timeout=600)
+            try:
+                printed, _ = process.communicate(timeout=600)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
         return printed
 
     def json(self, *arguments: object, cwd: Path | None = None) -> Any:

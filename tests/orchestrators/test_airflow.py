@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +47,13 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Tool:
     return made
 
 
-def start(airflow: Tool, params: dict[str, Any]) -> AbstractContextManager[subprocess.Popen[str]]:
-    return airflow.start("airflow", "dags", "test", "nightlabel", "--conf", json.dumps(params))
+def command(params: dict[str, Any]) -> list[str]:
+    return ["airflow", "dags", "test", "nightlabel", "--conf", json.dumps(params)]
 
 
 def night(airflow: Tool, params: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """How a run of the DAG stands when it is over, and its log."""
-    with start(airflow, params) as process:
-        log, _ = process.communicate(timeout=600)
+    log = airflow.run(*command(params))
     return states(airflow), log
 
 
@@ -104,7 +101,7 @@ def test_bad_usage_fails_and_is_not_tried_again(
 def test_a_busy_store_is_tried_again(airflow: Tool, photos: Archive, tiny_model: Path) -> None:
     with (
         Lease(Folder(str(photos.dst)), "another"),
-        start(airflow, photos.params(tiny_model)) as process,
+        airflow.start(*command(photos.params(tiny_model))) as process,
     ):
         log = until("No tasks to run", process)
     assert states(airflow) == {"run": "running", "task": "up_for_retry", "returned": None}
@@ -116,7 +113,7 @@ def test_a_task_that_is_killed_commits_first(
     airflow: Tool, photos: Archive, slow_model: Path
 ) -> None:
     photos.put(archive(2000))
-    with start(airflow, photos.params(slow_model, "--commit-seconds", 2)) as process:
+    with airflow.start(*command(photos.params(slow_model, "--commit-seconds", 2))) as process:
         photos.wait_for_rows()
         process.send_signal(signal.SIGTERM)
         log, _ = process.communicate(timeout=60)

@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +35,15 @@ def dagster(tmp_path: Path) -> Tool:
     return tool("dagster", DAGSTER_HOME=home)
 
 
-def start(dagster: Tool, params: dict[str, Any]) -> AbstractContextManager[subprocess.Popen[str]]:
+def command(params: dict[str, Any]) -> list[str]:
     config = json.dumps({"ops": {"labels": {"config": params}}})
-    asset = ["--select", "labels", "--python-file", ASSETS, "--config-json", config]
-    return dagster.start("dagster", "asset", "materialize", *asset)
+    asset = ["--select", "labels", "--python-file", str(ASSETS), "--config-json", config]
+    return ["dagster", "asset", "materialize", *asset]
 
 
 def night(dagster: Tool, params: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """What a run came to, and its log."""
-    with start(dagster, params) as process:
-        log, _ = process.communicate(timeout=600)
+    log = dagster.run(*command(params))
     return events(dagster), log
 
 
@@ -106,7 +103,7 @@ def test_bad_usage_fails_and_is_not_tried_again(
 def test_a_busy_store_is_tried_again(dagster: Tool, photos: Archive, tiny_model: Path) -> None:
     with (
         Lease(Folder(str(photos.dst)), "another"),
-        start(dagster, photos.params(tiny_model)) as process,
+        dagster.start(*command(photos.params(tiny_model))) as process,
     ):
         until("STEP_UP_FOR_RETRY", process)
     told = events(dagster)
@@ -119,7 +116,7 @@ def test_a_run_that_is_stopped_commits_first(
     dagster: Tool, photos: Archive, slow_model: Path
 ) -> None:
     photos.put(archive(2000))
-    with start(dagster, photos.params(slow_model, "--commit-seconds", 2)) as process:
+    with dagster.start(*command(photos.params(slow_model, "--commit-seconds", 2))) as process:
         photos.wait_for_rows()
         process.send_signal(signal.SIGTERM)
         log, _ = process.communicate(timeout=60)

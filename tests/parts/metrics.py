@@ -22,22 +22,18 @@ ROOT = Path(__file__).parents[2]
 class Prometheus:
     url: str
 
-    def ask(self, query: str) -> dict[str, float]:
-        """The present value of each series of a query, by its labels as JSON."""
+    def number(self, query: str) -> float:
+        """The value of a query of one series, 0 where there is none."""
         at = f"{self.url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
         with urllib.request.urlopen(at, timeout=10) as response:
-            found = json.load(response)["data"]["result"]
-        return {json.dumps(one["metric"]): float(one["value"][1]) for one in found}
-
-    def number(self, query: str) -> float | None:
-        """The value of a query of one series, None where there is none."""
-        return next(iter(self.ask(query).values()), None)
+            series = json.load(response)["data"]["result"]
+        return float(series[0]["value"][1]) if series else 0.0
 
     def comes_to(self, query: str, least: float) -> float:
         """What a query gives as soon as that is `least` or more, or when half a minute is up:
         workers tell every ten seconds."""
         until = time.monotonic() + 30.0
-        while (found := self.number(query) or 0.0) < least and time.monotonic() < until:
+        while (found := self.number(query)) < least and time.monotonic() < until:
             time.sleep(0.5)
         return found
 
