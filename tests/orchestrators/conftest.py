@@ -17,7 +17,8 @@ from deltalake import DeltaTable
 
 from pipeline.storage import Folder
 from pipeline.store.runs import RunSummary, load_runs
-from tests.integration.conftest import slow_model, tiny_model
+from tests.integration.conftest import nightlabel, slow_model, tiny_model
+from tests.parts.cluster import LocalCluster, local_cluster
 from tests.parts.tiny import archive
 
 __all__ = ["slow_model", "tiny_model"]
@@ -138,6 +139,20 @@ class Archive:
         every: Sequence[object] = ["--model", model, *options]
         ends = {"src": str(self.src), "dst": str(self.dst)}
         return {**ends, "address": address, "options": [str(one) for one in every]}
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[LocalCluster]:
+    """A head that runs no tasks, and a node of two CPUs."""
+    with local_cluster() as found:
+        found.add(num_cpus=2)
+        yield found
+
+
+def jobs(cluster: LocalCluster, photos: Archive) -> list[dict[str, Any]]:
+    """What the cluster knows of the nights of this archive."""
+    known: list[dict[str, Any]] = nightlabel("list", "--address", cluster.url, "--json").json
+    return [job for job in known if job["dst"] == str(photos.dst)]
 
 
 @pytest.fixture

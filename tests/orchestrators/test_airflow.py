@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.storage import Folder
 from pipeline.store.lease import Lease
-from tests.orchestrators.conftest import JOBS, NIGHTLABEL, Archive, Tool, tool, until
+from tests.orchestrators.conftest import JOBS, NIGHTLABEL, Archive, Tool, jobs, tool, until
+from tests.parts.cluster import LocalCluster
 from tests.parts.tiny import archive
 
 DAG = JOBS / "airflow" / "nightlabel_dag.py"
@@ -47,8 +48,8 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Tool:
     return made
 
 
-def command(params: dict[str, Any]) -> list[str]:
-    return ["airflow", "dags", "test", "nightlabel", "--conf", json.dumps(params)]
+def command(params: dict[str, Any], *date: str) -> list[str]:
+    return ["airflow", "dags", "test", "nightlabel", *date, "--conf", json.dumps(params)]
 
 
 def night(airflow: Tool, params: dict[str, Any]) -> tuple[dict[str, Any], str]:
@@ -142,3 +143,46 @@ def test_what_is_run_on_a_cluster_and_what_each_end_means(airflow: Tool) -> None
     }
     assert told["ends"]["5"][1] == "nightlabel: exit 5: because"
     assert told["counts"] == [{"listed": 1}, {}]
+
+
+def test_a_night_on_a_cluster_ends_as_its_job_does(
+    airflow: Tool, photos: Archive, tiny_model: Path, cluster: LocalCluster
+) -> None:
+    def on_cluster(*options: object) -> tuple[dict[str, Any], str]:
+        return night(airflow, photos.params(tiny_model, *options, address=cluster.url))
+
+    told, log = on_cluster("--max-images", 4)
+    assert told == {"run": "success", "task": "skipped", "returned": None}, log
+    assert "exit 4: 8 objects are left for the next run" in log
+
+    told, log = on_cluster()
+    assert (told["run"], told["task"]) == ("success", "success"), log
+    assert told["returned"]["labelled"] == 8
+    assert "starting" in log  # the job's progress
+
+    photos.put({"broken.jpg": b"no image"})
+    told, log = on_cluster("--max-errors", 0)
+    assert told == {"run": "failed", "task": "failed", "returned": None}, log
+    assert "exit 3: 1 errors, over the 0 allowed" in log
+    assert photos.codes() == {None: 12, "not_an_image": 1}
+    assert sorted(job["exit_code"] for job in jobs(cluster, photos)) == [0, 3, 4]
+
+
+def test_a_killed_task_leaves_its_job_alone_and_the_next_try_finds_it(
+    airflow: Tool, photos: Archive, slow_model: Path, cluster: LocalCluster
+) -> None:
+    photos.put(archive(600))
+    params = photos.params(slow_model, "--commit-seconds", 1, address=cluster.url)
+    once = command(params, "2026-01-31T22:00:00+00:00")
+    with airflow.start(*once) as process:
+        photos.wait_for_rows()
+        process.send_signal(signal.SIGTERM)
+        log, _ = process.communicate(timeout=60)
+    assert states(airflow)["task"] == "failed", log
+    [job] = jobs(cluster, photos)
+    assert job["status"] == "RUNNING"
+    log = airflow.run(*once)
+    told = states(airflow)
+    assert (told["run"], told["task"]) == ("success", "success"), log
+    assert [found["job"] for found in jobs(cluster, photos)] == [job["job"]]
+    assert photos.codes() == {None: told["returned"]["labelled"]} == {None: 600}

@@ -9,7 +9,9 @@ import pytest
 
 from pipeline.storage import Folder
 from pipeline.store.lease import Lease
-from tests.orchestrators.conftest import JOBS, NIGHTLABEL, Archive, Tool, tool, until
+from tests.integration.conftest import nightlabel
+from tests.orchestrators.conftest import JOBS, NIGHTLABEL, Archive, Tool, jobs, tool, until
+from tests.parts.cluster import LocalCluster
 from tests.parts.tiny import archive
 
 ASSETS = JOBS / "dagster" / "nightlabel_assets.py"
@@ -134,3 +136,46 @@ def test_what_is_run_on_a_cluster_and_every_night(dagster: Tool) -> None:
         *("--json", "--top-k=1", "--", "s3://a", "s3://b"),
     ]
     assert told["asked"]["ops"]["labels"]["config"]["src"] == "s3://bucket/photos"
+
+
+def test_a_night_on_a_cluster_ends_as_its_job_does(
+    dagster: Tool, photos: Archive, tiny_model: Path, cluster: LocalCluster
+) -> None:
+    def on_cluster(*options: object) -> tuple[dict[str, Any], str]:
+        return night(dagster, photos.params(tiny_model, *options, address=cluster.url))
+
+    told, log = on_cluster("--max-images", 4)
+    assert (told["run"], told["check"]) == ("SUCCESS", ["complete", False, "WARN"]), log
+    assert told["reason"] == "8 objects are left for the next run"
+
+    told, log = on_cluster()
+    assert (told["run"], told["check"]) == ("SUCCESS", ["complete", True, "WARN"]), log
+    assert told["metadata"]["labelled"] == 8
+    assert "starting" in log  # the job's progress
+
+    photos.put({"broken.jpg": b"no image"})
+    told, log = on_cluster("--max-errors", 0)
+    assert (told["run"], told["retries"]) == ("FAILURE", 0), log
+    assert told["failure"] == "nightlabel: exit 3: 1 errors, over the 0 allowed"
+    assert told["metadata"]["errors"] == {"not_an_image": 1}
+    assert photos.codes() == {None: 12, "not_an_image": 1}
+    assert sorted(job["exit_code"] for job in jobs(cluster, photos)) == [0, 3, 4]
+
+
+def test_a_run_that_is_stopped_leaves_its_job_alone(
+    dagster: Tool, photos: Archive, slow_model: Path, cluster: LocalCluster
+) -> None:
+    photos.put(archive(600))
+    params = photos.params(slow_model, "--commit-seconds", 1, address=cluster.url)
+    with dagster.start(*command(params)) as process:
+        photos.wait_for_rows()
+        process.send_signal(signal.SIGTERM)
+        log, _ = process.communicate(timeout=60)
+    told = events(dagster)
+    assert (told["run"], told["retries"]) == ("FAILURE", 0), log
+    assert told["failure"].startswith("nightlabel: exit 143")
+    [job] = jobs(cluster, photos)
+    assert job["status"] == "RUNNING"
+    seen = nightlabel("logs", "-f", job["job"], "--address", cluster.url)
+    assert seen.code == 0, seen.err
+    assert photos.codes() == {None: 600}
