@@ -1,5 +1,8 @@
 """--precision int8: close to fp32, the same in any company, and honest about what it is."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import torch
 from transformers import AutoModelForImageClassification
 
 from pipeline.errors import ModelError
+from pipeline.models import int8
 from pipeline.models.engine import Engine
 from pipeline.models.int8 import _int8_linear, quantise
 from pipeline.models.loading import pick_precision
@@ -26,6 +30,14 @@ def load(folder: Path, **changes: Any) -> Engine:
     return Engine.load(folder, **settings | changes)
 
 
+@pytest.fixture(params=[True, False], ids=["as integers", "as floats"], autouse=True)
+def integers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Every test, on a CPU that multiplies integers fast and on one that does not."""
+    pay = bool(request.param)
+    monkeypatch.setattr(int8, "integers_pay", lambda: pay)
+    return pay
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(1, 8, 16), (3, 5, 8, 24), (197, 192, 768), (0, 8, 4)])
 def test_a_layer_is_off_by_a_rounding_of_its_factors(shape: tuple[int, ...], bias: bool) -> None:
@@ -38,6 +50,19 @@ def test_a_layer_is_off_by_a_rounding_of_its_factors(shape: tuple[int, ...], bia
     most = x.abs().amax(-1, keepdim=True) * exact.weight.abs().amax(1) * shape[-2] / 127
     assert ((ours - theirs).abs() <= most).all()
     assert torch.allclose(ours, theirs, atol=0.05)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 16), (197, 768, 3072), (197, 4096, 64)])
+def test_integers_and_floats_give_the_same(
+    shape: tuple[int, int, int], integers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact, x = layer(shape[1], shape[2]), torch.randn(shape[:2])
+    one = _int8_linear()(exact)
+    monkeypatch.setattr(int8, "integers_pay", lambda: not integers)
+    other = _int8_linear()(exact)
+    assert {one.weight.dtype, other.weight.dtype} == {torch.int8, torch.float32}
+    with torch.inference_mode():
+        assert torch.equal(one(x), other(x))
 
 
 def test_rows_do_not_hang_on_each_other() -> None:
@@ -114,3 +139,26 @@ def test_a_gpu_is_refused() -> None:
 
 def test_auto_is_never_int8() -> None:
     assert pick_precision("auto", torch.device("cpu")) == "fp32"
+
+
+def test_it_is_never_much_slower_than_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # this machine as it is
+    exact, x = layer(768, 768), torch.randn(197, 768)
+    ours = _int8_linear()(exact)
+    with one_thread(), torch.inference_mode():
+        seconds = [
+            min(int8._least_seconds(partial(one, x)) for _ in range(5)) for one in (ours, exact)
+        ]
+    # Without the right instructions torch._int_mm takes twenty times as long.
+    assert seconds[0] < 4 * seconds[1]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Several wait for each other where something else runs beside them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
