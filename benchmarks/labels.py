@@ -39,14 +39,14 @@ class Comparison:
 def int8(files: Sequence[Path], model: Path) -> Comparison:
     """Engines in fp32 and int8, one thread each, batches in turns."""
     shape = preprocess_of(model)
-    engines = [load_engine(model, shape, name, 1, BATCH) for name in ("fp32", "int8")]
+    engines = [load_engine(model, shape, name, 1, batch_size=BATCH) for name in ("fp32", "int8")]
     return _compare("int8", files, engines, [partial(prepare, preprocess=shape)])
 
 
 def fast(files: Sequence[Path], model: Path) -> Comparison:
     """One engine; the pixels are those of `--decode exact` and `--decode fast`."""
     shape = preprocess_of(model)
-    engine = load_engine(model, shape, "fp32", 1, BATCH)
+    engine = load_engine(model, shape, "fp32", 1, batch_size=BATCH)
     ways = [partial(prepare, preprocess=shape, fast=quick) for quick in (False, True)]
     return _compare("--decode fast", files, [engine], ways)
 

@@ -79,6 +79,7 @@ class LabelSpec(BaseModel):
     gpus_per_predictor: Annotated[float, Field(gt=0, le=1)] | None = None
     wait_for_nodes: Annotated[float, Field(ge=0)] = 60.0
     batch_size: Positive | None = None
+    compile: bool = Field(False, description="compile the network for its device")
     commit_seconds: Annotated[float, Field(gt=0)] = 30.0
 
     new_recipe: bool = False

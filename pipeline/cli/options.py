@@ -67,7 +67,7 @@ model = stack(
     _option(
         "--precision",
         type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]),
-        help="auto: bf16 or fp16 on a GPU, fp32 on a CPU. int8: twice as fast on a CPU. [auto]",
+        help="auto: bf16 or fp16 on a GPU, fp32 on a CPU. int8: faster on CPUs with VNNI. [auto]",
     ),
     _option(
         "--decode",
@@ -101,6 +101,7 @@ placement = stack(
         help="What a cluster that lacks nodes, or starts from none, gets to bring them. [60]",
     ),
     _option("--batch-size", type=int, help="Images a forward pass."),
+    _flag("--compile", "Compile the network for its device: slow to start once, then faster."),
 )
 
 run = stack(

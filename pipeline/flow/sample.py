@@ -70,7 +70,7 @@ def check_sample(spec: LabelSpec, recipe: Recipe, rows: pa.Table) -> Sample:
             "folder that does with --model, or leave the sample out with --sample 0"
         )
     shape = preprocess_of(folder.path)
-    engine = load_engine(folder.path, shape, "fp32", ALL_LABELS, READS)
+    engine = load_engine(folder.path, shape, "fp32", ALL_LABELS, batch_size=READS)
     pixels: dict[int, Any] = {}
     reads = read_many(
         wants_of(rows), max_bytes=spec.max_bytes, rules=rules_of(spec), in_flight=READS

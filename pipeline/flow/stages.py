@@ -290,12 +290,25 @@ def load_classifier(job: Job) -> "Classifier":
 
     spec = job.spec
     folder = fetch(job.model, job.revision).path
-    engine = load_engine(folder, job.preprocess, spec.precision, spec.top_k, spec.batch_size)
+    engine = load_engine(
+        folder,
+        job.preprocess,
+        spec.precision,
+        spec.top_k,
+        batch_size=spec.batch_size,
+        compile=spec.compile,
+    )
     return Classifier(engine, run_id=job.run_id, recipe_id=job.recipe.id)
 
 
 def load_engine(
-    folder: "Path", shape: "Preprocess", precision: str, top_k: int, batch_size: int | None
+    folder: "Path",
+    shape: "Preprocess",
+    precision: str,
+    top_k: int,
+    *,
+    batch_size: int | None,
+    compile: bool = False,
 ) -> "Engine":
     """A model folder on this process's device, with a thread: predictors run side by side."""
     from pipeline.models.engine import Engine
@@ -311,4 +324,5 @@ def load_engine(
         top_k=top_k,
         batch_size=batch_size,
         threads=1,
+        compile=compile,
     )

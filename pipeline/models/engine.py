@@ -1,6 +1,7 @@
 """A classifier on a device: batch shape, padding, out-of-memory."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ModelError, NightlabelError
+from pipeline.models.compiled import compiled
 from pipeline.models.loading import device_name, load_classifier, pick_device, pick_precision
 from pipeline.models.scorer import Scorer
 from pipeline.models.transfer import Transfer
@@ -41,6 +43,7 @@ class Engine:
         precision: str,
         batch_size: int | None = None,
         threads: int | None = None,
+        one_shape: bool = False,
         load_exact: "Callable[[], Engine] | None" = None,
     ) -> None:
         self.labels, self.precision = scorer.labels, precision
@@ -48,6 +51,7 @@ class Engine:
         self.image_shape = (height, width, 3)
         self.batch_size = batch_size or (CUDA_BATCH if scorer.device.type == "cuda" else CPU_BATCH)
         self._scorer, self._threads, self._load_exact = scorer, threads, load_exact
+        self._one_shape = one_shape
         self._transfer: Transfer | None = None
 
     @classmethod
@@ -64,13 +68,15 @@ class Engine:
         top_k: int,
         batch_size: int | None = None,
         threads: int | None = None,
+        compile: bool = False,
     ) -> Self:
         """Load a model folder (see `fetch`) on the GPU, or else the CPU, and label a black image.
 
         Pixels become (x · rescale − mean) / std. `precision` is auto, fp32, bf16, fp16 or int8;
         `batch_size` None is 256 on a GPU, 16 on a CPU; `threads` None leaves torch's threads as
-        they are. Raises ModelError if the weights don't fit the config, lack the class head, or
-        the model doesn't take images of height × width.
+        they are; `compile` takes minutes once and changes scores in their last digits. Raises
+        ModelError if the weights don't fit the config, lack the class head, or the model doesn't
+        take images of height × width.
         """
         device = pick_device()
         chosen = pick_precision(precision, device)
@@ -79,8 +85,11 @@ class Engine:
         shape |= {"batch_size": batch_size, "threads": threads}
         scale: dict[str, Any] = {"rescale": rescale, "mean": mean, "std": std, "top_k": top_k}
         load_exact = partial(cls.load, folder, precision="fp32", **shape, **scale)
-        engine = cls(Scorer(model, **scale), precision=chosen, load_exact=load_exact, **shape)
-        engine._prove(folder)
+        exact: dict[str, Any] = {"load_exact": load_exact, "one_shape": compile}
+        engine = cls(Scorer(model, **scale), precision=chosen, **exact, **shape)
+        batch = (engine.batch_size, *engine.image_shape)
+        with compiled(model, batch) if compile else nullcontext():
+            engine._prove(folder)
         return engine
 
     def predict(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -138,7 +147,8 @@ class Engine:
 
     def _feed(self) -> Transfer:
         if self._transfer is None:
-            self._transfer = Transfer(self._scorer.device, (self.batch_size, *self.image_shape))
+            shape = (self.batch_size, *self.image_shape)
+            self._transfer = Transfer(self._scorer.device, shape, one_shape=self._one_shape)
         return self._transfer
 
     def _halve(self, reason: str) -> None:
@@ -158,7 +168,7 @@ class Engine:
         try:
             self.predict(np.zeros((1, *self.image_shape), np.uint8))
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+            how = f"{self.precision}, compiled" if self._one_shape else self.precision
             raise ModelError(
-                f"{folder}: the model does not take images of {height}x{width} in "
-                f"{self.precision}: {error}"
+                f"{folder}: the model does not take images of {height}x{width} in {how}: {error}"
             ) from error

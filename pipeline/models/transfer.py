@@ -25,15 +25,17 @@ if TYPE_CHECKING:
 class _Slot:
     """A buffer that is filled on the host and read there as well."""
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    def __init__(self, shape: tuple[int, ...], *, one_shape: bool) -> None:
         import torch
 
         self._host = torch.zeros(shape, dtype=torch.uint8)
+        self._one_shape = one_shape
 
     def put(self, rows: np.ndarray) -> "Tensor":
         """The buffer, with `rows` in front and zeros behind them."""
         self._fill(rows)
-        return self._host[: _padded(len(rows), len(self._host))]
+        size = len(self._host)
+        return self._host[: size if self._one_shape else _padded(len(rows), size)]
 
     def release(self) -> None:
         """The caller has queued all its work on the tensor that `put` gave."""
@@ -74,9 +76,14 @@ class _CudaSlot(_Slot):
 
 
 class Transfer:
-    """Batches of one shape on `device`; `batch_shape` is (batch, height, width, 3), uint8."""
+    """Batches on `device`; `batch_shape` is (batch, height, width, 3), uint8.
 
-    def __init__(self, device: "device", batch_shape: tuple[int, int, int, int]) -> None:
+    All have that shape on a GPU, or with `one_shape`; else a CPU gets a few smaller ones too.
+    """
+
+    def __init__(
+        self, device: "device", batch_shape: tuple[int, int, int, int], *, one_shape: bool = False
+    ) -> None:
         import torch
 
         self._size = batch_shape[0]
@@ -84,7 +91,7 @@ class Transfer:
             stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             self._slots: list[_Slot] = [_CudaSlot(batch_shape, stream) for _ in range(2)]
         else:
-            self._slots = [_Slot(batch_shape)]
+            self._slots = [_Slot(batch_shape, one_shape=one_shape)]
 
     def batches(self, pixels: np.ndarray) -> Iterator[tuple["Tensor", int]]:
         """(tensor, rows): `rows` images of `pixels` in order, padded with zeros behind them.
