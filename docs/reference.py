@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
+import click
 from pydantic.fields import FieldInfo
 
+from pipeline.cli import COMMANDS, cli
 from pipeline.errors import Exit
 from pipeline.events.kinds import KINDS, Event
 from pipeline.flow.metrics import METRICS
@@ -30,7 +32,7 @@ ADVICE = {
 def page() -> str:
     """The whole document."""
     lines = [
-        "# Reference: exit codes, events, metrics",
+        "# Reference: commands, exit codes, events, metrics",
         "",
         "Made of the code by `make docs`; a test holds the two together.",
         "",
@@ -58,7 +60,7 @@ def page() -> str:
     for kind in KINDS:
         lines += ["", f"### `{kind.model_fields['event'].default}`", "", kind.__doc__ or "", ""]
         lines += _fields(kind, skip=tuple(Event.model_fields))
-    return "\n".join([*lines, *_webhook(), *_metrics()]) + "\n"
+    return "\n".join([*lines, *_webhook(), *_metrics(), *_commands()]) + "\n"
 
 
 def _paragraph(text: str) -> list[str]:
@@ -135,6 +137,55 @@ def _metrics() -> list[str]:
             for one in METRICS
         ),
     ]
+
+
+def _commands() -> Iterator[str]:
+    yield from ["", "## Commands"]
+    context = click.Context(cli)
+    commands = {name: cli.get_command(context, name) for name in COMMANDS}
+    of_label = {one.name: one.help for one in _options(commands["label"])}
+    for name, command in commands.items():
+        yield from ["", f"### `nightlabel {' '.join([name, *_arguments(command)])}`", ""]
+        yield from _paragraph(" ".join((command.help or "").partition("\b")[0].split()))
+        yield from _table_of_options(command, {} if name == "label" else of_label)
+
+
+def _table_of_options(command: Any, known: dict[str | None, str | None]) -> Iterator[str]:
+    """Those that are `known` mean the same there, and are only named."""
+    every = _options(command)
+    shared = [one for one in every if known.get(one.name) == one.help]
+    own = [one for one in every if one not in shared]
+    if own:
+        yield from ["", "| option | |", "|---|---|"]
+        yield from (f"| `{_spelled(one)}` | {_help(one)} |" for one in own)
+    if shared:
+        names = ", ".join(f"`{one.opts[0]}`" for one in shared)
+        yield from ["", *_paragraph(f"As of `label`: {names}.")]
+
+
+def _options(command: Any) -> list[click.Option]:
+    return [one for one in command.params if isinstance(one, click.Option)]
+
+
+def _arguments(command: Any) -> list[str]:
+    every = [one for one in command.params if isinstance(one, click.Argument)]
+    return [one.make_metavar(click.Context(command)) for one in every]
+
+
+def _spelled(option: click.Option) -> str:
+    """`--top-k INTEGER`, `--exif/--no-exif`, `-f, --follow`."""
+    names = ", ".join(option.opts) + "".join(f"/{name}" for name in option.secondary_opts)
+    metavar = "" if option.is_flag else f" {option.make_metavar(click.Context(cli))}"
+    return _cell(names + metavar)
+
+
+def _help(option: click.Option) -> str:
+    default = f" [{option.default}]" if option.show_default else ""
+    return _cell((option.help or "") + default)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 if __name__ == "__main__":
