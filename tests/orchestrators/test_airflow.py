@@ -84,12 +84,11 @@ def test_a_night_that_is_over_is_skipped(airflow: Tool, photos: Archive, tiny_mo
 def test_a_deadline_ends_the_night_with_what_is_done(
     airflow: Tool, photos: Archive, slow_model: Path
 ) -> None:
-    photos.put(archive(4000))
-    told, log = night(airflow, photos.params(slow_model, "--deadline", "30s"))
+    photos.put(archive(8000))
+    told, log = night(airflow, photos.params(slow_model, "--deadline", "60s"))
     assert told == {"run": "success", "task": "skipped", "returned": None}, log
     assert "exit 4: the deadline was reached" in log
-    assert photos.codes() == {None: photos.last_run().counts.labelled}
-    assert photos.rows() < 4000
+    assert 0 < photos.codes()[None] == photos.last_run().counts.labelled < 8000
 
 
 def test_the_gate_fails_and_is_not_tried_again(
