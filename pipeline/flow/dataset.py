@@ -102,7 +102,7 @@ def _graph(stages: Stages, placement: Placement, shards: Sequence[Any]) -> "ray.
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(
             min_size=placement.predictors[0],
-            max_size=placement.predictors[1],
+            max_size=placement.most,
             max_tasks_in_flight_per_actor=IN_FLIGHT,
             # One call at a time all the same. Ray would run it in a thread of its own, in which
             # a retry does not know that it is one.

@@ -1,7 +1,7 @@
 """How many of what, and where: from a cluster's resources to the numbers of the graph."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pipeline.errors import PlacementError
@@ -63,9 +63,9 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The graph's numbers. `predictors` is (min, max) actors in the pool.
+    """The graph's numbers. `predictors` is (min, max) actors that have room now.
 
-    `reserved` are ids of nodes that only predict.
+    There may be up to `most` as nodes come. `reserved` are ids of nodes that only predict.
     """
 
     predictors: tuple[int, int]
@@ -75,7 +75,18 @@ class Placement:
     decode_slots: int
     batch_rows: int
     listers: int
+    most: int
     reserved: tuple[str, ...] = ()
+
+    def growing(self, wanted: tuple[int, int] | None) -> "Placement":
+        """The same on a cluster that others may join: as many predictors on GPUs as are wanted.
+
+        Those that have no room yet ask an autoscaler for it. Without GPUs they would take the
+        cores of decoders, so there are no more than there were cores at the start.
+        """
+        if not self.predictor_gpus or wanted is None:
+            return self
+        return replace(self, most=max(wanted[1], self.most))
 
     @property
     def elsewhere(self) -> dict[str, Any]:
@@ -87,16 +98,19 @@ class Placement:
     @property
     def bounds(self) -> Bounds:
         """How much the graph may hold, on the cores that it was placed on."""
-        return self.bounds_on(self.decode_slots)
+        return self._bounds(self.decode_slots, self.predictors[1])
 
-    def bounds_now(self, cpus: float) -> Bounds:
-        """The same on a cluster that has come to have so many, less those of reserved nodes."""
-        if self.predictor_gpus:
-            return self.bounds_on(max(1, int(cpus)))
-        return self.bounds_on(max(1, _shared_slots(int(cpus), self.predictors[1])))
+    def bounds_now(self, resources: Mapping[str, float]) -> Bounds:
+        """The same on a cluster that has come to have these, less the CPUs of reserved nodes."""
+        cpus = int(resources.get("CPU", 0.0))
+        if not self.predictor_gpus:
+            predictors = self.predictors[1]
+            return self._bounds(max(1, _shared_slots(cpus, predictors)), predictors)
+        fit = _fitting(int(resources.get("GPU", 0.0)), self.predictor_gpus)
+        return self._bounds(max(1, cpus), max(1, min(self.most, fit)))
 
-    def bounds_on(self, decode_slots: int) -> Bounds:
-        """The same with so many slots for decoders.
+    def _bounds(self, decode_slots: int, predictors: int) -> Bounds:
+        """Those of so many slots for decoders, and so many predictors.
 
         A decoder that is done must have another batch at hand, since Ray Data looks for work only
         ten times a second; so must a predictor.
@@ -106,7 +120,7 @@ class Placement:
             listing=self.listers,
             listed=max(ROWS_AHEAD // self.batch_rows, 2 * decoding),
             decoding=decoding,
-            decoded=decoding + 2 * self.predictors[1],
+            decoded=decoding + 2 * predictors,
         )
 
     @property
@@ -130,7 +144,7 @@ class Placement:
 
     def as_dict(self) -> dict[str, object]:
         return {
-            "predictors": list(self.predictors),
+            "predictors": [self.predictors[0], self.most],
             "gpus_per_predictor": self.predictor_gpus,
             "decode_slots": self.decode_slots,
             "batch_rows": self.batch_rows,
@@ -211,7 +225,7 @@ def _on_gpus(
     gpus_each: float,
     reserved: tuple[str, ...],
 ) -> Placement:
-    most = gpus * int(1 / gpus_each + 1e-9)
+    most = _fitting(gpus, gpus_each)
     low, high = wanted or (most, most)
     if low > most:
         raise PlacementError(
@@ -220,8 +234,10 @@ def _on_gpus(
         )
     if cpus < 1:
         raise PlacementError("the cluster has no CPU to decode images on: add a CPU node")
+    high = min(high, most)
     return Placement(
-        predictors=(low, min(high, most)),
+        predictors=(low, high),
+        most=high,
         predictor_cpus=0.0,
         predictor_gpus=gpus_each,
         decoder_cpus=DECODE_SHARE,
@@ -243,6 +259,7 @@ def _on_cpus(cpus: int, wanted: tuple[int, int] | None) -> Placement:
     high = min(high, cpus)
     return Placement(
         predictors=(low, high),
+        most=high,
         predictor_cpus=SHARED_PREDICTOR_SHARE,
         predictor_gpus=0.0,
         decoder_cpus=SHARED_DECODE_SHARE,
@@ -250,6 +267,11 @@ def _on_cpus(cpus: int, wanted: tuple[int, int] | None) -> Placement:
         batch_rows=CPU_BATCH_ROWS,
         listers=io_tasks(cpus),
     )
+
+
+def _fitting(gpus: int, each: float) -> int:
+    """Predictors, of which each takes a share of one GPU."""
+    return gpus * int(1 / each + 1e-9)
 
 
 def _shared_slots(cpus: int, predictors: int) -> int:

@@ -40,13 +40,9 @@ def make_room(spec: LabelSpec, stop: Stop) -> Placement | None:
 
 def placed(spec: LabelSpec) -> Placement:
     """A graph on what the cluster has now. Raises PlacementError."""
-    there = nodes()
-    return place(
-        resources_of(there),
-        spec.predictor_range,
-        gpus_each=spec.gpus_per_predictor,
-        nodes=there,
-    )
+    there, wanted = nodes(), spec.predictor_range
+    found = place(resources_of(there), wanted, gpus_each=spec.gpus_per_predictor, nodes=there)
+    return found if cluster_address(spec.address) is None else found.growing(wanted)
 
 
 def _least(spec: LabelSpec) -> Bundles:

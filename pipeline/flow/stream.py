@@ -83,7 +83,7 @@ class Stream:
 
         def look() -> None:
             if (there := capacity.check()) is not None:
-                live.bounds = placement.bounds_now(there["CPU"])
+                live.bounds = placement.bounds_now(there)
 
         try:
             self._consume(Feed(blocks, self._stop), board, len(shards), look)

@@ -121,9 +121,27 @@ def test_the_graph_holds_as_much_as_nodes_that_come_and_go_can_work_on(
     resources: dict[str, float],
 ) -> None:
     placement = place(resources, (1, 2))
-    assert placement.bounds_now(4.0) == placement.bounds
-    assert placement.bounds_now(64.0).decoding > 10 * placement.bounds.decoding
-    assert placement.bounds_now(0.0).decoding == 2
+    assert placement.bounds_now(resources) == placement.bounds
+    more = placement.bounds_now(resources | {"CPU": 64.0})
+    assert more.decoding > 10 * placement.bounds.decoding
+    assert placement.bounds_now({}).decoding == 2
+
+
+def test_predictors_on_gpus_come_with_their_nodes() -> None:
+    placement = place({"CPU": 4.0, "GPU": 1.0}, (1, 8), gpus_each=0.5)
+    growing = placement.growing((1, 8))
+    assert (placement.predictors, placement.most) == ((1, 2), 2)
+    assert (growing.predictors, growing.most) == ((1, 2), 8)
+    # What is decoded lies in memory: no more than those that are there have use for.
+    assert growing.bounds == placement.bounds
+    decoded = [growing.bounds_now({"CPU": 4.0, "GPU": gpus}).decoded for gpus in (0, 1, 3, 4, 99)]
+    assert decoded == [8 + 2 * predictors for predictors in (1, 2, 6, 8, 8)]
+    assert placement.bounds_now({"CPU": 4.0, "GPU": 99.0}) == placement.bounds
+    assert growing.lacking({"CPU": 1.0, "GPU": 1.0}) == ""
+
+
+def test_predictors_on_cpus_leave_decoders_their_cores() -> None:
+    assert place({"CPU": 4.0}, (1, 8)).growing((1, 8)).most == 4
 
 
 @pytest.mark.parametrize(

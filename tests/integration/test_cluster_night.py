@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from ray.util.state import list_actors, list_tasks
+from ray.util.state.common import ActorState
 
 from tests.integration.conftest import Archive, command, nightlabel, uris_of
 from tests.parts.cluster import LocalCluster, local_cluster
@@ -59,6 +60,30 @@ def test_a_run_waits_for_nodes_that_are_to_come(
     assert lacking.code == 1
     assert "the cluster has no GPU" in lacking.err
     cluster.lose(node)
+
+
+def test_predictors_come_with_their_nodes(
+    cluster: LocalCluster, model: Path, s3: S3Process
+) -> None:
+    nodes = [cluster.add(num_cpus=2), cluster.add(num_cpus=0, num_gpus=1)]
+    found = Archive(s3, archive(IMAGES))
+    ends = ["label", found.src, found.dst, "--model", model, "--address", cluster.address]
+    with subprocess.Popen(
+        command(*ends, "--predictors", "1:3", "--commit-seconds", 1, "--json"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        _wait_for_rows(found)
+        nodes.append(cluster.add(num_cpus=0, num_gpus=2))
+        out, err = process.communicate(timeout=400)
+    assert process.returncode == 0, err
+    assert json.loads(out)["hardware"]["predictors"] == [1, 3]
+    assert uris_of(found.delta()) == found.uris()
+    places = [actor.node_id for actor in _predictors(cluster)]
+    assert sorted(places) == sorted([nodes[1].node_id, *[nodes[2].node_id] * 2])
+    for node in nodes:
+        cluster.lose(node)
 
 
 def test_a_night_that_loses_a_node(
@@ -129,12 +154,18 @@ def _look_at_places(cluster: LocalCluster, predicting: str, came_later: str) -> 
         [nodes] = [nodes for name, nodes in where.items() if stage in name]
         assert predicting not in nodes, stage
     assert came_later in next(nodes for name, nodes in where.items() if "Decode" in name)
-    actors = list_actors(
-        address=cluster.url, filters=[("class_name", "=", "MapWorker(MapBatches(Predict))")]
-    )
-    places = [actor.node_id for actor in actors if actor.job_id == latest]
+    places = [actor.node_id for actor in _predictors(cluster)]
     assert len(places) >= 2
     assert set(places) == {predicting}
+
+
+def _predictors(cluster: LocalCluster) -> list[ActorState]:
+    """Those of the latest run that had a node, by Ray's own account."""
+    every = list_actors(
+        address=cluster.url, filters=[("class_name", "=", "MapWorker(MapBatches(Predict))")]
+    )
+    latest = max(actor.job_id for actor in every)
+    return [actor for actor in every if actor.job_id == latest and actor.node_id]
 
 
 def _look_at_events(log: Path) -> None:
