@@ -41,6 +41,8 @@ VIT_TINY = {
     "intermediate_size": 768,
     "initializer_range": 0.08,  # so that labels differ from image to image
 }
+#: The rest is what transformers takes for granted.
+VIT_BASE = {"initializer_range": 0.08}
 #: One projection of the whole image: far less work than decoding it.
 NO_OP = {
     "hidden_size": 16,
@@ -90,6 +92,11 @@ def made_up_uri(number: int) -> str:
 def vit_tiny() -> Path:
     """The folder of a ViT-Ti/16 of 1,000 classes, with random weights."""
     return _made("vit-tiny", lambda out: _model(out, VIT_TINY))
+
+
+def vit_base() -> Path:
+    """The folder of a ViT-B/16 of 1,000 classes, with random weights."""
+    return _made("vit-base", lambda out: _model(out, VIT_BASE))
 
 
 def no_op() -> Path:

@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 import ray
 
 from pipeline.errors import Exit, NightlabelError, PlacementError
+from pipeline.flow.embedded import end_at_once, lean_start
 from pipeline.flow.placement import Node
 
 #: Ray ends the tasks of a machine that runs out of memory, and tries them again for ever.
@@ -48,7 +49,7 @@ def session(address: str | None, in_use: Callable[[], bool] = _never) -> Iterato
         # with this process then.
         if not in_use():
             if address is None:
-                _end_at_once()
+                end_at_once()
             ray.shutdown()
 
 
@@ -98,30 +99,19 @@ def _embedded(quiet: dict[str, Any]) -> None:
             "does not fit in memory: make room in it, or name another folder in RAY_TMPDIR"
         )
     try:
-        ray.init(
-            "local",
-            num_cpus=cores(),
-            include_dashboard=False,
-            _system_config={"task_oom_retries": OOM_RETRIES},
-            **quiet,
-        )
+        with lean_start():
+            ray.init(
+                "local",
+                num_cpus=cores(),
+                include_dashboard=False,
+                _system_config={"task_oom_retries": OOM_RETRIES},
+                **quiet,
+            )
     except (RuntimeError, OSError) as error:
         raise PlacementError(
             f"Ray does not start on this machine: {str(error).strip().splitlines()[0]} "
             "(--debug shows all)"
         ) from error
-
-
-def _end_at_once() -> None:
-    """Let `ray.shutdown` kill an embedded Ray's processes: 0.3 s and not 5.
-
-    It would ask each to end, which they don't hear (see `_unheard`), and wait a second for
-    each. They hold nothing that is not committed.
-    """
-    node = getattr(ray._private.worker, "_global_node", None)
-    if node is not None:
-        kill = node.kill_all_processes
-        node.kill_all_processes = lambda **_: kill(check_alive=False, allow_graceful=False)
 
 
 @contextmanager

@@ -144,22 +144,6 @@ def test_of_two_runs_at_once_one_wins(s3: S3Server, tiny_model: Path) -> None:
     assert uris_of(found.delta()) == found.uris()
 
 
-def test_another_model_needs_a_word(s3: S3Server, tiny_model: Path, other_model: Path) -> None:
-    found = Archive(s3, archive(30))
-    assert nightlabel(*label(found, tiny_model)).code == 0
-    refused = nightlabel(*label(found, other_model))
-    assert refused.code == 2
-    assert "--new-recipe" in refused.err
-    assert "weights_sha256" in refused.err
-    assert found.delta().num_rows == 30
-    beside = nightlabel(*label(found, other_model, "--new-recipe"))
-    assert beside.code == 0, beside.err
-    recipes = Counter(found.delta(["recipe"])["recipe"].to_pylist())
-    assert sorted(recipes.values()) == [30, 30]
-    assert beside.json["recipe"] in recipes
-    assert nightlabel(*label(found, tiny_model)).json["counts"]["done"] == 30
-
-
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"]
 )
@@ -189,16 +173,6 @@ def test_a_signal_commits_what_is_done(
     assert uris_of(found.plain()) == found.uris()
 
 
-def test_stops_that_leave_work_exit_4(s3: S3Server, tiny_model: Path) -> None:
-    found = Archive(s3, archive(60))
-    some = nightlabel(*label(found, tiny_model, "--max-images", 20))
-    assert (some.code, some.json["counts"]["labelled"]) == (4, 20)
-    soft = nightlabel(*label(found, tiny_model, "--max-images", 20, "--partial-ok"))
-    assert (soft.code, soft.json["counts"]["labelled"]) == (0, 20)
-    rest = nightlabel(*label(found, tiny_model))
-    assert (rest.code, rest.json["counts"]["labelled"]) == (0, 20)
-
-
 def test_a_deadline_commits_what_is_done(s3: S3Server, slow_model: Path) -> None:
     found = Archive(s3, archive(1500))
     stopped = nightlabel(*label(found, slow_model, "--deadline", "13s"))
@@ -209,69 +183,3 @@ def test_a_deadline_commits_what_is_done(s3: S3Server, slow_model: Path) -> None
     rest = nightlabel(*label(found, slow_model))
     assert rest.code == 0
     assert uris_of(found.plain()) == found.uris()
-
-
-def test_too_many_errors_exit_3(s3: S3Server, tiny_model: Path) -> None:
-    broken = {f"broken{n}.jpg": b"no image" for n in range(10)}
-    found = Archive(s3, archive(30) | broken)
-    gate = nightlabel(*label(found, tiny_model, "--max-errors", "5%"))
-    assert gate.code == 3
-    assert gate.json["status"] == "gate"
-    assert found.delta().num_rows > 0
-    assert nightlabel(*label(found, tiny_model, "--max-errors", "50%")).code == 0
-    assert found.delta().num_rows == 40
-
-
-def test_gone_objects_are_counted_and_deleted_on_demand(s3: S3Server, tiny_model: Path) -> None:
-    found = Archive(s3, archive(50))
-    assert nightlabel(*label(found, tiny_model)).code == 0
-    for name in list(archive(3)):
-        s3.delete(f"{found.src}/{name}")
-    kept = nightlabel(*label(found, tiny_model))
-    assert (kept.json["counts"]["gone"], found.delta().num_rows) == (3, 50)
-    gone = nightlabel(*label(found, tiny_model, "--delete"))
-    assert (gone.code, gone.json["counts"]["deleted"]) == (0, 3)
-    assert uris_of(found.delta()) == uris_of(found.plain()) == found.uris()
-
-
-def test_limit_takes_the_same_images_every_night(s3: S3Server, tiny_model: Path) -> None:
-    found = Archive(s3, archive(50))
-    first = nightlabel(*label(found, tiny_model, "--limit", 20))
-    assert (first.code, first.json["counts"]["labelled"]) == (0, 20)
-    again = nightlabel(*label(found, tiny_model, "--limit", 20))
-    assert (again.json["counts"]["listed"], again.json["counts"]["done"]) == (20, 20)
-
-
-def test_errors_are_tried_again_on_demand(s3: S3Server, tiny_model: Path) -> None:
-    found = Archive(s3, archive(5) | {"bad.jpg": b"no image"})
-    assert nightlabel(*label(found, tiny_model)).json["counts"]["failed"] == 1
-    again = nightlabel(*label(found, tiny_model, "--retry-errors"))
-    assert (again.json["counts"]["retried"], again.json["counts"]["failed"]) == (1, 1)
-    assert uris_of(found.delta()) == found.uris()
-
-
-def test_many_nights_are_compacted(s3: S3Server, tiny_model: Path) -> None:
-    found = Archive(s3, {})
-    for night in range(2):
-        found.put(archive(10, first=100 * night))
-        assert nightlabel(*label(found, tiny_model)).code == 0
-    assert nightlabel("compact", found.dst, "--json").json == {"files_before": 2, "files_after": 1}
-    assert uris_of(found.delta()) == uris_of(found.plain()) == found.uris()
-    assert nightlabel(*label(found, tiny_model)).json["counts"]["done"] == 20
-
-
-def test_a_manifest_gives_one_row_an_object(s3: S3Server, tiny_model: Path) -> None:
-    found = Archive(s3, archive(20))
-    listed = [*found.uris(), *found.uris()[:5], f"{found.src}/not-there.jpg"]
-    manifest = f"{s3.bucket()}/tonight.csv"
-    s3.put(manifest, "\n".join(["uri", *listed]).encode())
-    arguments = ["label", manifest, found.dst, "--model", tiny_model, "--json"]
-    first = nightlabel(*arguments)
-    assert first.code == 0, first.err
-    counts = first.json["counts"]
-    assert (counts["listed"], counts["labelled"], counts["errors"]) == (21, 20, {"missing": 1})
-    assert uris_of(found.plain()) == sorted({*listed})
-    s3.put(manifest, "\n".join(["uri", *listed[3:20]]).encode())
-    shorter = nightlabel(*arguments)
-    assert (shorter.json["counts"]["labelled"], shorter.json["counts"]["gone"]) == (0, 4)
-    assert nightlabel("verify", manifest, found.dst).code == 0

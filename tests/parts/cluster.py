@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,8 +13,11 @@ from typing import Any
 
 import pytest
 
+from tests.parts.family import below, title
+
 #: What ray-cluster.yaml gives a job to commit in.
 STOP_SECONDS = 30
+END_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ def local_cluster() -> Iterator[LocalCluster]:
         patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
         patch.setenv("RAY_JOB_STOP_WAIT_TIME_S", str(STOP_SECONDS))
         patch.delenv("RAY_ADDRESS", raising=False)
+        before = set(below(os.getpid()))
         found = Cluster(
             initialize_head=True,
             head_node_args={
@@ -65,7 +70,18 @@ def local_cluster() -> Iterator[LocalCluster]:
         try:
             yield LocalCluster(f"http://127.0.0.1:{port}", found.address, Path(folder), found)
         finally:
+            started = set(below(os.getpid())) - before
             found.shutdown()
+            _wait_for_the_last(started)
+
+
+def _wait_for_the_last(processes: set[int]) -> None:
+    """Ray's agents outlive their raylet by a moment, and write into its folder until they end."""
+    until = time.monotonic() + END_SECONDS
+    while left := [title(pid) for pid in processes if title(pid)]:
+        if time.monotonic() > until:
+            raise TimeoutError(f"{left} outlive their cluster")
+        time.sleep(0.1)
 
 
 def free_port() -> int:

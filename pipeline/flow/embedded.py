@@ -1,0 +1,85 @@
+"""A Ray of our own: only what the graph needs of it, and started without waiting in vain.
+
+Beside its store and its scheduler Ray starts a job server, an autoscaler's monitor and a reader of
+logs, each a Python that imports for a second. Its agent wants one port on every machine, and where
+another Ray has that, or had it a moment ago, tries again for three seconds before it does without.
+And Ray asks whether its node is there, sleeps for five seconds if not, and asks again: a slow
+machine's is there a little later.
+
+The names below are not public: used nowhere else, one that a Ray lacks is left alone, and what
+comes of it is tested.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from time import monotonic, sleep
+from typing import Any, Final
+from unittest.mock import patch
+
+import ray
+from ray._private import node, services
+from ray._private.state import GlobalState
+
+UNUSED: Final = ("start_api_server", "start_monitor", "start_log_monitor")
+LOOK_SECONDS: Final = 0.02
+#: Then Ray's own patience begins.
+WAIT_SECONDS: Final = 30.0
+
+
+@contextmanager
+def lean_start() -> Iterator[None]:
+    """For `ray.init` of a Ray on this machine."""
+    with ExitStack() as stack:
+        for name in UNUSED:
+            if hasattr(node.Node, name):
+                stack.enter_context(patch.object(node.Node, name, _nothing))
+        if hasattr(node.Node, "start_ray_processes"):
+            start = _with_any_port(node.Node.start_ray_processes)
+            stack.enter_context(patch.object(node.Node, "start_ray_processes", start))
+        if hasattr(services, "get_node"):
+            waiting = _once_it_is_there(services.get_node)
+            stack.enter_context(patch.object(services, "get_node", waiting))
+        yield
+
+
+def end_at_once() -> None:
+    """Let `ray.shutdown` kill an embedded Ray's processes: 0.3 s and not 5.
+
+    It would ask each to end, which they don't hear (see session.py), and wait a second for
+    each. They hold nothing that is not committed.
+    """
+    ours = getattr(ray._private.worker, "_global_node", None)
+    if ours is not None:
+        kill = ours.kill_all_processes
+        ours.kill_all_processes = lambda **_: kill(check_alive=False, allow_graceful=False)
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    pass
+
+
+def _with_any_port(start: Callable[[Any], None]) -> Callable[[Any], None]:
+    def begin(ours: Any) -> None:
+        ours._ray_params.dashboard_agent_listen_port = 0
+        start(ours)
+
+    return begin
+
+
+def _once_it_is_there(get_node: Callable[[str, str], Any]) -> Callable[[str, str], Any]:
+    def ask(address: str, node_id: str) -> Any:
+        state, until = _state_of(address), monotonic() + WAIT_SECONDS
+        while monotonic() < until and all(one["NodeID"] != node_id for one in state.node_table()):
+            sleep(LOOK_SECONDS)
+        return get_node(address, node_id)
+
+    return ask
+
+
+def _state_of(address: str) -> GlobalState:
+    options = ray._raylet.GcsClientOptions.create(
+        address, None, allow_cluster_id_nil=True, fetch_cluster_id_if_nil=False
+    )
+    state = GlobalState()
+    state._initialize_global_state(options)
+    return state

@@ -1,0 +1,63 @@
+"""A Ray of our own starts soon, and with nothing that nobody looks at."""
+
+import os
+import socket
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import ray
+from ray._private import node, services
+
+from pipeline.flow.embedded import LOOK_SECONDS, UNUSED, _once_it_is_there, lean_start
+from pipeline.flow.session import session
+from tests.parts.family import below, title
+
+#: The port that the agent of every Ray wants.
+AGENT_PORT = 52365
+
+
+def _titles() -> list[str]:
+    return [title(pid) for pid in below(os.getpid())]
+
+
+def test_what_it_leaves_out_is_known_to_this_ray() -> None:
+    assert all(hasattr(node.Node, name) for name in UNUSED)
+    assert hasattr(node.Node, "start_ray_processes")
+    assert hasattr(services, "get_node")
+
+
+def test_only_what_the_graph_needs_is_started() -> None:
+    with session(None):
+        started = [title for title in _titles() if "raylet_socket_name" not in title]
+        assert any("gcs_server" in title for title in started)
+        unused = ("dashboard.py", "autoscaler/_private/monitor.py", "log_monitor.py")
+        assert not [name for name in unused if any(name in title for title in started)]
+        assert ray.get(ray.remote(lambda: os.getpid()).remote()) != os.getpid()
+
+
+def test_a_port_that_is_taken_costs_no_time() -> None:
+    with ExitStack() as stack:
+        with suppress(OSError):  # another Ray has it
+            stack.enter_context(socket.create_server(("", AGENT_PORT)))
+        stack.enter_context(session(None))
+        logs = Path(ray._private.worker._global_node.get_logs_dir_path())
+        assert "Failed to bind" not in (logs / "dashboard_agent.log").read_text()
+
+
+def test_rays_own_start_is_as_it_was() -> None:
+    before = [getattr(node.Node, name) for name in UNUSED], services.get_node
+    with lean_start():
+        assert services.get_node is not before[1]
+    assert ([getattr(node.Node, name) for name in UNUSED], services.get_node) == before
+
+
+def test_a_node_is_asked_for_once_it_is_there() -> None:
+    with session(None):
+        ours = ray._private.worker._global_node
+        asked: list[tuple[str, str]] = []
+        ask = _once_it_is_there(lambda *which: asked.append(which))
+        began = time.monotonic()
+        ask(ours.gcs_address, ours._node_id)
+        assert asked == [(ours.gcs_address, ours._node_id)]
+        assert time.monotonic() - began < 10 * LOOK_SECONDS + 1
