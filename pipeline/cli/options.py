@@ -67,7 +67,7 @@ model = stack(
     _option(
         "--precision",
         type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]),
-        help="auto: bf16 or fp16 on a GPU, fp32 on a CPU. int8: faster on CPUs with VNNI. [auto]",
+        help="auto: fp16 on a GPU, fp32 on a CPU. int8: faster on CPUs with VNNI. [auto]",
     ),
     _option(
         "--decode",

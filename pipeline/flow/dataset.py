@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 #: batches, of two objects each. Its own two would hold a lister to twenty batches a second.
 UNREAD_OBJECTS = 128
 
-#: Blocks at an actor: one that it works on, one that waits. More would pile up at the first
-#: actor that is ready, and Ray then takes the others for idle and ends them.
-IN_FLIGHT = 2
-
 
 @dataclass(frozen=True, slots=True)
 class Stages:
@@ -103,7 +99,7 @@ def _graph(stages: Stages, placement: Placement, shards: Sequence[Any]) -> "ray.
         compute=ray.data.ActorPoolStrategy(
             min_size=placement.predictors[0],
             max_size=placement.most,
-            max_tasks_in_flight_per_actor=IN_FLIGHT,
+            max_tasks_in_flight_per_actor=placement.in_flight,
             # One call at a time all the same. Ray would run it in a thread of its own, in which
             # a retry does not know that it is one.
             enable_true_multi_threading=True,

@@ -3,6 +3,9 @@
 The kernels lie in the cache folder of the machine. The first process that comes makes them while
 the others wait; those load what is there. On a GPU a batch is one CUDA graph, which saves the
 launches of hundreds of kernels and takes one shape only, so every batch has that.
+
+transformers before 5.18 gives a network that is compiled an attention mask that it does without
+otherwise; with one torch computes attention in fp32 and step by step, and an H200 was half as fast.
 """
 
 import hashlib

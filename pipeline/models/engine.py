@@ -70,13 +70,14 @@ class Engine:
         threads: int | None = None,
         compile: bool = False,
     ) -> Self:
-        """Load a model folder (see `fetch`) on the GPU, or else the CPU, and label a black image.
+        """Load a model folder (see `fetch`) on the GPU, or else the CPU, and label two images.
 
         Pixels become (x · rescale − mean) / std. `precision` is auto, fp32, bf16, fp16 or int8;
-        `batch_size` None is 256 on a GPU, 16 on a CPU; `threads` None leaves torch's threads as
-        they are; `compile` takes minutes once and changes scores in their last digits. Raises
-        ModelError if the weights don't fit the config, lack the class head, or the model doesn't
-        take images of height × width.
+        auto on a GPU is fp16, or bf16 where the scores of the two overflow in it. `batch_size` None
+        is 256 on a GPU, 16 on a CPU; `threads` None leaves torch's threads as they are; `compile`
+        takes minutes once and changes scores in their last digits. Raises ModelError if the
+        weights don't fit the config, lack the class head, or the model doesn't take images of
+        height × width.
         """
         device = pick_device()
         chosen = pick_precision(precision, device)
@@ -89,7 +90,10 @@ class Engine:
         engine = cls(Scorer(model, **scale), precision=chosen, **exact, **shape)
         batch = (engine.batch_size, *engine.image_shape)
         with compiled(model, batch) if compile else nullcontext():
-            engine._prove(folder)
+            finite = engine._prove(folder)
+        if precision == "auto" and not finite and chosen == "fp16":
+            # It would label most images twice. bf16 has the range of fp32.
+            return cls.load(folder, precision="bf16", compile=compile, **shape, **scale)
         return engine
 
     def predict(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -157,18 +161,21 @@ class Engine:
         if self.batch_size == 1:
             raise ModelError(
                 f"not even one image fits in the memory of {self.device} beside this model: "
-                f"{reason}; choose a smaller model, a larger device or --precision bf16"
+                f"{reason}; choose a smaller model, a larger device or --precision fp16"
             )
         self.batch_size //= 2
         self._transfer = None
         torch.cuda.empty_cache()  # does nothing without CUDA
 
-    def _prove(self, folder: Path) -> None:
+    def _prove(self, folder: Path) -> bool:
+        """Whether a black image and one of noise get finite scores."""
         height, width, _ = self.image_shape
+        noise = np.random.default_rng(0).integers(0, 256, self.image_shape, np.uint8)
         try:
-            self.predict(np.zeros((1, *self.image_shape), np.uint8))
+            _, scores = self.predict(np.stack([np.zeros_like(noise), noise]))
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:
             how = f"{self.precision}, compiled" if self._one_shape else self.precision
             raise ModelError(
                 f"{folder}: the model does not take images of {height}x{width} in {how}: {error}"
             ) from error
+        return bool(np.isfinite(scores).all())

@@ -12,6 +12,7 @@ from transformers import AutoModelForImageClassification, pipeline
 
 from pipeline.errors import ModelError
 from pipeline.models.engine import Engine
+from pipeline.models.loading import pick_precision
 from pipeline.models.scorer import Scorer
 from tests.models import tiny
 
@@ -97,6 +98,30 @@ def test_half_precision_is_near(vit: Path) -> None:
 def test_auto_is_fp32_on_a_cpu(vit: Path) -> None:
     engine = load(vit, precision="auto", batch_size=None)
     assert (engine.precision, engine.device, engine.batch_size) == ("fp32", "cpu", 16)
+
+
+def test_auto_is_fp16_on_a_gpu() -> None:
+    assert pick_precision("auto", torch.device("cuda")) == "fp16"
+
+
+@pytest.mark.parametrize(("large", "found"), [(False, "fp16"), (True, "bf16")])
+def test_auto_leaves_fp16_where_scores_overflow_in_it(
+    own_vit: Path, monkeypatch: pytest.MonkeyPatch, large: bool, found: str
+) -> None:
+    """The device is a CPU, and takes what a GPU would."""
+    if large:
+        model = AutoModelForImageClassification.from_pretrained(own_vit)
+        torch.nn.init.normal_(model.classifier.weight, std=30_000.0)
+        model.save_pretrained(own_vit)
+    on_a_gpu = {"auto": "fp16"}
+    monkeypatch.setattr(
+        "pipeline.models.engine.pick_precision", lambda asked, _: on_a_gpu.get(asked, asked)
+    )
+    engine = load(own_vit, precision="auto")
+    assert engine.precision == found
+    assert np.isfinite(engine.predict(tiny.images(8))[1]).all()
+    if large:
+        assert load(own_vit, precision="fp16").precision == "fp16"  # who asks for it gets it
 
 
 class SmallMemory(Scorer):

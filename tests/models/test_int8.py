@@ -133,7 +133,7 @@ def test_a_network_without_linear_layers_is_refused(resnet: Path) -> None:
 
 def test_a_gpu_is_refused() -> None:
     assert pick_precision("int8", torch.device("cpu")) == "int8"
-    with pytest.raises(ModelError, match="bf16"):
+    with pytest.raises(ModelError, match="fp16"):
         pick_precision("int8", torch.device("cuda"))
 
 
