@@ -1,10 +1,11 @@
 """Simulated devices: does the graph keep them busy?
 
-    python -m benchmarks.device DEVICES IMAGES_A_SECOND IMAGES
+    python -m benchmarks.device DEVICES IMAGES_A_SECOND IMAGES [SIDE]
 
 The graph is the real one, on a Ray cluster of one node a device, all on this machine. A decoder
 hands out pixels that it has already, a predictor takes as long as its device would and leaves the
-processor alone meanwhile. Prints JSON.
+processor alone meanwhile. Images of a smaller SIDE let two cores feed a device that eats more than
+they can copy: what is left is the graph. Prints JSON.
 """
 
 import json
@@ -123,9 +124,10 @@ def run(placement: Placement, rate: float, images: int, *, side: int = SIDE) -> 
     )
 
 
-def simulated(devices: int, rate: float, images: int) -> dict[str, float]:
+def simulated(devices: int, rate: float, images: int, side: int = SIDE) -> dict[str, float]:
     """`run` on a cluster of its own, in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.device", str(devices), str(rate), str(images)]
+    numbers = [str(devices), str(rate), str(images), str(side)]
+    command = [sys.executable, "-m", "benchmarks.device", *numbers]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environ())
     if done.returncode:
         raise RuntimeError(f"{devices} devices failed:\n{done.stderr[-4000:]}")
@@ -155,6 +157,7 @@ def main() -> None:
     from ray.cluster_utils import Cluster
 
     devices, rate, images = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+    side = int(sys.argv[4]) if sys.argv[4:] else SIDE
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
     )
@@ -162,7 +165,8 @@ def main() -> None:
         for _ in range(devices):
             cluster.add_node(num_cpus=CPUS_A_NODE, num_gpus=1)
         ray.init(cluster.address, log_to_driver=False)
-        print(json.dumps(asdict(run(place(ray.cluster_resources(), None), rate, images))))
+        seen = run(place(ray.cluster_resources(), None), rate, images, side=side)
+        print(json.dumps(asdict(seen)))
         ray.shutdown()
     finally:
         cluster.shutdown()

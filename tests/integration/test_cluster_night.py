@@ -62,6 +62,7 @@ def test_a_run_waits_for_nodes_that_are_to_come(
     cluster.lose(node)
 
 
+@pytest.mark.slow
 def test_predictors_come_with_their_nodes(
     cluster: LocalCluster, model: Path, s3: S3Process
 ) -> None:
@@ -86,6 +87,7 @@ def test_predictors_come_with_their_nodes(
         cluster.lose(node)
 
 
+@pytest.mark.slow
 def test_a_night_that_loses_a_node(
     cluster: LocalCluster, model: Path, s3: S3Process, tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def _entries(uri: str) -> list[object]:
     return [entry for page in list_pages(f"{uri}/") for entry in page]
 
 
+@pytest.mark.slow
 def test_three_kills_and_then_every_image_has_one_row(s3: S3Server, slow_model: Path) -> None:
     found = Archive(s3, archive(1500))
     arguments = command(*label(found, slow_model, "--commit-seconds", 0.3))
@@ -145,7 +146,11 @@ def test_of_two_runs_at_once_one_wins(s3: S3Server, tiny_model: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"]
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, id="INT"),
+        pytest.param(signal.SIGTERM, 143, id="TERM", marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_commits_what_is_done(
     s3: S3Server, slow_model: Path, number: signal.Signals, code: int
