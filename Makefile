@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 KERNEL := pipeline/images/_resample.c
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow acceptance chaos test-orchestrators test-gpu bench bench-quick lint audit audit-online format docs env clean
+.PHONY: demo test test-slow acceptance chaos test-orchestrators test-gpu bench bench-quick bench-gpu lint audit audit-online format docs env clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/nightlabel demo
@@ -41,6 +41,10 @@ bench: $(VENV)/.dev-ready
 
 bench-quick: $(VENV)/.dev-ready
 	$(BIN)/python -m benchmarks --quick
+
+# What the GPU of this machine makes of a network, by precision, batch and compilation.
+bench-gpu: $(VENV)/.dev-ready
+	$(BIN)/python -m benchmarks.gpu
 
 test-gpu: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -m gpu

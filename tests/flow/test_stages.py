@@ -16,6 +16,7 @@ from pipeline.flow.stages import List
 from pipeline.flow.tally import Tally
 from pipeline.sources import Page, Shard
 from pipeline.spec import make_spec
+from tests.parts.ray import own_ray
 from tests.store.test_ledger import refs, uris
 
 #: Of a batch.
@@ -24,9 +25,8 @@ ROWS = 2
 
 @pytest.fixture(scope="module", autouse=True)
 def a_ray() -> Iterator[None]:
-    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with own_ray(cpus=1):
+        yield
 
 
 @dataclass

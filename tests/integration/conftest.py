@@ -14,13 +14,13 @@ from unittest.mock import patch
 
 import pyarrow as pa
 import pytest
-import ray
 from deltalake import DeltaTable
 
 from pipeline.cli import cli
 from pipeline.cli.failures import exit_code_of
 from pipeline.storage import Folder
 from pipeline.store.parts import read_part
+from tests.parts.ray import own_ray
 from tests.parts.s3 import S3Server
 from tests.parts.tiny import make_model
 
@@ -71,9 +71,8 @@ def nightlabel(
 @pytest.fixture(scope="module")
 def here() -> Iterator[Callable[..., Ran]]:
     """`nightlabel` in this process, on one Ray for all runs of the module: each starts sooner."""
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield _run_here
-    ray.shutdown()
+    with own_ray():
+        yield _run_here
 
 
 def _run_here(*arguments: object) -> Ran:

@@ -1,0 +1,19 @@
+"""A Ray in the process of the tests, started and ended as a run does with its own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from pipeline.flow.embedded import end_at_once, lean_start
+
+
+@contextmanager
+def own_ray(cpus: int = 2) -> Iterator[None]:
+    with lean_start():
+        ray.init("local", num_cpus=cpus, include_dashboard=False, log_to_driver=False)
+    try:
+        yield
+    finally:
+        end_at_once()
+        ray.shutdown()
