@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 #: ViT-Ti/16 on one thread: 8 and 16 images give 39 and 38 img/s, 32 give 36, 64 give 34, 1 35.
 CPU_BATCH = 16
+#: ViT-B/16 in bf16 on an H200: 64 images give 6.0, 128 9.3, 256 9.1, 512 8.4 thousand a second.
 CUDA_BATCH = 256
 
 
