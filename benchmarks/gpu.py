@@ -120,7 +120,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--only", choices=NETWORKS, action="append")
     options = parser.parse_args()
-    print(f"{device_name(pick_device())}; images a second:\n")
+    device = pick_device()
+    if device.type != "cuda":
+        parser.error("this machine has no CUDA device; nightlabel bench measures what there is")
+    print(f"{device_name(device)}; images a second:\n")
     head = ["", "precision", "batch", "compiled", "predictor", "on the device", "of that"]
     print(f"|{'|'.join([*head, 'labels as fp32', 'seconds to load'])}|")
     print("|" + "---|" * 9)

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from time import monotonic, sleep
 from typing import Any, Final
-from unittest.mock import patch
 
 import ray
 from ray._private import node, services
@@ -31,15 +30,24 @@ def lean_start() -> Iterator[None]:
     """For `ray.init` of a Ray on this machine."""
     with ExitStack() as stack:
         for name in UNUSED:
-            if hasattr(node.Node, name):
-                stack.enter_context(patch.object(node.Node, name, _nothing))
-        if hasattr(node.Node, "start_ray_processes"):
-            start = _with_any_port(node.Node.start_ray_processes)
-            stack.enter_context(patch.object(node.Node, "start_ray_processes", start))
-        if hasattr(services, "get_node"):
-            waiting = _once_it_is_there(services.get_node)
-            stack.enter_context(patch.object(services, "get_node", waiting))
+            stack.enter_context(replaced(node.Node, name, lambda _: _nothing))
+        stack.enter_context(replaced(node.Node, "start_ray_processes", _with_any_port))
+        stack.enter_context(replaced(services, "get_node", _once_it_is_there))
         yield
+
+
+@contextmanager
+def replaced(owner: Any, name: str, instead: Callable[[Any], Any]) -> Iterator[None]:
+    """`owner` has what `instead` makes of its own `name` meanwhile; nothing where it has none."""
+    if not hasattr(owner, name):
+        yield
+        return
+    own = getattr(owner, name)
+    setattr(owner, name, instead(own))
+    try:
+        yield
+    finally:
+        setattr(owner, name, own)
 
 
 def end_at_once() -> None:

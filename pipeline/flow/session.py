@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 import ray
 
 from pipeline.errors import Exit, NightlabelError, PlacementError
-from pipeline.flow.embedded import end_at_once, lean_start
+from pipeline.flow.embedded import end_at_once, lean_start, replaced
 from pipeline.flow.placement import Node
 
 #: Ray ends the tasks of a machine that runs out of memory, and tries them again for ever.
@@ -124,13 +124,10 @@ def _unheard(number: signal.Signals) -> Iterator[None]:
     may hear the signal meanwhile.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
-    utils = ray._private.utils
-    set_handler = utils.set_sigterm_handler
-    utils.set_sigterm_handler = lambda _: None
     try:
-        yield
+        with replaced(ray._private.utils, "set_sigterm_handler", lambda _: lambda _: None):
+            yield
     finally:
-        utils.set_sigterm_handler = set_handler
         _hear_first(number)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 

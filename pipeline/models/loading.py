@@ -28,8 +28,8 @@ def device_count() -> int:
 def pick_precision(asked: str, device: "torch.device") -> str:
     """What `auto` becomes: fp16 on a GPU, fp32 on a CPU.
 
-    fp16 is as fast as bf16 and has eight times its steps: the scores of a DINOv2 ViT-S/14 were at
-    most 0.002 off those of fp32, and 0.019 in bf16. Raises ModelError for int8 on a GPU.
+    fp16 is as fast as bf16 and has eight times its steps: labels are closer to fp32's, see
+    docs/performance.md. Raises ModelError for int8 on a GPU.
     """
     if asked == "int8" and device.type != "cpu":
         raise ModelError("--precision int8 is for CPUs; on a GPU fp16 is faster and closer")

@@ -122,5 +122,10 @@ class Archive:
         return sorted(self.server.uris(self.src))
 
 
+def label(found: Archive, model: Path, *more: object) -> list[object]:
+    """The arguments of a night over the whole archive."""
+    return ["label", found.src, found.dst, "--model", model, "--json", *more]
+
+
 def uris_of(table: pa.Table) -> list[str]:
     return sorted(table["uri"].to_pylist())

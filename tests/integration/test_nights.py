@@ -11,15 +11,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import MissingError
-from tests.integration.conftest import Archive, command, nightlabel, uris_of
+from tests.integration.conftest import Archive, command, label, nightlabel, uris_of
 from tests.parts.s3 import S3Server
 from tests.parts.tiny import archive, image_bytes
 
 pytestmark = pytest.mark.s3
-
-
-def label(found: Archive, model: Path, *more: object) -> list[object]:
-    return ["label", found.src, found.dst, "--model", model, "--json", *more]
 
 
 def test_a_first_night_and_the_nights_after(s3: S3Server, tiny_model: Path) -> None:

@@ -6,17 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Archive, Ran, uris_of
+from tests.integration.conftest import Archive, Ran, label, uris_of
 from tests.parts.s3 import S3Server
 from tests.parts.tiny import archive
 
 pytestmark = pytest.mark.s3
 
 Here = Callable[..., Ran]
-
-
-def label(found: Archive, model: Path, *more: object) -> list[object]:
-    return ["label", found.src, found.dst, "--model", model, "--json", *more]
 
 
 def test_another_model_needs_a_word(
