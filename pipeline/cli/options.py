@@ -86,7 +86,7 @@ model = stack(
 )
 
 placement = stack(
-    _option("--address", help="A Ray cluster; by default one is started here."),
+    _option("--address", help="A Ray cluster, or local: one here. [RAY_ADDRESS, else local]"),
     _option("--predictors", metavar="N|MIN:MAX", help="Predictors. [all GPUs, else by cores]"),
     _option(
         "--gpus-per-predictor",

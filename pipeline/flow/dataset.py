@@ -9,6 +9,7 @@ import logging
 import pickle
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,6 +17,8 @@ import pyarrow as pa
 import ray
 import ray.data
 
+from pipeline.flow.alone import alone
+from pipeline.flow.embedded import ours
 from pipeline.flow.job import Job
 from pipeline.flow.lean import Live, keep_lean
 from pipeline.flow.placement import IO_SHARE, Placement
@@ -60,10 +63,11 @@ def labelled_blocks(
     the graph.
     """
     _set_up(live)
-    for bundle in _graph(stages, placement, shards).iter_internal_ref_bundles():
-        for block in bundle.blocks:
-            if block.metadata.num_rows:
-                yield block.ref, block.metadata.size_bytes or 0
+    with alone() if ours() else nullcontext():
+        for bundle in _graph(stages, placement, shards).iter_internal_ref_bundles():
+            for block in bundle.blocks:
+                if block.metadata.num_rows:
+                    yield block.ref, block.metadata.size_bytes or 0
 
 
 def _graph(stages: Stages, placement: Placement, shards: Sequence[Any]) -> "ray.data.Dataset":

@@ -50,16 +50,21 @@ def replaced(owner: Any, name: str, instead: Callable[[Any], Any]) -> Iterator[N
         setattr(owner, name, own)
 
 
+def ours() -> Any | None:
+    """The Ray that this process started, None where it has none or is connected to another's."""
+    started = getattr(ray._private.worker, "_global_node", None)
+    return started if started is not None and started.is_head() else None
+
+
 def end_at_once() -> None:
     """Let `ray.shutdown` kill an embedded Ray's processes: 0.3 s and not 5.
 
     It would ask each to end, which they don't hear (see session.py), and wait a second for
     each. They hold nothing that is not committed.
     """
-    ours = getattr(ray._private.worker, "_global_node", None)
-    if ours is not None:
-        kill = ours.kill_all_processes
-        ours.kill_all_processes = lambda **_: kill(check_alive=False, allow_graceful=False)
+    if (started := ours()) is not None:
+        kill = started.kill_all_processes
+        started.kill_all_processes = lambda **_: kill(check_alive=False, allow_graceful=False)
 
 
 def _nothing(*_: Any, **__: Any) -> None:
@@ -67,9 +72,9 @@ def _nothing(*_: Any, **__: Any) -> None:
 
 
 def _with_any_port(start: Callable[[Any], None]) -> Callable[[Any], None]:
-    def begin(ours: Any) -> None:
-        ours._ray_params.dashboard_agent_listen_port = 0
-        start(ours)
+    def begin(started: Any) -> None:
+        started._ray_params.dashboard_agent_listen_port = 0
+        start(started)
 
     return begin
 

@@ -54,8 +54,12 @@ def session(address: str | None, in_use: Callable[[], bool] = _never) -> Iterato
 
 
 def cluster_address(address: str | None) -> str | None:
-    """The cluster that `address`, else the environment, names; None for a Ray of our own."""
-    return address or os.environ.get("RAY_ADDRESS")
+    """The cluster that `address`, else the environment, names; None for a Ray of our own.
+
+    Ray's word for the latter is `local`: it stands against a cluster in the environment.
+    """
+    named = address or os.environ.get("RAY_ADDRESS")
+    return None if named == "local" else named or None
 
 
 @contextmanager

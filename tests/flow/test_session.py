@@ -4,7 +4,7 @@ import pytest
 import ray
 
 from pipeline.errors import DeniedError, PlacementError
-from pipeline.flow.session import ray_error, session
+from pipeline.flow.session import cluster_address, ray_error, session
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,27 @@ def test_what_the_machine_lacks_is_named(kind: type[Exception], mend: str) -> No
 def test_our_own_errors_come_out_as_they_were_raised() -> None:
     ours = DeniedError("refused; check")
     assert ray_error(ray.exceptions.RayTaskError("task", "trace", ours)) is ours
+
+
+@pytest.mark.parametrize(
+    ("asked", "environment", "address"),
+    [
+        (None, None, None),
+        (None, "head:6379", "head:6379"),
+        ("other:6379", "head:6379", "other:6379"),
+        ("local", "head:6379", None),
+        (None, "local", None),
+        ("auto", "local", "auto"),
+        (None, "", None),
+    ],
+)
+def test_local_is_a_ray_of_our_own(
+    monkeypatch: pytest.MonkeyPatch, asked: str | None, environment: str | None, address: str | None
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if environment is not None:
+        monkeypatch.setenv("RAY_ADDRESS", environment)
+    assert cluster_address(asked) == address
 
 
 def test_a_ray_that_cannot_start_is_refused(
