@@ -3,7 +3,8 @@
     python -m benchmarks [--quick] [--only SECTION] [--out FILE]
 
 Run it on a machine that does nothing else. `--quick` takes fewer images and rounds, and some ten
-minutes; its figures are for a first look.
+minutes; its figures are for a first look. FILE gets each section as soon as it is measured, and
+keeps those of its sections that are not.
 """
 
 import argparse
@@ -270,15 +271,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     scale = QUICK if options.quick else FULL
-    parts = ["# Benchmarks", report.header()]
+    out: Path | None = options.out
+    document = out.read_text() if out is not None and out.exists() else ""
     for name in options.only or SECTIONS:
-        parts.append(SECTIONS[name](scale))
-        print(parts[-1], file=sys.stderr, flush=True)
-    text = "\n\n".join(parts) + "\n"
-    if options.out:
-        options.out.write_text(text)
-    else:
-        print(text)
+        section = report.stamped(SECTIONS[name](scale))
+        print(section, file=sys.stderr, flush=True)
+        document = report.with_section(document, section)
+        if out is not None:
+            out.write_text(document)
+    if out is None:
+        print(document, end="")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,14 @@
-"""What was measured, as Markdown: medians, spread, versions, machine."""
+"""What was measured, as Markdown: medians, spread, versions, machine.
+
+A section begins with its title, and below that says when, where and of what it was made: each can
+be measured anew without the others.
+"""
 
 import os
 import platform
 import re
 import statistics
+import subprocess
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -11,16 +16,50 @@ from pathlib import Path
 
 from benchmarks.pixels import Contest
 from benchmarks.race import REFERENCE, Contender
+from tests.parts.archives import ROOT
 
 PACKAGES = ("nightlabel", "ray", "torch", "transformers", "pyarrow", "pillow", "simplejpeg")
 
 
-def header() -> str:
+TITLE = "# Benchmarks"
+
+
+def stamped(section: str) -> str:
+    """The section with its circumstances under its title."""
+    title, body = section.split("\n", 1)
+    return f"{title}\n\n{_circumstances()}\n{body}"
+
+
+def with_section(document: str, section: str) -> str:
+    """The document with this section in the place of the one of that title, else at its end."""
+    title = section.partition("\n")[0]
+    sections = re.split(r"\n+(?=## )", document.strip() or TITLE)
+    there = [index for index, one in enumerate(sections) if one.partition("\n")[0] == title]
+    if there:
+        sections[there[0]] = section
+    else:
+        sections.append(section)
+    return "\n\n".join(one.strip() for one in sections) + "\n"
+
+
+def _circumstances() -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}. {processor()}, {os.cpu_count()} cores, "
-        f"{platform.system()}. Python {platform.python_version()}, {versions}."
+        f"*{datetime.now(UTC):%Y-%m-%d}, {_commit()}; {processor()}, {os.cpu_count()} cores, "
+        f"{platform.system()}; Python {platform.python_version()}, {versions}.*"
     )
+
+
+def _commit() -> str:
+    """Which code was measured. A document that was written meanwhile is no change of it."""
+    name = _git("rev-parse", "--short", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!*.md")
+    return f"commit {name}{' and changes' if changed else ''}" if name else "no commit"
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=ROOT)
+    return done.stdout.strip()
 
 
 def processor() -> str:
