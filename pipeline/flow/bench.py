@@ -76,7 +76,7 @@ def bench(spec: LabelSpec, seconds: float, on_progress: Listener | None = None) 
     say(Progress("checking"))
     job = prepare(spec)
     with session(spec.address):
-        placement = placed(spec)
+        placement = placed(job)
         rows = placement.bounds.decoded * placement.batch_rows
         refs = _first(job, rows)
         decoders = placement.cores

@@ -71,14 +71,10 @@ def labelled_blocks(
 
 
 def _graph(stages: Stages, placement: Placement, shards: Sequence[Any]) -> "ray.data.Dataset":
-    numbered = pa.table(
-        {
-            "number": pa.array(range(len(shards)), pa.int64()),
-            "shard": pa.array([pickle.dumps(shard) for shard in shards], pa.binary()),
-        }
-    )
-    one_each = [numbered.slice(row, 1) for row in range(len(shards))]
-    listed = ray.data.from_arrow(one_each).map_batches(
+    # Blocks of Arrow would each be looked at by a task first, while predictors could be loading.
+    numbered = [{"number": n, "shard": pickle.dumps(shard)} for n, shard in enumerate(shards)]
+    one_each = ray.data.from_items(numbered, override_num_blocks=max(1, len(numbered)))
+    listed = one_each.map_batches(
         stages.list,
         batch_size=None,
         batch_format="pyarrow",

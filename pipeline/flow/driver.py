@@ -147,7 +147,7 @@ class Run:
                 stack.enter_context(session(spec.address, in_use=lambda: self._stop.graph_runs))
                 if self._stop:
                     return
-                placement = make_room(spec, self._stop)
+                placement = make_room(self._job, self._stop)
                 if placement is None:
                     return
                 self._committer.options = placement.elsewhere

@@ -12,7 +12,10 @@ from pipeline.storage import Folder, identity
 
 @dataclass(frozen=True)
 class Job:
-    """One run, resolved and checked: small, picklable, the same everywhere."""
+    """One run, resolved and checked: small, picklable, the same everywhere.
+
+    `weights` are the bytes of the model's.
+    """
 
     run_id: str
     spec: LabelSpec
@@ -20,6 +23,7 @@ class Job:
     folder: Folder
     model: str
     revision: str | None
+    weights: int
     preprocess: Preprocess
     recipe: Recipe
 

@@ -1,5 +1,6 @@
 """How many of what, and where: from a cluster's resources to the numbers of the graph."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -18,10 +19,17 @@ SHARED_PREDICTOR_SHARE: Final = 0.49
 #: counts no less than this. Nothing at all would let them run on a head node that runs no tasks.
 IO_SHARE: Final = 0.0001
 
-#: Small batches where predicting takes seconds, large ones where a GPU eats them: the first
-#: label should come soon, and a large batch's way to a GPU is cheaper a row.
-CPU_BATCH_ROWS: Final = 64
+#: Large ones where a GPU eats them: a batch's way there is cheaper a row.
 GPU_BATCH_ROWS: Final = 512
+
+#: On a CPU a batch is about what a core predicts in two seconds: the first label comes soon, a stop
+#: loses little, and the batch's way through the graph, some 15 ms, is nothing beside that. Of a
+#: ViT-Ti with 23 MB of weights these are 64 images, of larger networks fewer. Many cores take
+#: larger batches, since all of them come from one driver: sixteen a second of 32 cores or more.
+CPU_BATCH_ROWS: Final = 64
+CPU_BATCH_WEIGHTS: Final = 23_000_000
+CPU_BATCH_CORES: Final = 32
+CPU_BATCH_RANGE: Final = (16, 256)
 
 #: Batches at a predictor: one that it works on and others that wait, until Ray Data looks again. It
 #: looks some six times a second, and hands out no more than is missing: with two, an H200 never got
@@ -30,9 +38,10 @@ GPU_BATCH_ROWS: Final = 512
 CPU_IN_FLIGHT: Final = 2
 GPU_IN_FLIGHT: Final = 4
 
-#: The listing stays so many refs ahead: some 15 MB of the driver's memory, and work enough
-#: for while a store answers slowly.
+#: The listing stays so many refs ahead, and no more batches: some 15 MB of the driver's memory, and
+#: work enough for while a store answers slowly.
 ROWS_AHEAD: Final = 65_536
+BATCHES_AHEAD: Final = 1_024
 
 #: Every node of Ray has this label.
 NODE_ID: Final = "ray.io/node-id"
@@ -95,6 +104,16 @@ class Placement:
             return self
         return replace(self, most=max(wanted[1], self.most))
 
+    def for_model(self, weights: int, batch_size: int | None) -> "Placement":
+        """The same in batches that suit a model with so many bytes of weights.
+
+        A forward pass of `batch_size` images is never cut.
+        """
+        rows = self.batch_rows
+        if not self.predictor_gpus:
+            rows = cpu_batch_rows(weights, self.predictors[1])
+        return replace(self, batch_rows=max(rows, batch_size or 0))
+
     @property
     def elsewhere(self) -> dict[str, Any]:
         """Options of Ray for all that does not predict: it keeps off reserved nodes."""
@@ -130,7 +149,7 @@ class Placement:
         decoding = 2 * decode_slots
         return Bounds(
             listing=self.listers,
-            listed=max(ROWS_AHEAD // self.batch_rows, 2 * decoding),
+            listed=max(min(ROWS_AHEAD // self.batch_rows, BATCHES_AHEAD), 2 * decoding),
             decoding=decoding,
             decoded=decoding + 2 * predictors,
         )
@@ -189,6 +208,14 @@ def io_tasks(cpus: float) -> int:
     shard at once: 64 on two cores, which then have no time left for anything else.
     """
     return max(2, int(cpus))
+
+
+def cpu_batch_rows(weights: int, predictors: int) -> int:
+    """Images in a batch for a model with so many bytes of weights: a power of two."""
+    least, most = CPU_BATCH_RANGE
+    rows = CPU_BATCH_ROWS * CPU_BATCH_WEIGHTS / max(weights, 1)
+    rows *= max(1.0, predictors / CPU_BATCH_CORES)
+    return 1 << round(math.log2(min(max(rows, least), most)))
 
 
 def place(

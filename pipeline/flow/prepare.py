@@ -30,6 +30,7 @@ def prepare(spec: LabelSpec, run_id: str | None = None) -> Job:
         folder=Folder(canonical(spec.dst)),
         model=model.id,  # absolute: a worker's working folder is another
         revision=model.revision,
+        weights=model.weights_bytes,
         preprocess=preprocess,
         recipe=Recipe.of(spec, model, preprocess.as_dict()),
     )

@@ -9,6 +9,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from pipeline.errors import PlacementError
 from pipeline.flow.feed import Stop
+from pipeline.flow.job import Job
 from pipeline.flow.placement import Placement, place, resources_of
 from pipeline.flow.session import cluster_address, nodes
 from pipeline.spec import LabelSpec
@@ -18,30 +19,32 @@ LOOK_SECONDS: Final = 1.0
 Bundles = list[dict[str, float]]
 
 
-def make_room(spec: LabelSpec, stop: Stop) -> Placement | None:
+def make_room(job: Job, stop: Stop) -> Placement | None:
     """Place a graph as soon as there is room; None where `stop` comes first.
 
     On a cluster, nodes that are just joining are waited for, and an autoscaler is asked for what
     is lacking; a Ray of our own does not change. Raises PlacementError when the time is up.
     """
-    alone = cluster_address(spec.address) is None
-    until = time.monotonic() + (0.0 if alone else spec.wait_for_nodes)
+    alone = cluster_address(job.spec.address) is None
+    until = time.monotonic() + (0.0 if alone else job.spec.wait_for_nodes)
     with _asking() as ask:
         while not stop:
             try:
-                return placed(spec)
+                return placed(job)
             except PlacementError:
                 if time.monotonic() >= until:
                     raise
-            ask(_least(spec))
+            ask(_least(job.spec))
             time.sleep(LOOK_SECONDS)
     return None
 
 
-def placed(spec: LabelSpec) -> Placement:
-    """A graph on what the cluster has now. Raises PlacementError."""
-    there, wanted = nodes(), spec.predictor_range
+def placed(job: Job) -> Placement:
+    """The job's graph on what the cluster has now. Raises PlacementError."""
+    spec, there = job.spec, nodes()
+    wanted = spec.predictor_range
     found = place(resources_of(there), wanted, gpus_each=spec.gpus_per_predictor, nodes=there)
+    found = found.for_model(job.weights, spec.batch_size)
     return found if cluster_address(spec.address) is None else found.growing(wanted)
 
 

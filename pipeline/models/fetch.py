@@ -16,13 +16,14 @@ class ModelFolder:
 
     `id` is what was asked for, in the spelling that means the same on every machine: a hub id,
     an absolute path, or a canonical uri. `revision` is the resolved commit of a hub model, None
-    for folders. `weights_sha256` is in hex (see `weights.weights_sha256`).
+    for folders. `weights_sha256` is in hex (see `weights.weights_sha256`), of so many bytes.
     """
 
     path: Path
     id: str
     revision: str | None
     weights_sha256: str
+    weights_bytes: int
 
 
 def fetch(model: str, revision: str | None) -> ModelFolder:
@@ -71,4 +72,5 @@ def _checked(folder: Path, name: str, revision: str | None) -> ModelFolder:
             "and save that"
         )
     files = weight_files(folder, name)
-    return ModelFolder(folder, name, revision, weights_sha256(files))
+    size = sum(file.stat().st_size for file in files)
+    return ModelFolder(folder, name, revision, weights_sha256(files), size)

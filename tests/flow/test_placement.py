@@ -103,6 +103,36 @@ def test_listers_that_wait_leave_every_decoder_and_predictor_its_core(
     assert owned + (placement.listers + 1) * IO_SHARE <= cpus
 
 
+@pytest.mark.parametrize(
+    ("weights", "cores", "rows"),
+    [
+        (0, 4.0, 256),
+        (9_000_000, 4.0, 128),
+        (23_000_000, 4.0, 64),
+        (88_000_000, 32.0, 16),
+        (88_000_000, 64.0, 32),
+        (88_000_000, 1024.0, 256),
+        (2**40, 4.0, 16),
+    ],
+)
+def test_on_cpus_a_batch_is_as_much_as_a_model_predicts_soon(
+    weights: int, cores: float, rows: int
+) -> None:
+    on_cpus = place({"CPU": cores}, None)
+    on_gpus = place({"CPU": cores, "GPU": 1.0}, None)
+    small = on_cpus.for_model(weights, None)
+    assert small.batch_rows == rows
+    assert small.bounds.listed * rows >= ROWS_AHEAD // 4
+    assert on_gpus.for_model(weights, None) == on_gpus
+
+
+def test_a_forward_pass_that_was_asked_for_is_not_cut() -> None:
+    for resources in ({"CPU": 4.0}, {"CPU": 4.0, "GPU": 1.0}):
+        placement = place(resources, None)
+        assert placement.for_model(10**9, 1000).batch_rows == 1000
+        assert placement.for_model(1, 4).batch_rows == placement.for_model(1, None).batch_rows
+
+
 def test_a_range_is_kept_within_what_there_is() -> None:
     assert place({"CPU": 8, "GPU": 4}, (1, 16)).predictors == (1, 4)
     assert place({"CPU": 6}, (1, 16)).predictors == (1, 6)
