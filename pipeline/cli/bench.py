@@ -69,7 +69,7 @@ def _say(found: "Bench") -> None:
         ("read and decode", _rate(found.decode_per_second, found.decoders, "decoders")),
         ("predict", _rate(found.predict_per_second, found.predictors, "predictors")),
         ("at best, both", f"{found.ideal_per_second:,.1f} img/s"),
-        ("a whole run", f"{found.run_per_second:,.1f} img/s, {found.share:.0%} of that"),
+        ("a whole run", _whole(found)),
         ("its first label", f"after {duration(found.first_label_seconds)}"),
         ("the limit", _limit(found)),
     ]
@@ -80,6 +80,12 @@ def _say(found: "Bench") -> None:
 
 def _rate(per_second: float, number: int, name: str) -> str:
     return f"{per_second:,.1f} img/s ({number} {name}, {per_second / number:,.1f} each)"
+
+
+def _whole(found: "Bench") -> str:
+    if not found.run_per_second:
+        return f"{found.run_images:,} images are over too soon to tell"
+    return f"{found.run_per_second:,.1f} img/s, {found.share:.0%} of that"
 
 
 def _limit(found: "Bench") -> str:

@@ -3,10 +3,12 @@
 import os
 import time
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
 from pipeline.store.runs import load_runs
+from tests.chaos.scores import Scores
 from tests.integration.conftest import Archive, Ran, nightlabel, uris_of
 from tests.parts.faults import FaultProxy, faulty
 from tests.parts.s3 import S3Server
@@ -16,6 +18,15 @@ pytestmark = pytest.mark.s3
 
 #: One GET of one of the archive's objects, not a listing.
 IMAGE = r"/photos/[ab]/"
+
+
+@pytest.fixture
+def proxy(s3: S3Server, scores: Scores) -> Iterator[FaultProxy]:
+    """Before the store; what it does counts in the table."""
+    with faulty(s3, seed=7) as found:
+        yield found
+    for _, _, rule in found.fired:
+        scores.count(f"store fault: {rule.kind}")
 
 
 def label(found: Archive, model: object, proxy: FaultProxy, *more: str) -> Ran:
@@ -46,38 +57,38 @@ def errors(found: Archive) -> dict[str, int]:
     ],
 )
 def test_a_store_that_refuses_from_a_moment_on(
-    s3: S3Server, tiny_model: object, status: int, code: str
+    s3: S3Server, proxy: FaultProxy, tiny_model: object, status: int, code: str
 ) -> None:
     found = Archive(s3, archive(600))
-    with faulty(s3) as proxy:
-        proxy.rule(method="GET", path=IMAGE, skip=200, status=status, code=code)
-        broken = label(found, tiny_model, proxy)
-        assert broken.code == 1, broken.err
-        assert "Traceback" not in broken.err
-        assert errors(found) == {}
-        assert found.delta().num_rows <= 200
-        proxy.rules.clear()
-        mended = label(found, tiny_model, proxy)
+    proxy.rule(method="GET", path=IMAGE, skip=200, status=status, code=code)
+    broken = label(found, tiny_model, proxy)
+    assert broken.code == 1, broken.err
+    assert "Traceback" not in broken.err
+    assert errors(found) == {}
+    assert found.delta().num_rows <= 200
+    proxy.rules.clear()
+    mended = label(found, tiny_model, proxy)
     assert mended.code == 0, mended.err
     assert errors(found) == {}
     assert uris_of(found.delta()) == uris_of(found.plain()) == found.uris()
 
 
-def test_bursts_of_everything_end_in_right_rows(s3: S3Server, tiny_model: object) -> None:
+def test_bursts_of_everything_end_in_right_rows(
+    s3: S3Server, proxy: FaultProxy, tiny_model: object
+) -> None:
     """Throttling, resets, cut, damaged and late bodies, lost answers to commits."""
     found = Archive(s3, archive(400))
-    with faulty(s3, seed=7) as proxy:
-        proxy.rule(method="GET", path=IMAGE, chance=0.05, status=503)
-        proxy.rule(method="GET", path=IMAGE, chance=0.03, reset=True)
-        proxy.rule(method="GET", path=IMAGE, chance=0.03, cut_after=500)
-        proxy.rule(method="GET", path=IMAGE, chance=0.02, flip=4)
-        proxy.rule(method="GET", path=IMAGE, chance=0.03, delay=2.0)
-        proxy.rule(method="GET", path=IMAGE, times=2, bytes_per_second=1000)
-        proxy.rule(method="PUT", path="/_parts/", times=1, status=503)
-        proxy.rule(method="PUT", path="/_delta_log/", skip=1, times=1, status=503)
-        proxy.rule(method="PUT", path="/_delta_log/", skip=1, times=1, lose_answer=True)
-        ran = label(found, tiny_model, proxy)
-        kinds = {id(rule) for _, _, rule in proxy.fired}
+    proxy.rule(method="GET", path=IMAGE, chance=0.05, status=503)
+    proxy.rule(method="GET", path=IMAGE, chance=0.03, reset=True)
+    proxy.rule(method="GET", path=IMAGE, chance=0.03, cut_after=500)
+    proxy.rule(method="GET", path=IMAGE, chance=0.02, flip=4)
+    proxy.rule(method="GET", path=IMAGE, chance=0.03, delay=2.0)
+    proxy.rule(method="GET", path=IMAGE, times=2, bytes_per_second=1000)
+    proxy.rule(method="PUT", path="/_parts/", times=1, status=503)
+    proxy.rule(method="PUT", path="/_delta_log/", skip=1, times=1, status=503)
+    proxy.rule(method="PUT", path="/_delta_log/", skip=1, times=1, lose_answer=True)
+    ran = label(found, tiny_model, proxy)
+    kinds = {id(rule) for _, _, rule in proxy.fired}
     assert ran.code == 0, ran.err
     assert len(kinds) >= 8
     assert errors(found) == {}
@@ -96,17 +107,18 @@ def long_archive(s3: S3Server) -> tuple[Archive, list[str]]:
     return found, [uri for uri in found.uris() if uri.endswith(".jpg")]
 
 
-def test_pages_that_fail_and_reads_that_crawl(s3: S3Server, tiny_model: object) -> None:
+def test_pages_that_fail_and_reads_that_crawl(
+    s3: S3Server, proxy: FaultProxy, tiny_model: object
+) -> None:
     """A listing has all its pages or none; a read may take its time."""
     found, images = long_archive(s3)
-    with faulty(s3) as proxy:
-        # Every other request for it: each is asked for again.
-        faults = ({"status": 503}, {"cut_after": 300}, {"reset": True}, {"status": 500})
-        for number, fault in enumerate(faults):
-            proxy.rule(path=SECOND_PAGE, times=1, skip=number, **fault)
-        proxy.rule(method="GET", path=r"/photos/(z/)?[ab]/", bytes_per_second=1000)
-        ran = label(found, tiny_model, proxy)
-        kinds = {id(rule) for _, _, rule in proxy.fired}
+    # Every other request for it: each is asked for again.
+    faults = ({"status": 503}, {"cut_after": 300}, {"reset": True}, {"status": 500})
+    for number, fault in enumerate(faults):
+        proxy.rule(path=SECOND_PAGE, times=1, skip=number, **fault)
+    proxy.rule(method="GET", path=r"/photos/(z/)?[ab]/", bytes_per_second=1000)
+    ran = label(found, tiny_model, proxy)
+    kinds = {id(rule) for _, _, rule in proxy.fired}
     assert ran.code == 0, ran.err
     assert len(kinds) == 5
     assert (ran.json["counts"]["listed"], ran.json["counts"]["excluded"]) == (60, 1050)
@@ -115,46 +127,44 @@ def test_pages_that_fail_and_reads_that_crawl(s3: S3Server, tiny_model: object) 
 
 
 @pytest.mark.chaos
-def test_a_listing_that_fails_for_good(s3: S3Server, tiny_model: object) -> None:
+def test_a_listing_that_fails_for_good(s3: S3Server, proxy: FaultProxy, tiny_model: object) -> None:
     """In the tasks of a first night, and before the second, which may not take it for whole."""
     found, images = long_archive(s3)
-    with faulty(s3) as proxy:
-        # The check and the probe for ranges have read it when the tasks ask.
-        rule = proxy.rule(path=SECOND_PAGE, skip=2, status=503)
-        fails(label(found, tiny_model, proxy), "no answer (the store answered 503 SlowDown)")
-        last = list(load_runs(found.folder))[-1]
-        assert (last.status, last.exit_code, last.listing_complete) == ("failed", 1, False)
-        proxy.rules.clear()
-        assert label(found, tiny_model, proxy).code == 0
-        assert uris_of(found.delta()) == uris_of(found.plain()) == images
+    # The check and the probe for ranges have read it when the tasks ask.
+    rule = proxy.rule(path=SECOND_PAGE, skip=2, status=503)
+    fails(label(found, tiny_model, proxy), "no answer (the store answered 503 SlowDown)")
+    last = list(load_runs(found.folder))[-1]
+    assert (last.status, last.exit_code, last.listing_complete) == ("failed", 1, False)
+    proxy.rules.clear()
+    assert label(found, tiny_model, proxy).code == 0
+    assert uris_of(found.delta()) == uris_of(found.plain()) == images
 
-        rule = proxy.rule(path=SECOND_PAGE, status=403, code="AccessDenied", skip=1)
-        for options in ([], ["--delete"]):
-            rule.skip = 1
-            fails(label(found, tiny_model, proxy, *options), "the store answered 403 AccessDenied")
-            last = list(load_runs(found.folder))[-1]
-            assert (last.status, last.counts.gone, last.counts.deleted) == ("failed", 0, 0)
-            assert uris_of(found.delta()) == uris_of(found.plain()) == images
+    rule = proxy.rule(path=SECOND_PAGE, status=403, code="AccessDenied", skip=1)
+    for options in ([], ["--delete"]):
+        rule.skip = 1
+        fails(label(found, tiny_model, proxy, *options), "the store answered 403 AccessDenied")
+        last = list(load_runs(found.folder))[-1]
+        assert (last.status, last.counts.gone, last.counts.deleted) == ("failed", 0, 0)
+        assert uris_of(found.delta()) == uris_of(found.plain()) == images
 
 
 @pytest.mark.chaos
-def test_etags_that_are_no_md5s(s3: S3Server, tiny_model: object) -> None:
+def test_etags_that_are_no_md5s(s3: S3Server, proxy: FaultProxy, tiny_model: object) -> None:
     """As those of uploads in parts and of encrypted buckets; an object that moves is seen."""
     found = Archive(s3, {})
     for name, data in archive(40).items():
         s3.upload(f"{found.src}/{name}", data)
     moved, new = next(iter(archive(1))), next(iter(archive(1, first=900).values()))
-    with faulty(s3) as proxy:
-        proxy.rule(
-            method="GET",
-            path=f"/photos/{moved}",
-            before=lambda _: s3.upload(f"{found.src}/{moved}", new),
-        )
-        first = label(found, tiny_model, proxy)
-        proxy.rules.clear()
-        assert first.code == 4, first.err
-        assert errors(found) == {"changed": 1}
-        second = label(found, tiny_model, proxy)
+    proxy.rule(
+        method="GET",
+        path=f"/photos/{moved}",
+        before=lambda _: s3.upload(f"{found.src}/{moved}", new),
+    )
+    first = label(found, tiny_model, proxy)
+    proxy.rules.clear()
+    assert first.code == 4, first.err
+    assert errors(found) == {"changed": 1}
+    second = label(found, tiny_model, proxy)
     assert (second.code, second.json["counts"]["labelled"]) == (0, 1), second.err
     etags = found.delta(["uri", "etag"])["etag"].to_pylist()
     assert all(etag.endswith("-1") for etag in etags)
@@ -166,15 +176,16 @@ PUTS = ("/lease", "/recipes/", "/current", "/runs/", "/_parts/", "/_delta_log/",
 
 
 @pytest.mark.chaos
-def test_every_kind_of_put_fails_for_a_while(s3: S3Server, tiny_model: object) -> None:
+def test_every_kind_of_put_fails_for_a_while(
+    s3: S3Server, proxy: FaultProxy, tiny_model: object
+) -> None:
     found = Archive(s3, archive(60))
-    with faulty(s3) as proxy:
-        for path in PUTS:
-            proxy.rule(method="PUT", path=path, times=2, status=503)
-            proxy.rule(method="PUT", path=path, times=1, reset=True)
-            proxy.rule(method="PUT", path=path, times=1, lose_answer=True)
-        ran = label(found, tiny_model, proxy)
-        left = [rule for rule in proxy.rules if rule.times]
+    for path in PUTS:
+        proxy.rule(method="PUT", path=path, times=2, status=503)
+        proxy.rule(method="PUT", path=path, times=1, reset=True)
+        proxy.rule(method="PUT", path=path, times=1, lose_answer=True)
+    ran = label(found, tiny_model, proxy)
+    left = [rule for rule in proxy.rules if rule.times]
     assert ran.code == 0, ran.err
     assert left == []
     assert errors(found) == {}
@@ -182,7 +193,9 @@ def test_every_kind_of_put_fails_for_a_while(s3: S3Server, tiny_model: object) -
 
 
 @pytest.mark.chaos
-def test_every_kind_of_put_fails_for_good(s3: S3Server, tiny_model: object) -> None:
+def test_every_kind_of_put_fails_for_good(
+    s3: S3Server, proxy: FaultProxy, tiny_model: object
+) -> None:
     """One line that says what failed, soon; what was true stays, and the next run goes on."""
     found = Archive(s3, archive(60))
     refused = {"status": 403, "code": "ExpiredToken"}
@@ -199,52 +212,51 @@ def test_every_kind_of_put_fails_for_good(s3: S3Server, tiny_model: object) -> N
         ("/runs/.*", silent),
     ]
     rows = 0
-    with faulty(s3) as proxy:
-        for number, (path, fault) in enumerate(faults):
-            proxy.rules.clear()
-            # The last: a summary is written at the start too, and only the second fails.
-            proxy.rule(method="PUT", path=path, skip=int(path.endswith(".*")), **fault)
-            began = time.monotonic()
-            said = "403 ExpiredToken; check AWS" if fault is refused else "no answer"
-            fails(label(found, tiny_model, proxy), said)
-            assert time.monotonic() - began < 180, path
-            seen = uris_of(found.delta())
-            assert len(seen) == len(set(seen)) >= rows, path
-            assert max(Counter(uris_of(found.plain())).values(), default=1) == 1
-            rows = len(seen)
-            assert rows == (60 if number >= 7 else 0), path
+    for number, (path, fault) in enumerate(faults):
         proxy.rules.clear()
-        mended = label(found, tiny_model, proxy)
+        # The last: a summary is written at the start too, and only the second fails.
+        proxy.rule(method="PUT", path=path, skip=int(path.endswith(".*")), **fault)
+        began = time.monotonic()
+        said = "403 ExpiredToken; check AWS" if fault is refused else "no answer"
+        fails(label(found, tiny_model, proxy), said)
+        assert time.monotonic() - began < 180, path
+        seen = uris_of(found.delta())
+        assert len(seen) == len(set(seen)) >= rows, path
+        assert max(Counter(uris_of(found.plain())).values(), default=1) == 1
+        rows = len(seen)
+        assert rows == (60 if number >= 7 else 0), path
+    proxy.rules.clear()
+    mended = label(found, tiny_model, proxy)
     assert mended.code == 0, mended.err
     assert mended.json["counts"]["done"] == 60
     assert uris_of(found.delta()) == uris_of(found.plain()) == found.uris()
 
 
 @pytest.mark.chaos
-def test_a_bucket_that_vanishes(s3: S3Server, tiny_model: object) -> None:
+def test_a_bucket_that_vanishes(s3: S3Server, proxy: FaultProxy, tiny_model: object) -> None:
     """That of the labels, at the first commit."""
     found = Archive(s3, archive(60))
-    with faulty(s3) as proxy:
-        proxy.rule(
-            method="PUT",
-            path="/_parts/",
-            before=lambda _: s3.delete_bucket(found.dst),
-        )
-        fails(label(found, tiny_model, proxy), "its log is gone")
+    proxy.rule(
+        method="PUT",
+        path="/_parts/",
+        before=lambda _: s3.delete_bucket(found.dst),
+    )
+    fails(label(found, tiny_model, proxy), "its log is gone")
 
 
 @pytest.mark.chaos
-def test_a_lease_that_cannot_be_renewed(s3: S3Server, tiny_model: object) -> None:
+def test_a_lease_that_cannot_be_renewed(
+    s3: S3Server, proxy: FaultProxy, tiny_model: object
+) -> None:
     """Before it is dead for others, the run ends: they would take it over."""
     found = Archive(s3, archive(800))
-    with faulty(s3) as proxy:
-        proxy.rule(method="GET", path=IMAGE, bytes_per_second=100)
-        proxy.rule(method="PUT", path="/lease", skip=1, status=403, code="AccessDenied")
-        began = time.monotonic()
-        ran = label(found, tiny_model, proxy)
-        assert 90 < time.monotonic() - began < 240
-        fails(ran, "the lease could not be renewed for 90 s")
-        proxy.rules.clear()
-        mended = label(found, tiny_model, proxy)
+    proxy.rule(method="GET", path=IMAGE, bytes_per_second=100)
+    proxy.rule(method="PUT", path="/lease", skip=1, status=403, code="AccessDenied")
+    began = time.monotonic()
+    ran = label(found, tiny_model, proxy)
+    assert 90 < time.monotonic() - began < 240
+    fails(ran, "the lease could not be renewed for 90 s")
+    proxy.rules.clear()
+    mended = label(found, tiny_model, proxy)
     assert mended.code == 0, mended.err
     assert uris_of(found.delta()) == uris_of(found.plain()) == found.uris()

@@ -21,6 +21,16 @@ _LINE_LIMIT: Final = 2**20
 _ENDLESS: Final = 2**62
 _NO_BODY: Final = frozenset({204, 304})
 
+#: What a rule's fields do to a request, in words.
+_KINDS: Final = {
+    "reset": "connection reset",
+    "lose_answer": "answer lost",
+    "cut_after": "body cut short",
+    "bytes_per_second": "body at a crawl",
+    "flip": "bytes damaged",
+    "delay": "answer late",
+}
+
 
 @dataclass(eq=False)
 class Rule:
@@ -47,6 +57,14 @@ class Rule:
     flip: int = 0  # so many bytes of the answer's body are inverted, from its middle chunk on
     before: Callable[[str], object] | None = None
     after: Callable[[str], object] | None = None
+
+    @property
+    def kind(self) -> str:
+        """What it does, in a few words."""
+        if self.status is not None:
+            return f"{self.status} {self.code}"
+        words = [words for field, words in _KINDS.items() if getattr(self, field)]
+        return ", ".join(words) or "something moved meanwhile"
 
     def matches(self, method: str, target: str) -> bool:
         fits = self.method is None or re.fullmatch(self.method, method)
