@@ -19,8 +19,6 @@ from benchmarks.race import REFERENCE, Contender
 from tests.parts.archives import ROOT
 
 PACKAGES = ("nightlabel", "ray", "torch", "transformers", "pyarrow", "pillow", "simplejpeg")
-
-
 TITLE = "# Benchmarks"
 
 

@@ -19,7 +19,7 @@ from ray.data._internal import stats
 from ray.data._internal.cluster_autoscaler import rate_based_cluster_autoscaler as autoscaler
 from ray.data._internal.execution.operators import actor_pool_map_operator as actors
 
-from pipeline.flow.embedded import replaced
+from pipeline.flow.embedded import nothing, replaced
 
 
 @contextmanager
@@ -60,14 +60,11 @@ def _rather(instead: Any, _: Any) -> Any:
     return instead
 
 
-def _nothing(*_: Any, **__: Any) -> None: ...
-
-
 #: In whose place stands what. A graph takes an actor whose node is not known to be on its first.
 INSTEAD: Final[tuple[tuple[Any, str, Any], ...]] = (
     (stats._StatsManager, "gen_dataset_id_from_stats_actor", lambda: uuid4().hex),
-    (stats._StatsManager, "register_dataset_to_stats_actor", _nothing),
-    (stats._StatsManager, "update_execution_metrics", _nothing),
+    (stats._StatsManager, "register_dataset_to_stats_actor", nothing),
+    (stats._StatsManager, "update_execution_metrics", nothing),
     (autoscaler, "DefaultAutoscalingCoordinator", _WholeMachine),
     (actors, "get_or_create_actor_location_tracker", _Unheard),
     (actors, "get_actor_locations", lambda _: {}),

@@ -30,7 +30,7 @@ def lean_start() -> Iterator[None]:
     """For `ray.init` of a Ray on this machine."""
     with ExitStack() as stack:
         for name in UNUSED:
-            stack.enter_context(replaced(node.Node, name, lambda _: _nothing))
+            stack.enter_context(replaced(node.Node, name, lambda _: nothing))
         stack.enter_context(replaced(node.Node, "start_ray_processes", _with_any_port))
         stack.enter_context(replaced(services, "get_node", _once_it_is_there))
         yield
@@ -67,8 +67,8 @@ def end_at_once() -> None:
         started.kill_all_processes = lambda **_: kill(check_alive=False, allow_graceful=False)
 
 
-def _nothing(*_: Any, **__: Any) -> None:
-    pass
+def nothing(*_: Any, **__: Any) -> None:
+    """In the place of a function whose effect is not wanted."""
 
 
 def _with_any_port(start: Callable[[Any], None]) -> Callable[[Any], None]:

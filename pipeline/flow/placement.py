@@ -23,7 +23,7 @@ IO_SHARE: Final = 0.0001
 GPU_BATCH_ROWS: Final = 512
 
 #: On a CPU a batch is about what a core predicts in two seconds: the first label comes soon, a stop
-#: loses little, and the batch's way through the graph, some 15 ms, is nothing beside that. Of a
+#: loses little, and the batch's way through the graph is nothing beside that. Of a
 #: ViT-Ti with 23 MB of weights these are 64 images, of larger networks fewer. Many cores take
 #: larger batches, since all of them come from one driver: sixteen a second of 32 cores or more.
 CPU_BATCH_ROWS: Final = 64
