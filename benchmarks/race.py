@@ -89,6 +89,12 @@ def environment(name: str) -> Path:
     return python
 
 
+def make_environments() -> None:
+    """All of them, so that a pin that has no solution is known before hours of measuring."""
+    for requirements in sorted(PEERS.glob("*.txt")):
+        environment(requirements.stem)
+
+
 def model_only(model: Path, count: int) -> float:
     """Images a second of two processes of one thread that do nothing but predict."""
     command: list[str | Path] = [sys.executable, "-m", "benchmarks.peers.model_only"]
