@@ -27,6 +27,7 @@ PEERS: Final = ROOT / "benchmarks" / "peers"
 REFERENCE: Final = "torch loop, 2 threads"
 #: A Ray that runs on this machine already is not to be part of it.
 ALONE: Final = {"RAY_ADDRESS": "local", "HF_HUB_OFFLINE": "1"}
+OURS: Final = {"RAY_ENABLE_AUTO_CONNECT"}
 
 #: (images, model, out) → a command line
 Command = Callable[[Path, Path, Path], list[object]]
@@ -69,7 +70,9 @@ def peer(name: str, *options: object) -> Command:
 
 
 def environ() -> dict[str, str]:
-    return {**os.environ, **ALONE}
+    """This process's, but for what importing pipeline.flow has set in it: peers start Ray."""
+    inherited = {name: value for name, value in os.environ.items() if name not in OURS}
+    return {**inherited, **ALONE}
 
 
 def bare_loop(images: Path, model: Path, out: Path) -> list[object]:
