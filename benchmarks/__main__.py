@@ -132,8 +132,8 @@ its end.
 
 {report.race_table(contenders, scale.end_to_end)}
 
-Two processes of one thread that do nothing but predict: {ceiling:.1f} img/s. Once labels came,
-Nightlabel made {steady:.1f} a second, {steady / ceiling:.0%} of that."""
+Two processes of one thread that do nothing but predict, by transformers' own layers: {ceiling:.1f}
+img/s. Once labels came, Nightlabel made {steady:.1f} a second, {steady / ceiling:.0%} of that."""
 
 
 def overhead(scale: Scale) -> str:

@@ -32,14 +32,15 @@ class Scorer:
 
     def __call__(self, batch: "Tensor") -> "tuple[Tensor, Tensor]":
         """The best first, equal scores by index; a row whose logits aren't finite scores NaN."""
-        logits = self._model(pixel_values=self._scaled(batch)).logits.float()
+        logits = self._model(pixel_values=self.scaled(batch)).logits.float()
         scores = logits.sigmoid() if self._sigmoid else logits.softmax(dim=1)
         scores = scores.where(logits.isfinite().all(dim=1, keepdim=True), float("nan"))
         # topk leaves the order of equal scores open, and half precision makes many.
         ranked = scores.sort(dim=1, descending=True, stable=True)
         return ranked.indices[:, : self.top_k], ranked.values[:, : self.top_k]
 
-    def _scaled(self, batch: "Tensor") -> "Tensor":
+    def scaled(self, batch: "Tensor") -> "Tensor":
+        """(n, H, W, 3) uint8 → (n, 3, H, W) in the model's type, as it takes them."""
         pixels = batch.permute(0, 3, 1, 2).float()
         scaled = pixels.mul_(self._rescale).sub_(self._mean).div_(self._std)
         return scaled.to(self._model.dtype)
