@@ -10,7 +10,6 @@ they can copy: what is left is the graph. Prints JSON.
 
 import json
 import pickle
-import resource
 import subprocess
 import sys
 import time
@@ -24,7 +23,7 @@ import pyarrow as pa
 import ray
 
 from benchmarks.inputs import made_up_uri
-from benchmarks.race import environ
+from benchmarks.race import environ, peak_mb
 from pipeline.flow.batches import pack, unpack
 from pipeline.flow.dataset import Stages, labelled_blocks
 from pipeline.flow.lean import Live
@@ -119,7 +118,7 @@ def run(placement: Placement, rate: float, images: int, *, side: int = SIDE) -> 
         seconds=round(seconds, 1),
         images_per_second=round(_steady(calls), 1),
         busy=round(_busy(calls), 3),
-        driver_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        driver_mb=round(peak_mb(), 1),
         pixel_bytes_an_image=round(sum(call["bytes"] for call in calls) / rows, 1),
     )
 

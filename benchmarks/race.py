@@ -98,6 +98,15 @@ def make_environments() -> None:
         environment(requirements.stem)
 
 
+def peak_mb() -> float:
+    """The most memory that this process has held.
+
+    `ru_maxrss` would not do: a program begins with that of the one that started it.
+    """
+    words = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(words["VmHWM"].split()[0]) / 1024
+
+
 def model_only(model: Path, count: int) -> float:
     """Images a second of two processes of one thread that do nothing but predict."""
     command: list[str | Path] = [sys.executable, "-m", "benchmarks.peers.model_only"]

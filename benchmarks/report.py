@@ -79,23 +79,23 @@ def contest_table(contests: Iterable[Contest]) -> str:
 
 
 def race_table(contenders: Sequence[Contender], images: int) -> str:
-    """The first contender is ours."""
-    ours = contenders[0]
-    rows = []
-    for one in contenders:
-        agreement = statistics.median(one.agreement) if one.agreement else float("nan")
-        rows.append(
-            [
-                one.name,
-                f"{one.median:.1f}",
-                f"{min(one.seconds):.1f} to {max(one.seconds):.1f}",
-                f"{images / one.median:.1f}",
-                f"{ours.ratio(one):.2f}×",
-                f"{agreement:.2%}",
-            ]
-        )
-    head = ["", "seconds", "rounds", "img/s", "ours is", f"labels as in the {REFERENCE}"]
+    """The first contender is ours. Agreement has a column where labels were compared."""
+    compared = any(one.agreement for one in contenders)
+    rows = [_race_row(one, contenders[0], images, compared) for one in contenders]
+    head = ["", "seconds", "rounds", "img/s", "ours is"]
+    head += [f"labels as in the {REFERENCE}"] if compared else []
     return table(head, rows, left=1)
+
+
+def _race_row(one: Contender, ours: Contender, images: int, compared: bool) -> list[str]:
+    row = [
+        one.name,
+        f"{one.median:.1f}",
+        f"{min(one.seconds):.1f} to {max(one.seconds):.1f}",
+        f"{images / one.median:.1f}",
+        f"{ours.ratio(one):.2f}×",
+    ]
+    return [*row, f"{statistics.median(one.agreement):.2%}"] if compared else row
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
