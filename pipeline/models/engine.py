@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ModelError, NightlabelError
 from pipeline.models.compiled import compiled
+from pipeline.models.gelus import absorb_gelus
 from pipeline.models.loading import device_name, load_classifier, pick_device, pick_precision
-from pipeline.models.packed import pack, packing_pays
 from pipeline.models.scorer import Scorer
 from pipeline.models.transfer import Transfer
 
@@ -83,7 +83,7 @@ class Engine:
         """
         device = pick_device()
         chosen = pick_precision(precision, device)
-        model = load_classifier(folder, device, chosen)
+        model = load_classifier(folder, device, chosen, packed=not compile)
         shape: dict[str, Any] = {"height": height, "width": width}
         shape |= {"batch_size": batch_size, "threads": threads}
         scale: dict[str, Any] = {"rescale": rescale, "mean": mean, "std": std, "top_k": top_k}
@@ -94,8 +94,8 @@ class Engine:
         batch = (engine.batch_size, *engine.image_shape)
         with compiled(model, batch) if compile else nullcontext():
             finite = engine._prove(folder)
-        if chosen == "fp32" and not compile and packing_pays(device):
-            pack(model, scorer.scaled(engine._samples()))
+        if not compile:
+            absorb_gelus(model, scorer.scaled(engine._samples()))
         if precision == "auto" and not finite and chosen == "fp16":
             # It would label most images twice. bf16 has the range of fp32.
             return cls.load(folder, precision="bf16", compile=compile, **shape, **scale)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ModelError
 from pipeline.models.int8 import quantise
+from pipeline.models.packed import has_onednn, pack
 
 if TYPE_CHECKING:
     import torch
@@ -52,10 +53,13 @@ def device_name(device: "torch.device") -> str:
     return f"cuda:{torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type
 
 
-def load_classifier(folder: Path, device: "torch.device", precision: str) -> Any:
+def load_classifier(
+    folder: Path, device: "torch.device", precision: str, *, packed: bool = False
+) -> Any:
     """The model in `folder`, in evaluation mode: safetensors only, no code, no network.
 
-    Raises ModelError if the weights can't be read, don't fit config.json, or are not all there.
+    `packed`: fp32 with oneDNN's layers, where the device has them. Raises ModelError if the weights
+    can't be read, don't fit config.json, or are not all there.
     """
     import torch
     from safetensors import SafetensorError
@@ -82,7 +86,11 @@ def load_classifier(folder: Path, device: "torch.device", precision: str) -> Any
         raise ModelError(f"{folder}: the model cannot be loaded: {_first_line(error)}") from error
     _refuse(folder, "lack", info["missing_keys"])
     _refuse(folder, "don't fit config.json in", (key for key, *_ in info["mismatched_keys"]))
-    return quantise(model) if precision == "int8" else model
+    if precision == "int8":
+        quantise(model)
+    elif packed and precision == "fp32" and has_onednn(device):
+        pack(model)
+    return model
 
 
 def _refuse(folder: Path, what: str, keys: Iterable[str]) -> None:

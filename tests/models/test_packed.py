@@ -14,12 +14,13 @@ from transformers.activations import ACT2FN
 
 from pipeline.models import packed
 from pipeline.models.engine import Engine
+from pipeline.models.gelus import absorb_gelus
 from pipeline.models.loading import load_classifier
-from pipeline.models.packed import _packed_linear, pack, packing_pays
+from pipeline.models.packed import has_onednn, pack, packed_linear
 from tests.models import tiny
 
 CPU = torch.device("cpu")
-pytestmark = pytest.mark.skipif(not packing_pays(CPU), reason="torch has oneDNN on x86 only")
+pytestmark = pytest.mark.skipif(not has_onednn(CPU), reason="torch has oneDNN on x86 only")
 
 
 def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
@@ -28,7 +29,7 @@ def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
 
 
 def packed_layers(model: nn.Module) -> list[Any]:
-    return [module for module in model.modules() if isinstance(module, _packed_linear())]
+    return [module for module in model.modules() if isinstance(module, packed_linear())]
 
 
 def pixels(count: int = 2) -> torch.Tensor:
@@ -55,7 +56,7 @@ def test_a_layer_is_torchs_to_rounding(
     shape: tuple[int, ...], bias: bool, gelu: str | None
 ) -> None:
     theirs = linear(shape[-2], shape[-1], bias)
-    ours = _packed_linear()(theirs)
+    ours = packed_linear()(theirs)
     ours.gelu = gelu
     x = torch.randn(shape[:-1])
     with torch.inference_mode():
@@ -68,13 +69,13 @@ def test_a_layer_is_torchs_to_rounding(
 def test_rows_may_lie_apart() -> None:
     theirs, x = linear(8, 24), torch.randn(5, 3, 8).transpose(0, 1)
     with torch.inference_mode():
-        torch.testing.assert_close(_packed_linear()(theirs)(x), theirs(x))
+        torch.testing.assert_close(packed_linear()(theirs)(x), theirs(x))
 
 
 @pytest.mark.parametrize("gelu", [None, "none", "tanh"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_row_that_is_not_finite_stays_so_and_alone(value: float, gelu: str | None) -> None:
-    ours = _packed_linear()(linear(16, 8))
+    ours = packed_linear()(linear(16, 8))
     ours.gelu = gelu
     x = torch.randn(3, 16)
     x[1, 5] = value
@@ -93,7 +94,8 @@ def test_a_vit_keeps_its_logits(activation: str, taken: int, tmp_path: Path) -> 
     model = load_classifier(tiny.save_vit(tmp_path, hidden_act=activation), CPU, "fp32")
     with torch.inference_mode():
         before = model(pixel_values=pixels(5)).logits
-        pack(model, pixels())
+        pack(model)
+        absorb_gelus(model, pixels())
         after = model(pixel_values=pixels(5)).logits
     layers = packed_layers(model)
     assert len(layers) == 2 * 6 + 1
@@ -118,7 +120,8 @@ def test_a_gelu_is_taken_in_only_where_it_is_all_that_reads_the_layer(
     net = Net(between).eval()
     with torch.inference_mode():
         before = net(pixels(4)).logits
-        pack(net, pixels())
+        pack(net)
+        absorb_gelus(net, pixels())
         after = net(pixels(4)).logits
     assert (net.first.gelu is not None) == taken
     torch.testing.assert_close(after, before, rtol=0, atol=1e-5)
@@ -133,7 +136,8 @@ def test_a_gelu_of_several_layers_is_taken_into_all() -> None:
     net = Shared().eval()
     with torch.inference_mode():
         before = net(pixels(4)).logits
-        pack(net, pixels())
+        pack(net)
+        absorb_gelus(net, pixels())
         after = net(pixels(4)).logits
     assert [layer.gelu for layer in (net.first, net.second, net.third)] == ["none", None, "none"]
     torch.testing.assert_close(after, before, rtol=0, atol=1e-5)
@@ -170,7 +174,8 @@ def test_other_networks_keep_their_logits(kind: str) -> None:
     some = torch.randn(1, 3, size, size)
     with torch.inference_mode():
         before = model(pixel_values=some).logits
-        pack(model, some)
+        pack(model)
+        absorb_gelus(model, some)
         after = model(pixel_values=some).logits
     assert sum(layer.gelu is not None for layer in packed_layers(model)) >= 12
     torch.testing.assert_close(after, before, rtol=0, atol=1e-4 * float(before.abs().max()))
