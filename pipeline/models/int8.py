@@ -68,17 +68,19 @@ def int8_linear() -> type:
             scale = _scale(weight)
             product = _IntegerProduct if integers_pay() else _FloatProduct
             self.product = product((weight / scale).round_(), scale.flatten())
-            self.bias = torch.zeros(layer.out_features) if layer.bias is None else layer.bias
+            self.bias = layer.bias
             self.gelu: str | None = None
 
         def forward(self, x: "Tensor") -> "Tensor":
             rows = x.reshape(-1, x.shape[-1])
             scale = _scale(rows)
             # The scale of a row that is not finite is not, and so neither is its result.
-            result = torch.addcmul(self.bias, self.product(_steps(rows, scale)), scale)
+            result = self.product(_steps(rows, scale)).mul_(scale)
+            if self.bias is not None:
+                result.add_(self.bias)
             if self.gelu is not None:
                 torch.ops.aten.gelu_(result, approximate=self.gelu)
-            return result.view(*x.shape[:-1], len(self.bias))
+            return result.view(*x.shape[:-1], result.shape[1])
 
     return Int8Linear
 
@@ -122,9 +124,7 @@ def _scale(rows: "Tensor") -> "Tensor":
 
 def _steps(rows: "Tensor", scale: "Tensor") -> "Tensor":
     """How many steps of its row's scale each value is, and 128 more: 1 to 255, in float32."""
-    import torch
-
-    return torch.addcdiv(torch.tensor(float(_ZERO)), rows, scale).round_()
+    return (rows / scale).add_(_ZERO).round_()
 
 
 @lru_cache(maxsize=1)
