@@ -95,7 +95,7 @@ class Engine:
         with compiled(model, batch) if compile else nullcontext():
             finite = engine._prove(folder)
         if not compile:
-            absorb_gelus(model, scorer.scaled(engine._samples()))
+            absorb_gelus(model, scorer.scaled(engine._samples().to(device)))
         if precision == "auto" and not finite and chosen == "fp16":
             # It would label most images twice. bf16 has the range of fp32.
             return cls.load(folder, precision="bf16", compile=compile, **shape, **scale)
