@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from tests.parts.archives import ROOT, cache_folder
+from tests.parts.memory import status_bytes
 
 PEERS: Final = ROOT / "benchmarks" / "peers"
 #: Which contender's labels the others' are held against.
@@ -103,8 +104,7 @@ def peak_mb() -> float:
 
     `ru_maxrss` would not do: a program begins with that of the one that started it.
     """
-    words = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(words["VmHWM"].split()[0]) / 1024
+    return status_bytes("VmHWM") / 2**20
 
 
 def model_only(model: Path, count: int) -> float:

@@ -18,6 +18,7 @@ from pipeline.flow.child import Child, EndedError
 from pipeline.images import Prepared, Preprocess, decode, prepare, resize_crop
 from pipeline.images.decode import PILLOW_ERRORS, open_image
 from pipeline.spec import MAX_BYTES
+from tests.parts.memory import status_bytes
 
 SHAPE: Final = Preprocess(
     height=24,
@@ -82,7 +83,7 @@ class Trial:
                 result = self.prepare(data)
             except ImageError as error:
                 result = error
-        took, memory = time.perf_counter() - began, _memory("VmHWM") - before
+        took, memory = time.perf_counter() - began, status_bytes("VmHWM") - before
         wrong = self._too_much(data, memory)
         if isinstance(result, ImageError):
             return Verdict(str(result.code), result.message, wrong, memory, took), result
@@ -175,9 +176,4 @@ def _array(image: Any) -> NDArray[np.uint8]:
 def _reset_peak() -> int:
     """Let the kernel forget the highest resident size so far; the present one, in bytes."""
     Path("/proc/self/clear_refs").write_text("5")
-    return _memory("VmRSS")
-
-
-def _memory(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+    return status_bytes("VmRSS")
