@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.errors import ModelError, NightlabelError
 from pipeline.models.compiled import compiled
 from pipeline.models.gelus import absorb_gelus
+from pipeline.models.heap import keep_heap
 from pipeline.models.loading import device_name, load_classifier, pick_device, pick_precision
 from pipeline.models.scorer import Scorer
 from pipeline.models.transfer import Transfer
@@ -82,6 +83,8 @@ class Engine:
         height × width.
         """
         device = pick_device()
+        if device.type == "cpu":
+            keep_heap()
         chosen = pick_precision(precision, device)
         model = load_classifier(folder, device, chosen, packed=not compile)
         shape: dict[str, Any] = {"height": height, "width": width}

@@ -1,0 +1,26 @@
+"""The C heap of a process that labels on a CPU: what one batch needed stays for the next.
+
+The layers of a network make and drop results of 10 to 100 MB each. glibc hands memory of that size
+back to the kernel when it is dropped, and gets it back page by page, each filled with zeros.
+"""
+
+import ctypes
+import platform
+from functools import lru_cache
+
+#: mallopt(3), glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+#: Bytes: more than a batch's largest result, and the most that mallopt's int can say.
+_LARGE, _ALL = 1 << 30, (1 << 31) - 1
+
+
+@lru_cache(maxsize=1)
+def keep_heap() -> bool:
+    """Let this process keep the memory that it drops; whether its C library can.
+
+    It then stays as large as it ever was, which a worker's next batch would make it anyhow.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return all([mallopt(_MMAP_THRESHOLD, _LARGE), mallopt(_TRIM_THRESHOLD, _ALL)])

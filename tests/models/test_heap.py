@@ -1,0 +1,81 @@
+"""Memory that a batch drops is there for the next one, in any thread."""
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.parts.tiny import make_model
+
+pytestmark = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="another C library is left as it is"
+)
+
+#: A process that keeps nothing: glibc's own thresholds move with what a program does.
+KEEPS_NOTHING = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+
+#: Page faults of tensors that are made and dropped as a network's layers do, in a thread.
+TENSORS = """
+import resource, sys, threading
+import torch
+from pipeline.models.heap import keep_heap
+
+def batches(times):
+    for _ in range(times):
+        made = [torch.ones(25 << 18) for _ in range(4)]
+        del made
+
+def work():
+    batches(3)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    batches(20)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+if sys.argv[1] == "kept":
+    assert keep_heap()
+if sys.argv[2] == "main":
+    work()
+else:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+"""
+
+#: Those of a model's batches, whose pixels alone are 12 MB.
+ENGINE = """
+import resource, sys
+import numpy as np
+from pathlib import Path
+from pipeline.models import engine
+
+if sys.argv[1] == "dropped":
+    engine.keep_heap = lambda: False
+scale = {"rescale": 1 / 255, "mean": (0.5,) * 3, "std": (0.5,) * 3}
+shape = {"height": 32, "width": 32, "batch_size": 1024, "threads": 1}
+loaded = engine.Engine.load(Path(sys.argv[2]), precision="fp32", top_k=1, **shape, **scale)
+pixels = np.zeros((1024, 32, 32, 3), np.uint8)
+for _ in range(5):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    loaded.predict(pixels)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(program: str, *arguments: object) -> int:
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    environment = os.environ | KEEPS_NOTHING
+    ran = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return int(ran.stdout)
+
+
+@pytest.mark.parametrize("thread", ["main", "another"])
+def test_memory_of_a_batch_is_there_for_the_next(thread: str) -> None:
+    assert faults(TENSORS, "kept", thread) < faults(TENSORS, "dropped", thread) / 20
+
+
+def test_an_engine_on_a_cpu_keeps_its_heap(tmp_path: Path) -> None:
+    model = make_model(tmp_path)
+    assert faults(ENGINE, "kept", model) < faults(ENGINE, "dropped", model) / 10
