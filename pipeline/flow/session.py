@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 
 import ray
 
-from pipeline.errors import Exit, NightlabelError, PlacementError
+from pipeline.errors import NightlabelError, PlacementError
 from pipeline.flow.embedded import end_at_once, lean_start, replaced
 from pipeline.flow.placement import Node
 
@@ -158,12 +158,14 @@ def fetch(reference: "ray.ObjectRef") -> Any:
 
 
 def end_process(code: int) -> NoReturn:
-    """Exit with `code`; at once after a signal, and where a Ray was left running (`session`)."""
-    if ray.is_initialized() or code in {Exit.INTERRUPTED, Exit.TERMINATED}:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    """Exit with `code` at once.
+
+    What is done is done: nothing that threads of libraries do while an interpreter ends may make
+    another code of it, or wait.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def ray_error(error: BaseException) -> NightlabelError:

@@ -4,18 +4,18 @@ import base64
 import hashlib
 import hmac
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from pipeline.errors import SpecError
 from pipeline.events.kinds import Finished
 from pipeline.events.webhook import SECRET, notify, secret
+from tests.parts.http import serving
 
 END = Finished(
     run_id="20260131T020000Z-00000000",
@@ -57,11 +57,10 @@ def hook(*answers: int, seconds: float = 0.0) -> Iterator[Hook]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found = Hook(f"http://127.0.0.1:{server.server_port}/services/s3cr3t", [*answers])
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    found = Hook("", [*answers])
+    with serving(Handler) as url:
+        found.url = f"{url}/services/s3cr3t"
         yield found
-        server.shutdown()
 
 
 def test_the_end_arrives_as_it_is() -> None:

@@ -1,5 +1,8 @@
 """What Ray raises, in our own words."""
 
+import subprocess
+import sys
+
 import pytest
 import ray
 
@@ -22,6 +25,18 @@ def test_what_the_machine_lacks_is_named(kind: type[Exception], mend: str) -> No
         assert mend in told
         assert "the next run goes on" in told
         assert "\n" not in told
+
+
+@pytest.mark.parametrize("code", [0, 3, 130])
+def test_no_end_of_a_library_changes_the_code(code: int) -> None:
+    program = (
+        "import atexit, os, signal\n"
+        "from pipeline.flow.session import end_process\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGSEGV)\n"
+        f"print('told', end='')\nend_process({code})"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (code, "told")
 
 
 def test_our_own_errors_come_out_as_they_were_raised() -> None:

@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import unquote
 
 from pipeline.storage import Rules
+from tests.parts.http import serving
 
 #: What reads the servers of tests, which are on loopback.
 HERE = Rules(allow_private=True)
@@ -158,23 +158,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-class QuietServer(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up in the middle of a body is what these tests are about."""
-
-
 @contextmanager
 def web_server(files: dict[str, bytes] | None = None) -> Iterator[str]:
     """Serve `files` by path, and the faults; yields the url without a slash."""
-    handler = type("Files", (Handler,), {"seen": Counter(), "files": files or {}})
-    server = QuietServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(type("Files", (Handler,), {"seen": Counter(), "files": files or {}})) as url:
+        yield url
