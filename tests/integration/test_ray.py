@@ -22,7 +22,7 @@ def seconds(pid):
     stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
 def look(progress):
-    if not 0 < progress.labelled < 1500:
+    if not 1000 < progress.labelled < 2200:  # both have started by then, on a slow day too
         return
     free.append(ray.available_resources().get("GPU", 0.0))
     for pid in below(os.getpid()):
