@@ -107,7 +107,7 @@ def test_a_stopped_job_is_no_success_and_the_next_one_finishes(
 def test_who_stops_following_stops_no_job(person: Callable[[int], Person]) -> None:
     one = person(300)
     with _running(one.submit("--commit-seconds", 0.5)) as follower:
-        job = _once_labels_come(one)
+        job = _once_it_follows(one, follower)
         follower.send_signal(signal.SIGINT)
         _, err = follower.communicate(timeout=30)
     assert follower.returncode == 130
@@ -154,12 +154,25 @@ def _running(arguments: list[object]) -> "subprocess.Popen[str]":
 
 
 def _once_labels_come(one: Person) -> str:
-    """The id of the one running job, when its first labels are true."""
+    """The id of their job, when its first labels are true."""
     until = time.monotonic() + 120
     while one.found.delta().num_rows == 0:
         assert time.monotonic() < until
         time.sleep(0.1)
-    [job] = [job["job"] for job in _jobs(one, "") if job["status"] == "RUNNING"]
+    return _job_of(one)
+
+
+def _once_it_follows(one: Person, follower: "subprocess.Popen[str]") -> str:
+    """The id of their job, when the follower has told of its first stage."""
+    assert follower.stderr is not None
+    for line in follower.stderr:
+        if line.strip() == "checking":
+            return _job_of(one)
+    raise AssertionError("the follower ended before the job began")
+
+
+def _job_of(one: Person) -> str:
+    [job] = [job["job"] for job in _jobs(one, "") if job["src"] == one.found.src]
     return str(job)
 
 
