@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict, replace
 
@@ -110,21 +111,11 @@ def test_a_holder_elsewhere_that_renews_is_alive(
     monkeypatch.setattr(module, "RENEW_SECONDS", 4.0)
     folder.ensure()
     put_holder(folder, host="elsewhere")
-    renewer = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import sys, time\nfrom pipeline.storage import Folder\n"
-            "f = Folder(sys.argv[1])\ntime.sleep(1.5)\nf.put(sys.argv[2], f.read(sys.argv[2]))",
-            folder.uri,
-            PATH,
-        ]
-    )
-    try:
-        with pytest.raises(BusyError, match="on elsewhere"), Lease(folder, "me"):
-            pass
-    finally:
-        renewer.wait()
+    renewer = threading.Timer(1.5, lambda: folder.put(PATH, folder.read(PATH)))
+    renewer.start()
+    with pytest.raises(BusyError, match="on elsewhere"), Lease(folder, "me"):
+        pass
+    renewer.join()
 
 
 def test_a_holder_learns_that_it_lost_the_lease(
