@@ -38,10 +38,10 @@ CPU_BATCH_RANGE: Final = (16, 256)
 CPU_IN_FLIGHT: Final = 2
 GPU_IN_FLIGHT: Final = 4
 
-#: The listing stays so many refs ahead, and no more batches: some 15 MB of the driver's memory, and
-#: work enough for while a store answers slowly.
+#: The listing stays so many refs ahead, and no more batches: at most 15 MB of the driver's memory,
+#: and work for a quarter of a minute and more while a store answers slowly.
 ROWS_AHEAD: Final = 65_536
-BATCHES_AHEAD: Final = 1_024
+BATCHES_AHEAD: Final = 256
 
 #: Every node of Ray has this label.
 NODE_ID: Final = "ray.io/node-id"

@@ -25,6 +25,7 @@ from pipeline.flow.job import Job
 from pipeline.flow.metrics import READ_BYTES, Meters, Watch
 from pipeline.flow.pixels import Pixels
 from pipeline.flow.survey import Survey
+from pipeline.models.heap import for_good
 from pipeline.sources import rules_of, wants_of
 from pipeline.storage import Canaries, public, read_steadily
 from pipeline.store.ledger import Ledger
@@ -231,7 +232,8 @@ class Predict:
                     "broken driver, device or torch, or too little memory; `nightlabel doctor` "
                     "shows what is installed"
                 )
-            self._classify = load_classifier(job)
+            with for_good():
+                self._classify = load_classifier(job)
         tally.ready.remote(name)
         self._meters, self._watch = Meters.of(job.spec.dst), Watch()
 

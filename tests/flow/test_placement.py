@@ -122,7 +122,7 @@ def test_on_cpus_a_batch_is_as_much_as_a_model_predicts_soon(
     on_gpus = place({"CPU": cores, "GPU": 1.0}, None)
     small = on_cpus.for_model(weights, None)
     assert small.batch_rows == rows
-    assert small.bounds.listed * rows >= ROWS_AHEAD // 4
+    assert small.bounds.listed >= 15 * 16  # seconds, of as many batches as there ever are
     assert on_gpus.for_model(weights, None) == on_gpus
 
 

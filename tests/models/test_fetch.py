@@ -9,9 +9,13 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
+import transformers
 from transformers import AutoModelForImageClassification, ViTConfig, ViTModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
 from pipeline.errors import ModelError
+from pipeline.models import config
+from pipeline.models.config import _known, _registered
 from pipeline.models.engine import Engine
 from pipeline.models.fetch import fetch
 from tests.models import tiny
@@ -53,11 +57,25 @@ def test_shards_are_found_by_their_index(vit: Path, tmp_path: Path) -> None:
     assert f"is incomplete: {shards[1].name} missing" in refusal(tmp_path)
 
 
-def test_the_checks_do_not_load_torch(vit: Path) -> None:
+def test_the_checks_load_neither_torch_nor_transformers(vit: Path) -> None:
     code = f"import sys; from pipeline.models.fetch import fetch; fetch({str(vit)!r}, None)"
-    code += "; print('torch' in sys.modules)"
+    code += "; print({'torch', 'transformers'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.strip() == "set()"
+
+
+def test_what_the_register_names_is_there() -> None:
+    for names in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES.values():
+        for name in [names] if isinstance(names, str) else names:
+            assert _registered(name)
+            assert name in dir(transformers)
+
+
+def test_without_a_register_transformers_itself_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "find_spec", lambda _: None)
+    assert not _registered("ViTForImageClassification")
+    assert _known("ViTForImageClassification")
+    assert not _known("OwnForImageClassification")
 
 
 def test_a_backbone_is_no_classifier(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
-"""Memory that a batch drops is there for the next one, in any thread."""
+"""Memory that a batch drops is there for the next one, in any thread; and what is loaded stays."""
 
+import gc
 import os
 import platform
 import subprocess
@@ -8,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.models.heap import for_good
 from tests.parts.tiny import make_model
 
-pytestmark = pytest.mark.skipif(
+on_glibc = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="another C library is left as it is"
 )
 
@@ -71,11 +73,48 @@ def faults(program: str, *arguments: object) -> int:
     return int(ran.stdout)
 
 
+@on_glibc
 @pytest.mark.parametrize("thread", ["main", "another"])
 def test_memory_of_a_batch_is_there_for_the_next(thread: str) -> None:
     assert faults(TENSORS, "kept", thread) < faults(TENSORS, "dropped", thread) / 20
 
 
+@on_glibc
 def test_an_engine_on_a_cpu_keeps_its_heap(tmp_path: Path) -> None:
     model = make_model(tmp_path)
     assert faults(ENGINE, "kept", model) < faults(ENGINE, "dropped", model) / 10
+
+
+@pytest.fixture
+def thaw():
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("thaw")
+def test_what_is_loaded_is_looked_through_no_more() -> None:
+    looked: list[str] = []
+
+    def note(phase: str, _: dict[str, int]) -> None:
+        looked.append(phase)
+
+    gc.callbacks.append(note)
+    try:
+        with for_good():
+            made = [[number] for number in range(100_000)]
+        assert looked == []
+    finally:
+        gc.callbacks.remove(note)
+    assert gc.isenabled()
+    assert not {id(one) for one in made} & {id(one) for one in gc.get_objects()}
+
+
+@pytest.mark.usefixtures("thaw")
+def test_a_process_that_collects_nothing_stays_so_when_its_model_fails() -> None:
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="no model"), for_good():
+            raise ValueError("no model")
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
