@@ -9,6 +9,7 @@ they can copy: what is left is the graph. Prints JSON.
 """
 
 import json
+import math
 import pickle
 import subprocess
 import sys
@@ -98,6 +99,43 @@ class Predict:
         return pa.Table.from_pylist([row | {"bytes": batches.nbytes}])
 
 
+class Calls:
+    """All that devices did, in sums: a list of it would be what grows in the driver."""
+
+    def __init__(self) -> None:
+        self.rows = self.bytes = 0
+        self._first_rows = 0
+        self._ends: dict[str, tuple[float, float]] = {}  # device → its first and its last end
+        self._began: dict[str, float] = {}
+        self._worked = 0.0
+
+    def add(self, call: dict[str, Any]) -> None:
+        """A row of what Predict gives, in no order."""
+        device, began, over = call["device"], call["began"], call["over"]
+        self.rows += call["rows"]
+        self.bytes += call["bytes"]
+        self._worked += over - began
+        if over < min((first for first, _ in self._ends.values()), default=math.inf):
+            self._first_rows = call["rows"]
+        first, last = self._ends.get(device, (math.inf, 0.0))
+        self._ends[device] = min(first, over), max(last, over)
+        self._began[device] = min(self._began.get(device, math.inf), began)
+
+    @property
+    def steady(self) -> float:
+        """Images a second between the first batch's end and the last one's."""
+        first = min(first for first, _ in self._ends.values())
+        last = max(last for _, last in self._ends.values())
+        return (self.rows - self._first_rows) / (last - first)
+
+    @property
+    def busy(self) -> float:
+        """Over all devices; what each waits for before its first batch and after its last is
+        free."""
+        lasted = sum(last - self._began[device] for device, (_, last) in self._ends.items())
+        return self._worked / lasted
+
+
 def run(placement: Placement, rate: float, images: int, *, side: int = SIDE) -> Seen:
     """The graph over so many images, on the Ray that this process is connected to."""
     pieces = 4 * placement.listers
@@ -105,21 +143,21 @@ def run(placement: Placement, rate: float, images: int, *, side: int = SIDE) -> 
     shards = list(pairwise(ends))
     stages = Stages(List(placement.batch_rows), Decode(side), Predict, (rate,))
     began = time.perf_counter()
-    calls: list[dict[str, Any]] = []
+    calls = Calls()
     for reference, _ in labelled_blocks(stages, placement, shards, Live(placement.bounds)):
-        calls += cast("pa.Table", ray.get(reference)).to_pylist()
+        for call in cast("pa.Table", ray.get(reference)).to_pylist():
+            calls.add(call)
     seconds = time.perf_counter() - began
-    rows = sum(call["rows"] for call in calls)
-    if rows != images:
-        raise ValueError(f"{rows} of {images} images came out")
+    if calls.rows != images:
+        raise ValueError(f"{calls.rows} of {images} images came out")
     return Seen(
         devices=placement.predictors[1],
         images=images,
         seconds=round(seconds, 1),
-        images_per_second=round(_steady(calls), 1),
-        busy=round(_busy(calls), 3),
+        images_per_second=round(calls.steady, 1),
+        busy=round(calls.busy, 3),
         driver_mb=round(peak_mb(), 1),
-        pixel_bytes_an_image=round(sum(call["bytes"] for call in calls) / rows, 1),
+        pixel_bytes_an_image=round(calls.bytes / images, 1),
     )
 
 
@@ -132,24 +170,6 @@ def simulated(devices: int, rate: float, images: int, side: int = SIDE) -> dict[
         raise RuntimeError(f"{devices} devices failed:\n{done.stderr[-4000:]}")
     seen: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return seen
-
-
-def _steady(calls: list[dict[str, Any]]) -> float:
-    """Images a second between the first batch's end and the last one's."""
-    ends = sorted(call["over"] for call in calls)
-    first = min(calls, key=lambda call: call["over"])
-    rows = sum(call["rows"] for call in calls) - first["rows"]
-    return float(rows / (ends[-1] - ends[0]))
-
-
-def _busy(calls: list[dict[str, Any]]) -> float:
-    """Over all devices; what each waits for before its first batch and after its last is free."""
-    worked = lasted = 0.0
-    for device in {call["device"] for call in calls}:
-        ours = [call for call in calls if call["device"] == device]
-        worked += sum(call["over"] - call["began"] for call in ours)
-        lasted += max(c["over"] for c in ours) - min(c["began"] for c in ours)
-    return worked / lasted
 
 
 def main() -> None:
