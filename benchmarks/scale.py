@@ -7,6 +7,7 @@ The names of objects are made up, and so are a table's files; what handles them 
 """
 
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,12 @@ def measured(name: str, count: int) -> Figures:
         raise RuntimeError(f"{name} {count} failed:\n{done.stderr[-4000:]}")
     figures: Figures = json.loads(done.stdout.splitlines()[-1])
     return figures
+
+
+def medians(name: str, count: int, times: int) -> Figures:
+    """Each figure's median over so many processes."""
+    seen = [measured(name, count) for _ in range(times)]
+    return {figure: statistics.median(one[figure] for one in seen) for figure in seen[0]}
 
 
 # ---- listings ------------------------------------------------------------------------------
