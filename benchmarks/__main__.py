@@ -40,8 +40,12 @@ class Scale:
     every_stamp: int
     stored: int
     device_seconds: float
-    repeats: int
     scale: dict[str, tuple[int, ...]]
+
+    @property
+    def long_rounds(self) -> int:
+        """Rounds of what takes minutes."""
+        return max(1, self.rounds - 2)
 
 
 #: The small JPEGs that differ; more names are links to these.
@@ -56,7 +60,6 @@ FULL = Scale(
     every_stamp=1,
     stored=4_000,
     device_seconds=30.0,
-    repeats=3,
     scale={
         "listing": (1_000_000, 10_000_000),
         "manifest": (100_000, 1_000_000),
@@ -76,7 +79,6 @@ QUICK = Scale(
     every_stamp=8,
     stored=400,
     device_seconds=10.0,
-    repeats=1,
     scale={
         "listing": (1_000_000,),
         "manifest": (100_000,),
@@ -125,7 +127,7 @@ def end_to_end(scale: Scale) -> str:
         Contender("Hugging Face pipeline", race.peer("hf_pipeline")),
         Contender("Ray Data's recipe", race.peer("ray_recipe")),
     ]
-    race.race(contenders, images, model, max(1, scale.rounds - 2))
+    race.race(contenders, images, model, scale.long_rounds)
     ceiling = race.model_only(model, max(200, scale.end_to_end // 8))
     steady = statistics.median(contenders[0].steady)
     return f"""## End to end
@@ -145,7 +147,7 @@ def overhead(scale: Scale) -> str:
         Contender("nightlabel", race.nightlabel()),
         Contender("bare loop, two processes", race.bare_loop),
     ]
-    race.race(contenders, images, inputs.no_op(), max(1, scale.rounds - 2))
+    race.race(contenders, images, inputs.no_op(), scale.long_rounds)
     ours, bare = (statistics.median(one.steady) for one in contenders)
     return f"""## Overhead
 
@@ -198,7 +200,7 @@ def object_store(scale: Scale) -> str:
             Contender("from local disk", race.nightlabel()),
             Contender("from S3", race.nightlabel(src=prefix)),
         ]
-        race.race(contenders, images, model, max(1, scale.rounds - 2))
+        race.race(contenders, images, model, scale.long_rounds)
     local, remote = contenders
     return f"""## From object storage
 
@@ -237,7 +239,7 @@ def growth(scale: Scale) -> str:
     rows = []
     for name, counts in scale.scale.items():
         for count in counts:
-            figures = growing.medians(name, count, 1 if name == "graph" else scale.repeats)
+            figures = growing.medians(name, count, 1 if name == "graph" else scale.long_rounds)
             peak = f"{figures.pop('peak_mb'):,.0f} MB"
             words = ", ".join(f"{key} {value:,.4g}" for key, value in figures.items())
             rows.append([name, f"{count:,}", peak, words])
@@ -246,7 +248,7 @@ def growth(scale: Scale) -> str:
     return f"""## What grows with the archive
 
 Made-up names and files, real code, two cores, each in a process of its own
-(`benchmarks/scale.py` says what each is). Medians of {scale.repeats}; the graph once.
+(`benchmarks/scale.py` says what each is). Medians of {scale.long_rounds}; the graph once.
 
 {report.table(head, rows, left=1)}"""
 

@@ -104,36 +104,31 @@ class Calls:
 
     def __init__(self) -> None:
         self.rows = self.bytes = 0
-        self._first_rows = 0
-        self._ends: dict[str, tuple[float, float]] = {}  # device → its first and its last end
-        self._began: dict[str, float] = {}
+        self._first = (math.inf, 0)  # the first end of a batch, and that batch's rows
+        self._spans: dict[str, tuple[float, float]] = {}  # device → its first beginning, last end
         self._worked = 0.0
 
     def add(self, call: dict[str, Any]) -> None:
         """A row of what Predict gives, in no order."""
-        device, began, over = call["device"], call["began"], call["over"]
+        began, over = call["began"], call["over"]
         self.rows += call["rows"]
         self.bytes += call["bytes"]
         self._worked += over - began
-        if over < min((first for first, _ in self._ends.values()), default=math.inf):
-            self._first_rows = call["rows"]
-        first, last = self._ends.get(device, (math.inf, 0.0))
-        self._ends[device] = min(first, over), max(last, over)
-        self._began[device] = min(self._began.get(device, math.inf), began)
+        self._first = min(self._first, (over, call["rows"]))
+        since, until = self._spans.get(call["device"], (began, over))
+        self._spans[call["device"]] = min(since, began), max(until, over)
 
     @property
     def steady(self) -> float:
         """Images a second between the first batch's end and the last one's."""
-        first = min(first for first, _ in self._ends.values())
-        last = max(last for _, last in self._ends.values())
-        return (self.rows - self._first_rows) / (last - first)
+        first, rows = self._first
+        return (self.rows - rows) / (max(until for _, until in self._spans.values()) - first)
 
     @property
     def busy(self) -> float:
         """Over all devices; what each waits for before its first batch and after its last is
         free."""
-        lasted = sum(last - self._began[device] for device, (_, last) in self._ends.items())
-        return self._worked / lasted
+        return self._worked / sum(until - since for since, until in self._spans.values())
 
 
 def run(placement: Placement, rate: float, images: int, *, side: int = SIDE) -> Seen:

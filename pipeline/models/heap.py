@@ -34,7 +34,7 @@ def for_good() -> Iterator[None]:
     """What is made meanwhile stays: Python never looks for garbage in it.
 
     Importing torch and transformers makes some 400,000 objects. To look through them while they
-    grow takes a fifth of the time of loading a model, and a quarter of a second once they are
+    grow takes a sixth of the time of loading a model, and a quarter of a second once they are
     there. For the one model of a process: what was garbage before stays too.
     """
     before = gc.isenabled()

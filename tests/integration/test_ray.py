@@ -12,7 +12,6 @@ from tests.parts.tiny import archive
 
 LOGICAL_GPUS = """
 import json, os, sys, ray, pipeline
-from contextlib import suppress
 from tests.parts.family import below, title
 ray.init("local", num_cpus=3, num_gpus=2, include_dashboard=False, log_to_driver=False)
 src, dst, model = sys.argv[1:]
@@ -21,9 +20,8 @@ def look(progress):
     if progress.labelled:
         free.append(ray.available_resources().get("GPU", 0.0))
     for pid in below(os.getpid()):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            if title(pid) == "ray::MapWorker(MapBatches(Predict)).submit":
-                working.add(pid)
+        if title(pid) == "ray::MapWorker(MapBatches(Predict)).submit":
+            working.add(pid)
 summary = pipeline.label(
     pipeline.make_spec(src=src, dst=dst, model=model, batch_size=8, commit_seconds=0.5), look
 )
