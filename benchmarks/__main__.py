@@ -20,6 +20,7 @@ from unittest.mock import patch
 
 from benchmarks import device, inputs, labels, race, report, startup, store
 from benchmarks import scale as growing
+from benchmarks.account import account
 from benchmarks.pixels import contest
 from benchmarks.race import Contender
 from tests.parts.archives import tuxpaint_stamps
@@ -149,6 +150,7 @@ def overhead(scale: Scale) -> str:
     ]
     race.race(contenders, images, inputs.no_op(), scale.long_rounds)
     ours, bare = (statistics.median(one.steady) for one in contenders)
+    spent = {one.name: account(one, images, inputs.no_op()) for one in contenders}
     return f"""## Overhead
 
 {scale.overhead:,} JPEGs of 500×375 on local disk and a model of next to nothing: the same fetch,
@@ -156,7 +158,10 @@ decode, resize and Parquet with and without the framework.
 
 {report.race_table(contenders, scale.overhead)}
 
-Steady: {ours:.0f} img/s and {bare:.0f} img/s, {ours / bare:.0%}."""
+Steady: {ours:.0f} img/s and {bare:.0f} img/s, {ours / bare:.0%}. What the cores do then, in one
+more run of each (the processes of the loop are `other`):
+
+{report.account_table(spent)}"""
 
 
 def quick_ways(scale: Scale) -> str:

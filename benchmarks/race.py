@@ -124,7 +124,7 @@ def race(contenders: Sequence[Contender], images: Path, model: Path, rounds: int
             with tempfile.TemporaryDirectory(prefix="bench-") as folder:
                 out = Path(folder) / "out"
                 contender.seconds.append(_timed(contender, images, model, out))
-                rows = _rows(out)
+                rows = rows_of(out)
                 answers[contender.name] = _labels(contender.name, rows)
                 contender.steady.append(_steady(rows))
             print(f"{contender.name}: {contender.seconds[-1]:.1f} s", file=sys.stderr, flush=True)
@@ -150,7 +150,8 @@ def _labels(who: str, table: pa.Table) -> dict[str, str]:
     return dict(zip(names, table["label"].to_pylist(), strict=True))
 
 
-def _rows(out: Path) -> pa.Table:
+def rows_of(out: Path) -> pa.Table:
+    """All that a contender has written."""
     files = [*out.glob("*.parquet"), *out.glob("recipe=*/*.parquet")]
     return ds.dataset([str(path) for path in files]).to_table()
 

@@ -9,7 +9,7 @@ import platform
 import re
 import statistics
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -96,6 +96,14 @@ def _race_row(one: Contender, ours: Contender, images: int, compared: bool) -> l
         f"{ours.ratio(one):.2f}×",
     ]
     return [*row, f"{statistics.median(one.agreement):.2%}"] if compared else row
+
+
+def account_table(spent: Mapping[str, Mapping[str, float]]) -> str:
+    """Contender → kind of process → milliseconds of a core; kinds of the first one first."""
+    kinds = dict.fromkeys(kind for account in spent.values() for kind in account)
+    rows = [[kind, *(f"{one.get(kind, 0.0):.2f}" for one in spent.values())] for kind in kinds]
+    whole = ["**all**", *(f"{sum(one.values()):.2f}" for one in spent.values())]
+    return table(["ms of a core an image", *spent], [*rows, whole], left=1)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tests.parts.watch import watch
+from tests.parts.watch import role_of, watch
 
 HOARD = """
 import os, subprocess, sys, time
@@ -28,3 +28,12 @@ def test_growth_is_seen_in_the_process_that_grows() -> None:
     assert held["driver"].peak_rss > 100 * 2**20
     assert held["other"].processes == 1
     assert abs(held["other"].files[1] - held["other"].files[0]) < 1  # it starts and sleeps
+
+
+def test_a_process_has_the_most_telling_of_its_roles() -> None:
+    raylet = "/x/ray/core/src/ray/raylet/raylet --python_worker_command=/x/default_worker.py"
+    assert role_of(raylet) == "raylet"
+    worker = role_of("python /x/ray/_private/workers/default_worker.py", role_of(raylet))
+    assert worker == "task worker"
+    assert role_of("ray::IDLE", role_of("ray::MapWorker(MapBatches(Predict))")) == "predictor"
+    assert role_of("", worker) == worker

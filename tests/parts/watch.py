@@ -19,9 +19,9 @@ from tests.parts.family import below, title
 
 MIB: Final = 2**20
 
-#: What a command line must hold for a role, the most telling first: a new process is called
-#: like the one that made it, and a worker is idle at times.
+#: What a command line must hold for a role; the first that fits. A raylet's holds its workers' too.
 _ROLES: Final = {
+    "raylet/raylet": "raylet",
     "Predict": "predictor",
     "Tally": "tally",
     "Agent": "agent",
@@ -30,9 +30,11 @@ _ROLES: Final = {
     "gcs_server": "gcs",
     "ray/_private": "agent",
     "ray/dashboard": "agent",
-    "raylet/raylet": "raylet",
     "": "other",
 }
+#: The most telling first: a new process is called like the one that made it, and a worker is
+#: idle at times.
+_TELLING: Final = ("predictor", "tally", "task worker", "gcs", "agent", "raylet", "other")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,20 +127,24 @@ HEADER: Final = (
 )
 
 
+def role_of(command: str, before: str | None = None) -> str:
+    """A process's role by its command line, or the one seen `before` where that tells more."""
+    now = next(role for part, role in _ROLES.items() if part in command)
+    return min(now, before or now, key=_TELLING.index)
+
+
 def watch(process: "subprocess.Popen[str]", every: float = 1.0) -> Watched:
     """Look at `process` and at all that it started, every second, until it ends."""
     began = time.monotonic()
     samples: list[Sample] = []
-    ranks: dict[int, int] = {}
+    roles: dict[int, str] = {}
     while process.poll() is None:
         now = time.monotonic()
         for pid in [process.pid, *below(process.pid)]:
             with suppress(FileNotFoundError, ProcessLookupError):
                 samples.append(_look(pid, now - began))
-                name = title(pid)
-                ranks[pid] = min(ranks.get(pid, len(_ROLES)), _rank(name))
+                roles[pid] = role_of(title(pid), roles.get(pid))
         time.sleep(max(0.0, every - (time.monotonic() - now)))
-    roles = {pid: list(_ROLES.values())[rank] for pid, rank in ranks.items()}
     return Watched(samples, roles | {process.pid: "driver"})
 
 
@@ -153,10 +159,6 @@ def _look(pid: int, at: float) -> Sample:
 
     files = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
     return Sample(at, pid, size("VmRSS"), size("RssAnon"), files, int(fields["Threads"]))
-
-
-def _rank(name: str) -> int:
-    return next(rank for rank, role in enumerate(_ROLES) if role in name)
 
 
 def _largest(samples: Sequence[Sample], what: str) -> dict[float, int]:
