@@ -26,7 +26,7 @@ pq.write_table(pa.table({"labelled_at": times}), Path(sys.argv[1]) / "0.parquet"
 def test_an_account_tells_who_took_the_cores_and_what_nobody_took(tmp_path: Path) -> None:
     contender = Contender("busy", lambda images, model, out: [sys.executable, "-c", BUSY, out])
     spent = account(contender, tmp_path, tmp_path)
-    assert spent["driver"] == pytest.approx(200, rel=0.4)  # half a second lies between two looks
+    assert spent["driver"] == pytest.approx(200, rel=0.6)  # looks are half a second apart, or more
     assert spent[NOBODY] >= 200 * (os.cpu_count() or 1) - spent["driver"] - 1
 
 
