@@ -16,11 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import pyarrow.compute as pc
-
-from benchmarks.race import Contender, environ, rows_of
+from benchmarks.race import Contender, environ, rows_of, steady_part
 from tests.parts.archives import ROOT
-from tests.parts.family import below, title
+from tests.parts.family import below, stat, title
 from tests.parts.watch import role_of
 
 EVERY: Final = 0.5
@@ -50,10 +48,8 @@ def account(contender: Contender, images: Path, model: Path) -> dict[str, float]
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         out = Path(folder) / "out"
         processes = _watched([str(part) for part in contender.command(images, model, out)])
-        times = rows_of(out)["labelled_at"]
-    first, last = pc.min(times), pc.max(times)
-    rows = len(times) - pc.sum(pc.equal(times, first)).as_py()
-    spent = _spent(processes, first.as_py().timestamp(), last.as_py().timestamp())
+        first, last, rows = steady_part(rows_of(out))
+    spent = _spent(processes, first, last)
     return {role: 1000 * seconds / rows for role, seconds in spent.items()}
 
 
@@ -74,7 +70,7 @@ def _watched(command: Sequence[str]) -> list[Process]:
 
 
 def _look(pid: int, process: Process) -> None:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    fields = stat(pid)
     process.role = role_of(title(pid), process.role)
     process.moments.append(time.time())
     process.seconds.append((int(fields[11]) + int(fields[12])) * TICK)

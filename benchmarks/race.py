@@ -160,11 +160,16 @@ def _steady(table: pa.Table) -> float:
     """Images a second once labels come: from the time of the first labels to that of the last."""
     if "labelled_at" not in table.column_names:
         return float("nan")
+    first, last, rows = steady_part(table)
+    return rows / (last - first)
+
+
+def steady_part(table: pa.Table) -> tuple[float, float, int]:
+    """Times of the first and the last labels, in seconds of `time.time`, and rows after the first."""
     times = table["labelled_at"]
     first, last = pc.min(times), pc.max(times)
     began = pc.sum(pc.equal(times, first)).as_py()
-    seconds: float = (last.as_py() - first.as_py()).total_seconds()
-    return int(table.num_rows - began) / seconds
+    return first.as_py().timestamp(), last.as_py().timestamp(), table.num_rows - began
 
 
 def _judge(

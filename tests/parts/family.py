@@ -10,12 +10,17 @@ def below(root: int) -> list[int]:
     children = defaultdict(list)
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(FileNotFoundError, ProcessLookupError):
-            after_name = (folder / "stat").read_text().rpartition(")")[2].split()
-            children[int(after_name[1])].append(int(folder.name))
+            pid = int(folder.name)
+            children[int(stat(pid)[1])].append(pid)
     found = list(children[root])
     for pid in found:
         found += children[pid]
     return found
+
+
+def stat(pid: int) -> list[str]:
+    """Its /proc/PID/stat from the third field on, its state: the name before may hold spaces."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def title(pid: int) -> str:
