@@ -165,7 +165,7 @@ def _steady(table: pa.Table) -> float:
 
 
 def steady_part(table: pa.Table) -> tuple[float, float, int]:
-    """Times of the first and the last labels, in seconds of `time.time`, and rows after the first."""
+    """When the first and the last labels came, by `time.time`, and the rows after the first."""
     times = table["labelled_at"]
     first, last = pc.min(times), pc.max(times)
     began = pc.sum(pc.equal(times, first)).as_py()
