@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-KERNEL := pipeline/images/_resample.c
+KERNEL := pipeline/images/_resample.c pipeline/images/_resample_avx2.h
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test test-slow acceptance chaos test-orchestrators test-gpu bench bench-quick bench-gpu lint audit audit-online format docs env clean

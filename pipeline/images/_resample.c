@@ -2,9 +2,8 @@
  *
  * Pillow (libImaging/Resample.c) weighs 8-bit pixels with integers of 22 fractional bits and
  * rounds once a pass. So does this. It is quick for two reasons: RGB is read as it lies, without
- * a fourth byte a pixel, and with AVX2 a weight is two halves of 11 bits, of which one instruction
- * multiplies and adds sixteen: old pixels go in pairs, beside a pair of low halves and one of
- * high ones. All sums are modulo 2^32, as are the instructions'.
+ * a fourth byte a pixel, and most CPUs do sixteen products at once (_resample_avx2.h). All sums
+ * are modulo 2^32, as are the instructions'.
  */
 #define Py_LIMITED_API 0x030b0000
 #define PY_SSIZE_T_CLEAN
@@ -15,16 +14,13 @@
 #include <string.h>
 
 #if defined(__x86_64__) && defined(__GNUC__)
-#include <immintrin.h>
 #define HAVE_AVX2 1
-#define WITH_AVX2 __attribute__((target("avx2")))
 #else
 #define HAVE_AVX2 0
-#define WITH_AVX2
 #endif
 
 enum { BITS = 22, HALF = 1 << (BITS - 1), LOW_BITS = 11, LOW_MASK = (1 << LOW_BITS) - 1 };
-enum { CHANNELS = 3, ROWS_AT_ONCE = 8, LANES = ROWS_AT_ONCE / 2, BYTES_AT_ONCE = 32, CHUNK = 1024 };
+enum { CHANNELS = 3, CHUNK = 1024 };
 
 /* ---- filters: PIL.Image.Resampling's numbers ------------------------------------------- */
 
@@ -143,118 +139,6 @@ static void across_plain(const Plan *plan, const uint8_t *from, Py_ssize_t rows,
     }
 }
 
-#if HAVE_AVX2
-/* For each pair of weights its two low halves, then its two high ones: four, that is 8 bytes. */
-static int16_t *halves_of(const Plan *plan) {
-    const Py_ssize_t weights = plan->length * plan->taps;
-    int16_t *halves = malloc(2 * weights * sizeof(int16_t));
-    for (Py_ssize_t at = 0; halves && at < weights; at++) {
-        int16_t *half = halves + at / 2 * 4 + at % 2;
-        half[0] = (int16_t)(plan->weights[at] & LOW_MASK);
-        half[2] = (int16_t)(plan->weights[at] >> LOW_BITS);
-    }
-    return halves;
-}
-
-WITH_AVX2 static inline __m256i two_halves(const int16_t *from) {
-    int32_t both;
-    memcpy(&both, from, sizeof both);
-    return _mm256_set1_epi32(both);
-}
-
-/* What pairs of 16-bit pixels weigh, added to sums of their low and of their high halves. */
-WITH_AVX2 static inline void weigh(__m256i pixels, __m256i by_low, __m256i by_high, __m256i *low,
-                                   __m256i *high) {
-    *low = _mm256_add_epi32(*low, _mm256_madd_epi16(pixels, by_low));
-    *high = _mm256_add_epi32(*high, _mm256_madd_epi16(pixels, by_high));
-}
-
-/* `low` began at HALF. */
-WITH_AVX2 static inline __m256i rounded(__m256i low, __m256i high) {
-    return _mm256_srai_epi32(_mm256_add_epi32(low, _mm256_slli_epi32(high, LOW_BITS)), BITS);
-}
-
-/* Sixteen bytes of each of two rows. */
-WITH_AVX2 static inline __m256i two_rows(const uint8_t *one, const uint8_t *other) {
-    return _mm256_inserti128_si256(
-        _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)one)),
-        _mm_loadu_si128((const __m128i *)other), 1);
-}
-
-/* Reads 16 bytes for four old pixels, so beyond the last by as many. */
-WITH_AVX2 static inline void across_rows(const Plan *plan, const int16_t *halves,
-                                         const uint8_t *const from[ROWS_AT_ONCE],
-                                         uint8_t *const to[ROWS_AT_ONCE]) {
-    /* Two pixels of each row, their channels side by side and widened to 16 bits. */
-    const __m256i pair = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1));
-    const __m256i next = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1));
-    static const int order[ROWS_AT_ONCE] = {0, 2, 4, 6, 1, 3, 5, 7};
-    for (Py_ssize_t x = 0; x < plan->length; x++) {
-        const int16_t *half = halves + 2 * x * plan->taps;
-        Py_ssize_t at = (Py_ssize_t)plan->first[x] * CHANNELS, left = plan->most;
-        __m256i low[LANES], high[LANES];
-        for (int lane = 0; lane < LANES; lane++) {
-            low[lane] = _mm256_set1_epi32(HALF);
-            high[lane] = _mm256_setzero_si256();
-        }
-        for (; left > 2; left -= 4, half += 8, at += 4 * CHANNELS) {
-            const __m256i low1 = two_halves(half), high1 = two_halves(half + 2);
-            const __m256i low2 = two_halves(half + 4), high2 = two_halves(half + 6);
-            for (int lane = 0; lane < LANES; lane++) {
-                const __m256i four = two_rows(from[2 * lane] + at, from[2 * lane + 1] + at);
-                weigh(_mm256_shuffle_epi8(four, pair), low1, high1, &low[lane], &high[lane]);
-                weigh(_mm256_shuffle_epi8(four, next), low2, high2, &low[lane], &high[lane]);
-            }
-        }
-        if (left > 0) {
-            const __m256i low1 = two_halves(half), high1 = two_halves(half + 2);
-            for (int lane = 0; lane < LANES; lane++) {
-                const __m256i two = two_rows(from[2 * lane] + at, from[2 * lane + 1] + at);
-                weigh(_mm256_shuffle_epi8(two, pair), low1, high1, &low[lane], &high[lane]);
-            }
-        }
-        for (int lane = 0; lane < LANES; lane++) low[lane] = rounded(low[lane], high[lane]);
-        uint8_t rgbx[ROWS_AT_ONCE][4];
-        _mm256_storeu_si256((__m256i *)rgbx,
-                            _mm256_packus_epi16(_mm256_packs_epi32(low[0], low[1]),
-                                                _mm256_packs_epi32(low[2], low[3])));
-        /* The fourth byte is overwritten by the next pixel, if there is one. */
-        for (int row = 0; row < ROWS_AT_ONCE; row++)
-            if (x + 1 < plan->length) memcpy(to[order[row]] + x * CHANNELS, rgbx[row], 4);
-            else memcpy(to[order[row]] + x * CHANNELS, rgbx[row], CHANNELS);
-    }
-}
-
-/* Whole groups are read, beyond the end of a row: what lies there weighs nothing, but the last
- * rows are copied to where there is room behind them. Returns 0 where memory is short. */
-static int across_avx2(const Plan *plan, const uint8_t *from, Py_ssize_t rows, Py_ssize_t width,
-                       uint8_t *to) {
-    const Py_ssize_t row_bytes = width * CHANNELS;
-    const Py_ssize_t reach = row_bytes + (plan->taps + 4) * CHANNELS + 16;
-    int16_t *halves = halves_of(plan);
-    uint8_t *spare = calloc(ROWS_AT_ONCE, reach);
-    uint8_t *unused = malloc(plan->length * CHANNELS);
-    const int made = halves && spare && unused;
-    for (Py_ssize_t y = 0; made && y < rows; y += ROWS_AT_ONCE) {
-        const uint8_t *sources[ROWS_AT_ONCE];
-        uint8_t *targets[ROWS_AT_ONCE];
-        for (int row = 0; row < ROWS_AT_ONCE; row++) {
-            const Py_ssize_t begin = (y + row) * row_bytes;
-            targets[row] = y + row < rows ? to + (y + row) * plan->length * CHANNELS : unused;
-            sources[row] = begin + reach <= rows * row_bytes ? from + begin : spare + row * reach;
-            if (y + row < rows && sources[row] != from + begin)
-                memcpy(spare + row * reach, from + begin, row_bytes);
-        }
-        across_rows(plan, halves, sources, targets);
-    }
-    free(halves);
-    free(spare);
-    free(unused);
-    return made;
-}
-#endif
 
 /* ---- down the columns: (height, bytes) to (plan.length, bytes) ----------------------------- */
 
@@ -274,49 +158,9 @@ static void down_plain(const Plan *plan, const uint8_t *from, Py_ssize_t bytes, 
     }
 }
 
-#if HAVE_AVX2
-/* BYTES_AT_ONCE of one new row from `count` old ones, which are `bytes` apart. */
-WITH_AVX2 static inline void down_bytes(const uint8_t *from, Py_ssize_t bytes, int32_t count,
-                                        const int16_t *half, uint8_t *to) {
-    const __m256i zero = _mm256_setzero_si256();
-    __m256i low[4], high[4];
-    for (int part = 0; part < 4; part++) {
-        low[part] = _mm256_set1_epi32(HALF);
-        high[part] = zero;
-    }
-    for (int32_t tap = 0; tap < count; tap += 2, half += 4, from += 2 * bytes) {
-        const __m256i by_low = two_halves(half), by_high = two_halves(half + 2);
-        /* The last of an odd number weighs nothing beside itself. */
-        const uint8_t *other = tap + 1 < count ? from + bytes : from;
-        const __m256i one = _mm256_loadu_si256((const __m256i *)from);
-        const __m256i two = _mm256_loadu_si256((const __m256i *)other);
-        const __m256i even = _mm256_unpacklo_epi8(one, two), odd = _mm256_unpackhi_epi8(one, two);
-        weigh(_mm256_unpacklo_epi8(even, zero), by_low, by_high, &low[0], &high[0]);
-        weigh(_mm256_unpackhi_epi8(even, zero), by_low, by_high, &low[1], &high[1]);
-        weigh(_mm256_unpacklo_epi8(odd, zero), by_low, by_high, &low[2], &high[2]);
-        weigh(_mm256_unpackhi_epi8(odd, zero), by_low, by_high, &low[3], &high[3]);
-    }
-    for (int part = 0; part < 4; part++) low[part] = rounded(low[part], high[part]);
-    _mm256_storeu_si256((__m256i *)to, _mm256_packus_epi16(_mm256_packs_epi32(low[0], low[1]),
-                                                           _mm256_packs_epi32(low[2], low[3])));
-}
 
-/* Returns 0 where memory is short. `bytes` is BYTES_AT_ONCE at least. */
-static int down_avx2(const Plan *plan, const uint8_t *from, Py_ssize_t bytes, uint8_t *to) {
-    int16_t *halves = halves_of(plan);
-    const int made = halves != NULL;
-    for (Py_ssize_t y = 0; made && y < plan->length; y++) {
-        const uint8_t *first = from + plan->first[y] * bytes;
-        const int16_t *half = halves + 2 * y * plan->taps;
-        for (Py_ssize_t begin = 0; begin < bytes; begin += BYTES_AT_ONCE) {
-            /* The last ones are made together with some that are made already. */
-            const Py_ssize_t at = begin + BYTES_AT_ONCE <= bytes ? begin : bytes - BYTES_AT_ONCE;
-            down_bytes(first + at, bytes, plan->count[y], half, to + y * bytes + at);
-        }
-    }
-    free(halves);
-    return made;
-}
+#if HAVE_AVX2
+#include "_resample_avx2.h"
 #endif
 
 /* ---- Python ------------------------------------------------------------------------------ */
