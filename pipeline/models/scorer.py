@@ -26,8 +26,8 @@ class Scorer:
         self.device: torch.device = model.device
         self.top_k = min(top_k, len(self.labels))
         self._model, self._rescale = model, rescale
-        self._mean = torch.tensor(mean, dtype=torch.float32, device=self.device).view(-1, 1, 1)
-        self._std = torch.tensor(std, dtype=torch.float32, device=self.device).view(-1, 1, 1)
+        self._mean = torch.tensor(mean, dtype=torch.float32, device=self.device)
+        self._std = torch.tensor(std, dtype=torch.float32, device=self.device)
         self._sigmoid = config.problem_type == "multi_label_classification" or len(self.labels) == 1
 
     def __call__(self, batch: "Tensor") -> "tuple[Tensor, Tensor]":
@@ -41,6 +41,8 @@ class Scorer:
 
     def scaled(self, batch: "Tensor") -> "Tensor":
         """(n, H, W, 3) uint8 → (n, 3, H, W) in the model's type, as it takes them."""
-        pixels = batch.permute(0, 3, 1, 2).float()
-        scaled = pixels.mul_(self._rescale).sub_(self._mean).div_(self._std)
-        return scaled.to(self._model.dtype)
+        width = batch.shape[2]
+        # Over three values that change from pixel to pixel no vector goes; over a row's it does.
+        rows = batch.flatten(2).float().mul_(self._rescale)
+        rows = rows.sub_(self._mean.repeat(width)).div_(self._std.repeat(width))
+        return rows.view(batch.shape).permute(0, 3, 1, 2).to(self._model.dtype)
