@@ -46,6 +46,21 @@ else:
     thread.join()
 """
 
+#: MiB of large pages that a process has which uses 200 MiB.
+LARGE_PAGES = """
+import sys
+import torch
+from pathlib import Path
+from pipeline.models.heap import keep_heap
+
+if sys.argv[1] == "kept":
+    assert keep_heap()
+made = [torch.ones(25 << 18) for _ in range(8)]
+lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+(large,) = [int(line.split()[1]) for line in lines if line.startswith("AnonHugePages")]
+print(large >> 10)
+"""
+
 #: Those of a model's batches, whose pixels alone are 12 MB.
 ENGINE = """
 import resource, sys
@@ -66,7 +81,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def faults(program: str, *arguments: object) -> int:
+def printed(program: str, *arguments: object) -> int:
     command = [sys.executable, "-c", program, *map(str, arguments)]
     environment = os.environ | KEEPS_NOTHING
     ran = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
@@ -76,13 +91,21 @@ def faults(program: str, *arguments: object) -> int:
 @on_glibc
 @pytest.mark.parametrize("thread", ["main", "another"])
 def test_memory_of_a_batch_is_there_for_the_next(thread: str) -> None:
-    assert faults(TENSORS, "kept", thread) < faults(TENSORS, "dropped", thread) / 20
+    assert printed(TENSORS, "kept", thread) < printed(TENSORS, "dropped", thread) / 20
 
 
 @on_glibc
 def test_an_engine_on_a_cpu_keeps_its_heap(tmp_path: Path) -> None:
     model = make_model(tmp_path)
-    assert faults(ENGINE, "kept", model) < faults(ENGINE, "dropped", model) / 10
+    assert printed(ENGINE, "kept", model) < printed(ENGINE, "dropped", model) / 10
+
+
+@on_glibc
+def test_what_a_heap_grows_by_lies_in_large_pages() -> None:
+    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not setting.exists() or "[never]" in setting.read_text():
+        pytest.skip("this kernel gives no large pages")
+    assert printed(LARGE_PAGES, "kept") > 150
 
 
 @pytest.fixture
