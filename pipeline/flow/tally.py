@@ -1,9 +1,8 @@
 """What tasks tell the driver beside the rows: counts of the listing, and fatal errors."""
 
-import time
 from collections import Counter
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -14,9 +13,6 @@ from pipeline.storage import Want
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
-
-#: An answer takes some 3 ms of a core, of the driver's and the tally's together.
-ASK_SECONDS: Final = 1.0
 
 
 class Tally:
@@ -120,16 +116,15 @@ class TallyBoard:
         tally = ray.remote(num_cpus=0, scheduling_strategy=here)(Tally)
         self.actor: ActorHandle = tally.remote(max_images)
         self._asked: Any = None
-        self._asked_at = -ASK_SECONDS
         self._known: tuple[int, dict[str, int]] = (0, {})
 
     def progress(self) -> tuple[int, dict[str, int]]:
-        """The last known answer, some ASK_SECONDS old."""
+        """The last known answer, at most a call old."""
         if self._asked is not None and ray.wait([self._asked], timeout=0)[0]:
             self._known = ray.get(self._asked)
             self._asked = None
-        if self._asked is None and time.monotonic() - self._asked_at >= ASK_SECONDS:
-            self._asked, self._asked_at = self.actor.progress.remote(), time.monotonic()
+        if self._asked is None:
+            self._asked = self.actor.progress.remote()
         return self._known
 
     def failure(self) -> NightlabelError | None:
