@@ -58,11 +58,14 @@ def _watched(command: Sequence[str]) -> list[Process]:
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT, env=environ()
     ) as driver:
-        while driver.poll() is None:
-            for pid in [driver.pid, *below(driver.pid)]:
-                with suppress(FileNotFoundError, ProcessLookupError):
-                    _look(pid, processes[pid])
-            time.sleep(EVERY)
+        try:
+            while driver.poll() is None:
+                for pid in [driver.pid, *below(driver.pid)]:
+                    with suppress(FileNotFoundError, ProcessLookupError):
+                        _look(pid, processes[pid])
+                time.sleep(EVERY)
+        finally:
+            driver.terminate()  # it has ended, unless this is interrupted
     if driver.returncode:
         raise RuntimeError(f"{command[0]} ended with {driver.returncode}")
     processes[driver.pid].role = "driver"

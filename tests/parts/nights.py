@@ -38,7 +38,10 @@ def night(root: Path, model: Path) -> tuple[dict[str, Any], Watched]:
             command("label", *arguments), stdout=stdout, stderr=stderr, text=True
         ) as process,
     ):
-        watched = watch(process)
+        try:
+            watched = watch(process)
+        finally:
+            process.terminate()  # it has ended, unless whoever watches is interrupted
     assert process.returncode == 0, err.read_text()
     summary: dict[str, Any] = json.loads(out.read_text())
     return summary, watched
