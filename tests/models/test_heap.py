@@ -48,13 +48,11 @@ else:
 
 #: MiB of large pages that a process has which uses 200 MiB.
 LARGE_PAGES = """
-import sys
 import torch
 from pathlib import Path
 from pipeline.models.heap import keep_heap
 
-if sys.argv[1] == "kept":
-    assert keep_heap()
+assert keep_heap()
 made = [torch.ones(25 << 18) for _ in range(8)]
 lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
 (large,) = [int(line.split()[1]) for line in lines if line.startswith("AnonHugePages")]
@@ -105,7 +103,7 @@ def test_what_a_heap_grows_by_lies_in_large_pages() -> None:
     setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     if not setting.exists() or "[never]" in setting.read_text():
         pytest.skip("this kernel gives no large pages")
-    assert printed(LARGE_PAGES, "kept") > 150
+    assert printed(LARGE_PAGES) > 150
 
 
 @pytest.fixture
