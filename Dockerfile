@@ -34,7 +34,8 @@ RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
         "nightlabel[cluster] @ file://$(ls /wheels/*.whl)" \
     && python -c "import pipeline.images._resample"
 # A stopped job gets half a minute to commit what it has; Ray's own default is three seconds.
-ENV PYTHONUNBUFFERED=1 RAY_JOB_STOP_WAIT_TIME_S=30
+# Of one heap a process: docs/cluster.md, Memory.
+ENV PYTHONUNBUFFERED=1 RAY_JOB_STOP_WAIT_TIME_S=30 MALLOC_ARENA_MAX=1
 # By number, since Kubernetes cannot tell of a name that it is not root.
 USER 1000
 WORKDIR /home/nightlabel

@@ -10,7 +10,8 @@ The names below are not public: used nowhere else, one that a Ray lacks is left 
 comes of it is tested.
 """
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from time import monotonic, sleep
 from typing import Any, Final
@@ -18,6 +19,8 @@ from typing import Any, Final
 import ray
 from ray._private import node, services
 from ray._private.state import GlobalState
+
+from pipeline.heap import ONE_HEAP
 
 UNUSED: Final = ("start_api_server", "start_monitor", "start_log_monitor")
 LOOK_SECONDS: Final = 0.02
@@ -29,11 +32,24 @@ WAIT_SECONDS: Final = 30.0
 def lean_start() -> Iterator[None]:
     """For `ray.init` of a Ray on this machine."""
     with ExitStack() as stack:
+        stack.enter_context(inherited(ONE_HEAP))
         for name in UNUSED:
             stack.enter_context(replaced(node.Node, name, lambda _: nothing))
         stack.enter_context(replaced(node.Node, "start_ray_processes", _with_any_port))
         stack.enter_context(replaced(services, "get_node", _once_it_is_there))
         yield
+
+
+@contextmanager
+def inherited(environment: Mapping[str, str]) -> Iterator[None]:
+    """Processes started meanwhile have `environment`, where this one has nothing else set."""
+    added = {name: value for name, value in environment.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 @contextmanager

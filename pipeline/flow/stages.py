@@ -25,7 +25,7 @@ from pipeline.flow.job import Job
 from pipeline.flow.metrics import READ_BYTES, Meters, Watch
 from pipeline.flow.pixels import Pixels
 from pipeline.flow.survey import Survey
-from pipeline.models.heap import for_good
+from pipeline.heap import for_good, keep_photographs
 from pipeline.sources import rules_of, wants_of
 from pipeline.storage import Canaries, public, read_steadily
 from pipeline.store.ledger import Ledger
@@ -119,6 +119,7 @@ class Decode:
         self._job, self._tally = job, tally
 
     def __call__(self, batches: pa.Table) -> pa.Table:
+        keep_photographs()
         with _telling(self._tally):
             try:
                 return pack(self.pixels(unpack(batches)))

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ModelError, NightlabelError
+from pipeline.heap import keep_heap
 from pipeline.models.compiled import compiled
 from pipeline.models.gelus import absorb_gelus
-from pipeline.models.heap import keep_heap
 from pipeline.models.loading import device_name, load_classifier, pick_device, pick_precision
 from pipeline.models.scorer import Scorer
 from pipeline.models.transfer import Transfer

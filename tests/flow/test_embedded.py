@@ -6,11 +6,13 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import pytest
 import ray
 from ray._private import node, services
 
 from pipeline.flow.embedded import LOOK_SECONDS, UNUSED, _once_it_is_there, lean_start
 from pipeline.flow.session import session
+from pipeline.heap import ONE_HEAP
 from tests.parts.family import below, title
 
 #: The port that the agent of every Ray wants.
@@ -43,6 +45,20 @@ def test_a_port_that_is_taken_costs_no_time() -> None:
         stack.enter_context(session(None))
         logs = Path(ray._private.worker._global_node.get_logs_dir_path())
         assert "Failed to bind" not in (logs / "dashboard_agent.log").read_text()
+
+
+def test_its_processes_have_one_heap_each_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (name,) = ONE_HEAP
+    monkeypatch.delenv(name, raising=False)
+    with session(None):
+        assert ray.get(ray.remote(lambda: os.environ[name]).remote()) == "1"
+        assert name not in os.environ
+    monkeypatch.setenv(name, "4")
+    with lean_start():
+        assert os.environ[name] == "4"
+    assert os.environ[name] == "4"
 
 
 def test_rays_own_start_is_as_it_was() -> None:

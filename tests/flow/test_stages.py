@@ -10,9 +10,10 @@ import pytest
 import ray
 
 from pipeline.errors import StoreError
-from pipeline.flow.batches import unpack
+from pipeline.flow import stages
+from pipeline.flow.batches import pack, unpack
 from pipeline.flow.job import Job
-from pipeline.flow.stages import List
+from pipeline.flow.stages import Decode, List
 from pipeline.flow.tally import Tally
 from pipeline.sources import Page, Shard
 from pipeline.spec import make_spec
@@ -113,3 +114,13 @@ def test_other_pages_end_the_run(pages: Sequence[Sequence[int]]) -> None:
         listing.run()
     failure = ray.get(listing.tally.failure.remote())
     assert isinstance(failure, StoreError)
+
+
+def test_a_task_that_decodes_keeps_what_photographs_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What that is worth, tests/test_heap.py shows; here it would change the tests' own heap."""
+    called: list[str] = []
+    monkeypatch.setattr(stages, "keep_photographs", lambda: called.append("kept"))
+    monkeypatch.setattr(Decode, "pixels", lambda _, refs: called.append("decoded") or refs)
+    named = refs([1, 2])
+    assert unpack(Decode(_job(Archive([])))(pack(named))) == named
+    assert called == ["kept", "decoded"]

@@ -1,4 +1,4 @@
-"""Memory that a batch drops is there for the next one, in any thread; and what is loaded stays."""
+"""Memory that is dropped is there for what comes next, in any thread; and what is loaded stays."""
 
 import gc
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.models.heap import for_good
+from pipeline.heap import ONE_HEAP, for_good
 from tests.parts.tiny import make_model
 
 on_glibc = pytest.mark.skipif(
@@ -23,7 +23,7 @@ KEEPS_NOTHING = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "6
 TENSORS = """
 import resource, sys, threading
 import torch
-from pipeline.models.heap import keep_heap
+from pipeline.heap import keep_heap
 
 def batches(times):
     for _ in range(times):
@@ -50,7 +50,7 @@ else:
 LARGE_PAGES = """
 import torch
 from pathlib import Path
-from pipeline.models.heap import keep_heap
+from pipeline.heap import keep_heap
 
 assert keep_heap()
 made = [torch.ones(25 << 18) for _ in range(8)]
@@ -79,9 +79,70 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def printed(program: str, *arguments: object) -> int:
+#: Page faults of a decoder's buffers, of 12 megapixels each.
+PHOTOGRAPHS = """
+import resource, sys
+import numpy as np
+from pipeline.heap import keep_photographs
+
+def decode(times):
+    for _ in range(times):
+        np.ones(36 << 20, np.uint8)
+
+if sys.argv[1] == "kept":
+    assert keep_photographs()
+decode(3)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+decode(20)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+#: MiB that a decoder holds after its largest images.
+LARGEST = """
+import numpy as np
+from pathlib import Path
+from pipeline.heap import keep_photographs
+
+assert keep_photographs()
+for megabytes in (300, 500):
+    np.ones(megabytes << 20, np.uint8)
+lines = Path("/proc/self/status").read_text().splitlines()
+(held,) = [int(line.split()[1]) for line in lines if line.startswith("RssAnon")]
+print(held >> 10)
+"""
+
+#: MiB that a process holds after 32 threads have each read and dropped 40, one after the other.
+READERS = """
+from pathlib import Path
+from threading import Barrier, Thread
+from pipeline.heap import keep_photographs
+
+assert keep_photographs()
+turns = [Barrier(2) for _ in range(32)]
+
+def read(turn):
+    bytearray(1000)
+    turn.wait()
+    for _ in range(2):
+        made = [bytearray(b"x") * (20 << 20) for _ in range(2)]
+        del made
+    turn.wait()
+
+threads = [Thread(target=read, args=[turn]) for turn in turns]
+for thread in threads:
+    thread.start()
+for turn in turns:
+    turn.wait()
+    turn.wait()
+lines = Path("/proc/self/status").read_text().splitlines()
+(held,) = [int(line.split()[1]) for line in lines if line.startswith("RssAnon")]
+print(held >> 10)
+"""
+
+
+def printed(program: str, *arguments: object, **environ: str) -> int:
     command = [sys.executable, "-c", program, *map(str, arguments)]
-    environment = os.environ | KEEPS_NOTHING
+    environment = os.environ | KEEPS_NOTHING | environ
     ran = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return int(ran.stdout)
 
@@ -104,6 +165,21 @@ def test_what_a_heap_grows_by_lies_in_large_pages() -> None:
     if not setting.exists() or "[never]" in setting.read_text():
         pytest.skip("this kernel gives no large pages")
     assert printed(LARGE_PAGES) > 150
+
+
+@on_glibc
+def test_memory_of_a_photograph_is_there_for_the_next() -> None:
+    assert printed(PHOTOGRAPHS, "kept") < printed(PHOTOGRAPHS, "dropped") / 20
+
+
+@on_glibc
+def test_a_decoder_does_not_stay_as_large_as_its_largest_image() -> None:
+    assert printed(LARGEST) < 100
+
+
+@on_glibc
+def test_what_one_thread_read_into_is_there_for_the_others() -> None:
+    assert printed(READERS, **ONE_HEAP) < 150 < printed(READERS, MALLOC_ARENA_MAX="16")
 
 
 @pytest.fixture
