@@ -27,7 +27,7 @@ LARGE_IMAGES = 3000
 #: A worker with its imports and the bytes that it has read and not yet decoded.
 WORKER_BYTES = 2**29
 #: Of the run, before the steady part. A worker holds the bytes of up to 32 photographs, of 0.3 to
-#: 79 MB each, and its allocator finds its size only after hundreds of them (docs/proof.md).
+#: 79 MB each, and its heap finds its size only after hundreds of them.
 WARM = 0.5
 #: Of private memory, from the first third of the steady part to its last.
 GROWTH = 0.10
