@@ -100,22 +100,20 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 #: MiB that a decoder holds after its largest images.
 LARGEST = """
 import numpy as np
-from pathlib import Path
 from pipeline.heap import keep_photographs
+from tests.parts.memory import status_bytes
 
 assert keep_photographs()
 for megabytes in (300, 500):
     np.ones(megabytes << 20, np.uint8)
-lines = Path("/proc/self/status").read_text().splitlines()
-(held,) = [int(line.split()[1]) for line in lines if line.startswith("RssAnon")]
-print(held >> 10)
+print(status_bytes("RssAnon") >> 20)
 """
 
 #: MiB that a process holds after 32 threads have each read and dropped 40, one after the other.
 READERS = """
-from pathlib import Path
 from threading import Barrier, Thread
 from pipeline.heap import keep_photographs
+from tests.parts.memory import status_bytes
 
 assert keep_photographs()
 turns = [Barrier(2) for _ in range(32)]
@@ -134,9 +132,7 @@ for thread in threads:
 for turn in turns:
     turn.wait()
     turn.wait()
-lines = Path("/proc/self/status").read_text().splitlines()
-(held,) = [int(line.split()[1]) for line in lines if line.startswith("RssAnon")]
-print(held >> 10)
+print(status_bytes("RssAnon") >> 20)
 """
 
 
