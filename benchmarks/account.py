@@ -55,9 +55,12 @@ def account(contender: Contender, images: Path, model: Path) -> dict[str, float]
 
 def _watched(command: Sequence[str]) -> list[Process]:
     processes: dict[int, Process] = defaultdict(Process)
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT, env=environ()
-    ) as driver:
+    with (
+        tempfile.TemporaryFile("w+") as told,
+        subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=told, cwd=ROOT, env=environ()
+        ) as driver,
+    ):
         try:
             while driver.poll() is None:
                 for pid in [driver.pid, *below(driver.pid)]:
@@ -66,8 +69,11 @@ def _watched(command: Sequence[str]) -> list[Process]:
                 time.sleep(EVERY)
         finally:
             driver.terminate()  # it has ended, unless this is interrupted
-    if driver.returncode:
-        raise RuntimeError(f"{command[0]} ended with {driver.returncode}")
+        if driver.returncode:
+            told.seek(0)
+            raise RuntimeError(
+                f"{command[0]} ended with {driver.returncode}:\n{told.read()[-4000:]}"
+            )
     processes[driver.pid].role = "driver"
     return list(processes.values())
 

@@ -30,7 +30,7 @@ def test_an_account_tells_who_took_the_cores_and_what_nobody_took(tmp_path: Path
     assert spent[NOBODY] >= 200 * (os.cpu_count() or 1) - spent["driver"] - 1
 
 
-def test_a_contender_that_fails_has_no_account(tmp_path: Path) -> None:
-    fails = Contender("fails", lambda *_: [sys.executable, "-c", "raise SystemExit(3)"])
-    with pytest.raises(RuntimeError, match="ended with 3"):
+def test_a_contender_that_fails_has_no_account_and_says_why(tmp_path: Path) -> None:
+    fails = Contender("fails", lambda *_: [sys.executable, "-c", "raise SystemExit('no disk')"])
+    with pytest.raises(RuntimeError, match="ended with 1:\nno disk"):
         account(fails, tmp_path, tmp_path)

@@ -1,7 +1,6 @@
 """A classifier on a device: batch shape, padding, out-of-memory."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,6 +15,7 @@ from pipeline.models.gelus import absorb_gelus
 from pipeline.models.loading import device_name, load_classifier, pick_device, pick_precision
 from pipeline.models.scorer import Scorer
 from pipeline.models.transfer import Transfer
+from pipeline.models.vit import trim
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,11 +94,14 @@ class Engine:
         exact: dict[str, Any] = {"load_exact": load_exact, "one_shape": compile}
         scorer = Scorer(model, **scale)
         engine = cls(scorer, precision=chosen, **exact, **shape)
-        batch = (engine.batch_size, *engine.image_shape)
-        with compiled(model, batch) if compile else nullcontext():
-            finite = engine._prove(folder)
-        if not compile:
-            absorb_gelus(model, scorer.scaled(engine._samples().to(device)))
+        finite = engine._prove(folder)
+        one_image = scorer.scaled(engine._samples()[1:].to(device))
+        trim(model, one_image)
+        if compile:
+            with compiled(model, (engine.batch_size, *engine.image_shape)):
+                finite = engine._prove(folder)
+        else:
+            absorb_gelus(model, one_image)
         if precision == "auto" and not finite and chosen == "fp16":
             # It would label most images twice. bf16 has the range of fp32.
             return cls.load(folder, precision="bf16", compile=compile, **shape, **scale)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import ModelError
 from pipeline.models.int8 import quantise
 from pipeline.models.packed import has_onednn, pack
+from pipeline.models.vit import slim
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +57,7 @@ def device_name(device: "torch.device") -> str:
 def load_classifier(
     folder: Path, device: "torch.device", precision: str, *, packed: bool = False
 ) -> Any:
-    """The model in `folder`, in evaluation mode: safetensors only, no code, no network.
+    """The model in `folder`, in evaluation mode, slim: safetensors only, no code, no network.
 
     `packed`: fp32 with oneDNN's layers, where the device has them. Raises ModelError if the weights
     can't be read, don't fit config.json, or are not all there.
@@ -86,6 +87,7 @@ def load_classifier(
         raise ModelError(f"{folder}: the model cannot be loaded: {_first_line(error)}") from error
     _refuse(folder, "lack", info["missing_keys"])
     _refuse(folder, "don't fit config.json in", (key for key, *_ in info["mismatched_keys"]))
+    slim(model)
     if precision == "int8":
         quantise(model)
     elif packed and precision == "fp32" and has_onednn(device):

@@ -1,10 +1,10 @@
 """A classifier in fp32 on an x86 CPU, with its linear layers in oneDNN's own layout.
 
 torch hands a linear layer to a BLAS: that rearranges the same weights at every call, wants the
-bias copied into the result first, and leaves the activation to another walk through memory.
-oneDNN keeps the weights arranged and does bias and GELU on the way out; torch.compile calls the
-same when it freezes a network, and takes a minute for it. Sums are added up in another order, so
-scores change in their last digits.
+bias copied into the result first, and leaves what follows to another walk through memory.
+oneDNN keeps the weights arranged and does bias, GELU and residual on the way out; torch.compile
+calls the same when it freezes a network, and takes a minute for it. Sums are added up in another
+order, so scores change in their last digits.
 """
 
 import platform
@@ -56,6 +56,12 @@ def packed_linear() -> type:
             what, form = ("none", "") if self.gelu is None else ("gelu", self.gelu)
             product = torch.ops.mkldnn._linear_pointwise
             result: Tensor = product(x, self.packed, self.bias, what, [], form)
+            return result
+
+        def plus(self, x: "Tensor", other: "Tensor") -> "Tensor":
+            """x · Wᵀ + b + other, of the result's shape."""
+            product = torch.ops.mkldnn._linear_pointwise.binary
+            result: Tensor = product(x, other.contiguous(), self.packed, self.bias, "add")
             return result
 
     return PackedLinear

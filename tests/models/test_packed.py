@@ -66,6 +66,15 @@ def test_a_layer_is_torchs_to_rounding(
         torch.testing.assert_close(ours(x), expected, rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_layer_adds_what_bypasses_it(bias: bool) -> None:
+    theirs = linear(8, 24, bias)
+    x, other = torch.randn(5, 3, 8), torch.randn(3, 5, 24).transpose(0, 1)
+    with torch.inference_mode():
+        found = packed_linear()(theirs).plus(x, other)
+        torch.testing.assert_close(found, theirs(x) + other)
+
+
 def test_rows_may_lie_apart() -> None:
     theirs, x = linear(8, 24), torch.randn(5, 3, 8).transpose(0, 1)
     with torch.inference_mode():
@@ -98,7 +107,7 @@ def test_a_vit_keeps_its_logits(activation: str, taken: int, tmp_path: Path) -> 
         absorb_gelus(model, pixels())
         after = model(pixel_values=pixels(5)).logits
     layers = packed_layers(model)
-    assert len(layers) == 2 * 6 + 1
+    assert len(layers) == 2 * 5 + 1  # keys and values come of one
     assert not any(type(module) is nn.Linear for module in model.modules())
     assert sum(layer.gelu is not None for layer in layers) == taken
     torch.testing.assert_close(after, before, rtol=0, atol=1e-5 * float(before.abs().max()))
