@@ -108,10 +108,8 @@ def slim_layer() -> type:
             super().__init__()
             attention = layer.attention
             self.heads, self.scaling = attention.num_attention_heads, attention.scaling
-            self.layernorm_before, self.layernorm_after = (
-                layer.layernorm_before,
-                layer.layernorm_after,
-            )
+            self.layernorm_before = layer.layernorm_before
+            self.layernorm_after = layer.layernorm_after
             self.q_proj, self.o_proj = attention.q_proj, attention.o_proj
             self.kv_proj = _side_by_side(attention.k_proj, attention.v_proj)
             self.mlp = layer.mlp
