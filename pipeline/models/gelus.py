@@ -8,12 +8,11 @@ free again where the logits are no longer what they were.
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from pipeline.models.surgery import alike
+
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
-
-#: Of the largest logit: fp32 rounds to far less, and a layer that others read too is off by more.
-_CLOSE = 1e-3
 
 
 def absorb_gelus(model: Any, pixels: "Tensor") -> None:
@@ -32,8 +31,7 @@ def absorb_gelus(model: Any, pixels: "Tensor") -> None:
         for gelu, its_layers in makers.items():
             _absorb(gelu, its_layers)
         after = model(pixel_values=pixels).logits
-    # Not so where a logit is not finite: what cannot be compared is not absorbed.
-    if not ((after - before).abs() <= _CLOSE * before.abs().max()).all():
+    if not alike(after, before):
         for gelu, its_layers in makers.items():
             _set_free(gelu, its_layers)
 

@@ -11,6 +11,8 @@ import platform
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from pipeline.models.surgery import replace
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -29,10 +31,7 @@ def pack(model: Any) -> None:
     """Replace the linear layers of a classifier of transformers, in place."""
     import torch
 
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is torch.nn.Linear:
-                setattr(parent, name, packed_linear()(child))
+    replace(model, lambda layer: packed_linear()(layer) if type(layer) is torch.nn.Linear else None)
 
 
 @lru_cache(maxsize=1)

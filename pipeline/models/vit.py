@@ -12,6 +12,8 @@ the first are no numbers reads no other.
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from pipeline.models.surgery import alike, replace
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -19,9 +21,6 @@ if TYPE_CHECKING:
 
 #: Layers of transformers that are one function: x += o(attention(norm(x))); x += mlp(norm(x)).
 KIN: Final = frozenset({"ViTLayer", "DeiTLayer", "ViTMSNLayer"})
-#: Of the largest value: what rounding may change, in fp32 and in halves; another function is off
-#: by more.
-_CLOSE, _CLOSE_IN_HALVES = 1e-3, 5e-2
 _TOKENS = 5
 
 
@@ -31,12 +30,7 @@ def slim(model: Any) -> None:
     For whole weights: `pack` and `quantise` come after it. A layer that turns out to be another
     function, in some later transformers, stays as it is.
     """
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child).__name__ in KIN:
-                slimmer = slim_layer()(child)
-                if _alike(child, slimmer):
-                    setattr(parent, name, slimmer)
+    replace(model, _slimmer)
 
 
 def trim(model: Any, pixels: "Tensor") -> None:
@@ -46,12 +40,10 @@ def trim(model: Any, pixels: "Tensor") -> None:
     """
     import torch
 
-    last: Any = None
-    for module in model.modules():
-        if isinstance(module, slim_layer()):
-            last = module
-    if last is None:
+    layers: list[Any] = [module for module in model.modules() if isinstance(module, slim_layer())]
+    if not layers:
         return
+    last = layers[-1]
     with torch.inference_mode(), last.register_forward_hook(_without_others):
         logits = model(pixel_values=pixels).logits
     if logits.isfinite().all():
@@ -64,17 +56,17 @@ def _without_others(_: "Module", __: Any, result: "Tensor") -> "Tensor":
     return result
 
 
-def _alike(theirs: "Module", ours: Any) -> bool:
+def _slimmer(layer: Any) -> "Module | None":
     import torch
 
-    weight = next(theirs.parameters())
-    some = torch.randn(1, _TOKENS, ours.width, generator=torch.Generator().manual_seed(0))
-    close = _CLOSE if weight.dtype == torch.float32 else _CLOSE_IN_HALVES
+    if type(layer).__name__ not in KIN:
+        return None
+    slimmer: Module = slim_layer()(layer)
+    weight = layer.attention.q_proj.weight
+    some = torch.randn(1, _TOKENS, weight.shape[1], generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         some = some.to(weight.device, weight.dtype)
-        expected = theirs(some)
-        off = (ours(some) - expected).abs().max()
-        return bool(off <= close * expected.abs().max())
+        return slimmer if alike(slimmer(some), layer(some)) else None
 
 
 def _side_by_side(*layers: "torch.nn.Linear") -> "torch.nn.Linear":
@@ -113,7 +105,6 @@ def slim_layer() -> type:
             self.q_proj, self.o_proj = attention.q_proj, attention.o_proj
             self.kv_proj = _side_by_side(attention.k_proj, attention.v_proj)
             self.mlp = layer.mlp
-            self.width: int = attention.q_proj.in_features
             self.tokens: int | None = None
 
         def forward(self, hidden: "Tensor", *_: Any, **__: Any) -> "Tensor":
