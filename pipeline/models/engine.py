@@ -94,12 +94,12 @@ class Engine:
         exact: dict[str, Any] = {"load_exact": load_exact, "one_shape": compile}
         scorer = Scorer(model, **scale)
         engine = cls(scorer, precision=chosen, **exact, **shape)
-        finite = engine._prove(folder)
+        finite = engine._prove(folder, chosen)
         one_image = scorer.scaled(engine._samples()[1:].to(device))
         trim(model, one_image)
         if compile:
             with compiled(model, (engine.batch_size, *engine.image_shape)):
-                finite = engine._prove(folder)
+                finite = engine._prove(folder, f"{chosen}, compiled")
         else:
             absorb_gelus(model, one_image)
         if precision == "auto" and not finite and chosen == "fp16":
@@ -185,13 +185,12 @@ class Engine:
         noise = np.random.default_rng(0).integers(0, 256, self.image_shape, np.uint8)
         return torch.from_numpy(np.stack([np.zeros_like(noise), noise]))
 
-    def _prove(self, folder: Path) -> bool:
-        """Whether a black image and one of noise get finite scores."""
+    def _prove(self, folder: Path, how: str) -> bool:
+        """Whether a black image and one of noise get finite scores; `how` is told if they can't."""
         height, width, _ = self.image_shape
         try:
             _, scores = self.predict(self._samples().numpy())
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:
-            how = f"{self.precision}, compiled" if self._one_shape else self.precision
             raise ModelError(
                 f"{folder}: the model does not take images of {height}x{width} in {how}: {error}"
             ) from error

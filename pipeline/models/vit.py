@@ -28,7 +28,7 @@ def slim(model: Any) -> None:
     """Replace the layers of KIN in a classifier of transformers, in place.
 
     For whole weights: `pack` and `quantise` come after it. A layer that turns out to be another
-    function, in some later transformers, stays as it is.
+    function or to have other parts, in some later transformers, stays as it is.
     """
     replace(model, _slimmer)
 
@@ -61,7 +61,10 @@ def _slimmer(layer: Any) -> "Module | None":
 
     if type(layer).__name__ not in KIN:
         return None
-    slimmer: Module = slim_layer()(layer)
+    try:
+        slimmer: Module = slim_layer()(layer)
+    except AttributeError:
+        return None
     weight = layer.attention.q_proj.weight
     some = torch.randn(1, _TOKENS, weight.shape[1], generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
@@ -104,15 +107,16 @@ def slim_layer() -> type:
             self.layernorm_after = layer.layernorm_after
             self.q_proj, self.o_proj = attention.q_proj, attention.o_proj
             self.kv_proj = _side_by_side(attention.k_proj, attention.v_proj)
-            self.mlp = layer.mlp
+            self.fc1, self.fc2 = layer.mlp.fc1, layer.mlp.fc2
+            self.activation_fn = layer.mlp.activation_fn
             self.tokens: int | None = None
 
         def forward(self, hidden: "Tensor", *_: Any, **__: Any) -> "Tensor":
             read = slice(self.tokens)
             mixed = self._attention(self.layernorm_before(hidden), read)
             hidden = _plus(self.o_proj, mixed, hidden[:, read])
-            inner = self.mlp.activation_fn(self.mlp.fc1(self.layernorm_after(hidden)))
-            return _plus(self.mlp.fc2, inner, hidden)
+            inner = self.activation_fn(self.fc1(self.layernorm_after(hidden)))
+            return _plus(self.fc2, inner, hidden)
 
         def _attention(self, normed: "Tensor", read: slice) -> "Tensor":
             query = self.q_proj(normed[:, read]).unflatten(2, (self.heads, -1)).transpose(1, 2)

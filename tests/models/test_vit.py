@@ -116,6 +116,27 @@ def test_a_layer_that_became_another_function_stays() -> None:
     assert_as_before(logits(model), before)
 
 
+def test_a_layer_whose_parts_have_other_names_stays() -> None:
+    model = classifier(KIN[0])
+    before = logits(model)
+
+    class ViTLayer(nn.Module):
+        def __init__(self, layer: nn.Module) -> None:
+            super().__init__()
+            self.renamed = layer
+
+        def forward(self, *given: Any, **more: Any) -> torch.Tensor:
+            result: torch.Tensor = self.renamed(*given, **more)
+            return result
+
+    # Another name, so that what is inside is not replaced either.
+    model.vit.layers[1].__class__ = type("Inner", (type(model.vit.layers[1]),), {})
+    model.vit.layers[1] = ViTLayer(model.vit.layers[1])
+    slim(model)
+    assert [isinstance(layer, slim_layer()) for layer in model.vit.layers] == [True, False, True]
+    assert_as_before(logits(model), before)
+
+
 @x86
 @pytest.mark.parametrize("kind", [*KIN, TWO_HEADS])
 def test_a_packed_network_keeps_its_logits(kind: str) -> None:
