@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ModelError
 from pipeline.models.packed import has_onednn
+from pipeline.models.surgery import replace
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,15 +39,13 @@ def quantise(model: Any) -> None:
     """
     import torch
 
-    linear = [(n, layer) for n, layer in model.named_modules() if type(layer) is torch.nn.Linear]
-    heads = [name for name, layer in linear if layer.out_features == model.config.num_labels]
-    inner = [(name, layer) for name, layer in linear if name not in heads[-1:]]
+    linear = [layer for layer in model.modules() if type(layer) is torch.nn.Linear]
+    heads = [layer for layer in linear if layer.out_features == model.config.num_labels]
+    inner = {layer for layer in linear if layer not in heads[-1:]}
     if not inner:
         kind = type(model).__name__
         raise ModelError(f"{kind} has no linear layers for --precision int8 to speed up: use fp32")
-    for name, layer in inner:
-        parent, _, own = name.rpartition(".")
-        setattr(model.get_submodule(parent), own, int8_linear()(layer))
+    replace(model, lambda layer: int8_linear()(layer) if layer in inner else None)
 
 
 @lru_cache(maxsize=1)
