@@ -9,7 +9,10 @@ nobody holds the whole.
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import compress
+from typing import Any
+
+import numpy as np
 
 from pipeline import schema
 from pipeline.errors import SpecError
@@ -24,6 +27,7 @@ from pipeline.storage import (
     Entry,
     Rules,
     canonical,
+    identities,
     identity,
     join,
     open_binary,
@@ -108,44 +112,39 @@ class ManifestSource:
                 return
 
     def _page(self, rows: Rows, shard: HashRange, seen: set[bytes]) -> Page:
-        kept: list[_Named] = []
-        excluded = 0
-        for named in self._named(rows):
-            if named is None:
-                excluded += shard.index == 0
-                continue
-            object_id = named.object_id
-            in_range = int.from_bytes(object_id[:4], "big") * shard.of >> 32 == shard.index
-            if in_range and object_id not in seen:
-                seen.add(object_id)
-                kept.append(named)
-        addresses = [named.address for named in kept]
-        facts = _facts(rows, [named.row for named in kept])
+        named = self._named(rows)
+        taken = named.where(self._taken(named))
+        excluded = len(named.uris) - len(taken.uris) if shard.index == 0 else 0
+        object_ids = [schema.object_id(uri) for uri in taken.uris]
+        fresh = _fresh(object_ids, shard, seen)
+        kept = taken.where(fresh)
+        facts = _facts(rows, kept.rows)
         if self.check_changes:
-            facts = _checked(addresses, facts, self.rules)
-        refs = refs_table(
-            [named.uri for named in kept],
-            *facts,
-            [named.object_id for named in kept],
-            [None if named.address == named.uri else named.address for named in kept],
-        )
-        return Page(refs, excluded)
+            facts = _checked(kept.addresses, facts, self.rules)
+        pairs = zip(kept.addresses, kept.uris, strict=True)
+        addresses = [None if address == uri else address for address, uri in pairs]
+        ids = list(compress(object_ids, fresh))
+        return Page(refs_table(kept.uris, *facts, ids, addresses), excluded)
 
-    def _named(self, rows: Rows) -> Iterator["_Named | None"]:
-        """Each row that is not blank; None for one left out."""
+    def _named(self, rows: Rows) -> "_Named":
+        """The rows that are not blank."""
         resolve = _resolver(self.src)
-        wanted = names.name_filter(self.include, self.exclude, suffixes=False)
-        filters = bool(self.include or self.exclude)
-        for index, text in enumerate(rows.uris):
-            if not text or text.isspace():
-                continue
+        places = [n for n, text in enumerate(rows.uris) if text and not text.isspace()]
+        addresses = []
+        for place in places:
             try:
-                address = resolve(text)
+                addresses.append(resolve(rows.uris[place]))
             except SpecError as error:
-                raise malformed(self.src, rows.line + index, error.problem) from None
-            uri = identity(address)
-            taken = (address.isascii() or is_text(address)) and (not filters or wanted(uri))
-            yield _Named(index, uri, address, schema.object_id(uri)) if taken else None
+                raise malformed(self.src, rows.line + place, error.problem) from None
+        return _Named(places, addresses, identities(addresses))
+
+    def _taken(self, named: "_Named") -> list[bool]:
+        """Which rows the filters take and a table can hold."""
+        if not self.include and not self.exclude and "".join(named.addresses).isascii():
+            return [True] * len(named.uris)
+        wanted = names.name_filter(self.include, self.exclude, suffixes=False)
+        pairs = zip(named.addresses, named.uris, strict=True)
+        return [is_text(address) and wanted(uri) for address, uri in pairs]
 
     def contains(self, uri: str) -> bool | None:
         """Only the whole manifest could tell."""
@@ -153,13 +152,40 @@ class ManifestSource:
         return None
 
 
-class _Named(NamedTuple):
-    """A row: its place in the batch, its canonical uri, and where the object is read."""
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """Rows of a batch, column by column, since an object a row is what took the time: their
+    places in the batch, where each object is read, and its canonical uri."""
 
-    row: int
-    uri: str
-    address: str
-    object_id: bytes
+    rows: list[int]
+    addresses: list[str]
+    uris: list[str]
+
+    def where(self, mask: list[bool]) -> "_Named":
+        if all(mask):
+            return self
+        rows, addresses = compress(self.rows, mask), compress(self.addresses, mask)
+        return _Named(list(rows), list(addresses), list(compress(self.uris, mask)))
+
+
+def _fresh(object_ids: list[bytes], shard: HashRange, seen: set[bytes]) -> list[bool]:
+    """Which ids are of the shard and come for the first time; `seen` has them from then on."""
+    if shard.of == 1 and len(set(object_ids)) == len(object_ids) and seen.isdisjoint(object_ids):
+        seen.update(object_ids)
+        return [True] * len(object_ids)
+    fresh = []
+    for object_id, ours in zip(object_ids, _in_range(object_ids, shard), strict=True):
+        fresh.append(ours and object_id not in seen)
+        if ours:
+            seen.add(object_id)
+    return fresh
+
+
+def _in_range(object_ids: list[bytes], shard: HashRange) -> list[bool]:
+    words = np.frombuffer(b"".join(object_ids), ">u4")
+    first = words[:: schema.OBJECT_ID_BYTES // 4].astype(np.uint64)
+    mask: list[bool] = (first * np.uint64(shard.of) >> np.uint64(32) == shard.index).tolist()
+    return mask
 
 
 Facts = tuple[Sequence[str | None] | None, Sequence[int | None] | None, Sequence[int | None] | None]

@@ -16,7 +16,7 @@ from pipeline.storage.hooks import deliver
 from pipeline.storage.listing import check_readable, first_page, in_key_order, list_pages
 from pipeline.storage.objects import open_binary, stat, stat_many
 from pipeline.storage.reading import Want, read_many
-from pipeline.storage.secrets import identity, redacted
+from pipeline.storage.secrets import identities, identity, redacted
 from pipeline.storage.steady import Canaries, read_steadily
 from pipeline.storage.translate import border, delta_error
 from pipeline.storage.uris import as_folder, canonical, join, local_path, public, relative, scheme
@@ -38,6 +38,7 @@ __all__ = [
     "deliver",
     "delta_error",
     "first_page",
+    "identities",
     "identity",
     "in_key_order",
     "join",

@@ -50,6 +50,14 @@ def identity(uri: str) -> str:
     )
 
 
+def identities(uris: list[str]) -> list[str]:
+    """The identity of each; at once where none of them holds what it would leave out."""
+    text = "".join(uris)
+    if not any(mark in text for mark in "?@#"):
+        return uris
+    return [identity(uri) for uri in uris]
+
+
 def _without_secrets(query: str) -> str:
     given = [(_name(one), one) for one in query.split("&")]
     names = {name for name, _ in given}

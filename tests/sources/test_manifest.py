@@ -13,6 +13,7 @@ from pyarrow import parquet
 from pipeline import schema
 from pipeline.errors import MissingError, SpecError
 from pipeline.sources import Source, manifest
+from pipeline.sources import rows as manifest_rows
 from tests.parts.pickles import forged
 from tests.parts.s3 import S3Server
 from tests.sources.listed import excluded, refs, source, uris
@@ -106,6 +107,27 @@ def test_limit_counts_each_object_once(tmp_path: Path) -> None:
     assert uris(source(f"{tmp_path}/m.txt", limit=3)) == [
         f"file://{tmp_path}/{name}.jpg" for name in "abc"
     ]
+
+
+@pytest.mark.parametrize("shard_rows", [2, 1000])
+def test_each_object_keeps_the_facts_of_its_first_row(
+    tmp_path: Path, monkeypatch, shard_rows: int
+) -> None:
+    monkeypatch.setattr(manifest_rows, "BATCH", 4)
+    monkeypatch.setattr(manifest, "ROWS_A_SHARD", shard_rows)
+    names = [f"s3://b/{name}" for name in "abacb.dae.bf.gaaha"]
+    names[5] = ""
+    lines = [f'{name},"e{n}",{n + 1}' for n, name in enumerate(names)]
+    (tmp_path / "m.csv").write_text("\n".join(["uri,etag,size", *lines]))
+    made = source(f"{tmp_path}/m.csv", exclude=("s3://b/.",))
+    firsts = {name: n for n, name in reversed(list(enumerate(names)))}
+    del firsts[""], firsts["s3://b/."]
+    pages = [page for shard in made.shards() for page in made.refs(shard)]
+    seen = [row for page in pages for row in page.refs.to_pylist()]
+    assert {r["uri"]: (r["etag"], r["size"]) for r in seen} == {
+        name: (f"e{n}", n + 1) for name, n in firsts.items()
+    }
+    assert len(seen) == len(firsts)
 
 
 @pytest.mark.parametrize("kind", ["txt", "txt.gz", "parquet"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.storage.secrets import identity, redacted
+from pipeline.storage.secrets import identities, identity, redacted
 from pipeline.storage.uris import public
 
 AWS = (
@@ -43,6 +43,7 @@ AZURE = "sv=2024-11-04&st=1&se=2&sr=b&sp=r&sig=canary%3D"
 def test_credentials_are_no_part_of_a_name(uri: str, name: str) -> None:
     assert identity(uri) == name
     assert identity(name) == name
+    assert identities(["s3://b/a", uri, name]) == ["s3://b/a", name, name]
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,7 @@ def test_credentials_are_no_part_of_a_name(uri: str, name: str) -> None:
 )
 def test_everything_else_is_kept_letter_by_letter(uri: str) -> None:
     assert identity(uri) == uri
+    assert identities([uri]) == [uri]
 
 
 def test_azure_letters_count_beside_its_signature_only() -> None:

@@ -53,6 +53,26 @@ def test_finds_what_is_there_and_nothing_else() -> None:
     assert found.version[found.known].tolist() == [files[n] + 1 for n in asked if n in files]
 
 
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 1000, 4097])
+@pytest.mark.parametrize("most", [1, 4, 2**20, 2**64])
+def test_entries_are_sorted_by_their_ids_and_doubled_ones_stay_as_they_came(
+    size: int, most: int
+) -> None:
+    draw = np.random.default_rng(size)
+    high = draw.integers(0, most, size, np.uint64) + np.uint64(2**64 - most)
+    low = draw.integers(0, 3, size, np.uint32)
+    came = np.arange(size)
+    pieces = [
+        Ledger(high[part], low[part], came[part], np.zeros(len(part), np.int32))
+        for part in np.array_split(came, 3)
+    ]
+    ledger = Ledger.merged(pieces)
+    order = sorted(range(size), key=lambda n: (int(high[n]), int(low[n]), n))
+    assert ledger.version.tolist() == order
+    assert ledger.high.tolist() == high[order].tolist()
+    assert ledger.low.tolist() == low[order].tolist()
+
+
 def test_ids_that_share_64_bits_are_told_apart() -> None:
     high = np.full(5, 7, np.uint64)
     low = np.arange(5, dtype=np.uint32)
