@@ -28,7 +28,7 @@ from pipeline.sources import Page, open_source
 from pipeline.sources.base import Shard, refs_of_entries
 from pipeline.spec import make_spec
 from pipeline.storage import Entry, Folder, canonical
-from pipeline.store.ledger import Ledger
+from pipeline.store.ledger import Ids, Ledger
 from pipeline.store.parts import Part, write_part
 from pipeline.store.table import LiveFile, Table
 from tests.parts.archives import ROOT
@@ -134,9 +134,9 @@ class MadeUpFiles:
     def entries(self, ordinal: int, path: str) -> Ledger:
         del path
         draw = np.random.default_rng(ordinal)
-        return Ledger(
-            draw.integers(0, 2**64, self.rows, np.uint64),
-            draw.integers(0, 2**32, self.rows, np.uint32),
+        high = draw.integers(0, 2**64, self.rows, np.uint64)
+        return Ledger.of(
+            Ids(high, draw.integers(0, 2**32, self.rows, np.uint32)),
             np.ones(self.rows, np.int64),
             np.full(self.rows, ordinal << 3 | 4, np.int32),
         )
@@ -189,8 +189,7 @@ def _ask(shards: Any, ordinal: int) -> tuple[int, int]:
         columns["uri"] = pa.repeat("", count)
         refs = pa.table(columns, schema=schema.REFS)
         known += subtract(ledgers, refs, retry_errors=False).counts["matched"]
-    parts = ("high", "low", "version", "place")
-    return sum(getattr(one, name).nbytes for one in ledgers for name in parts), known
+    return sum(one.high.nbytes + one.rest.nbytes for one in ledgers), known
 
 
 def parts(count: int) -> Figures:

@@ -26,6 +26,10 @@ _STATE_BITS: Final = 2
 _SCOPE_BIT: Final = 1 << _STATE_BITS
 _FILE_SHIFT: Final = _STATE_BITS + 1
 
+#: What is known of an id beyond its first 64 bits. It lies together, since all of it is looked up
+#: at one place and moved there when ledgers are sorted.
+REST: Final = np.dtype([("version", np.int64), ("low", np.uint32), ("place", np.int32)])
+
 #: The columns of LABELS that a ledger is made from.
 COLUMNS: Final = ("object_id", "version", "error_code")
 
@@ -97,37 +101,47 @@ class Ledger:
     """Sorted by id; one entry a row of the store. Doubled rows stay, to be found."""
 
     high: U64
-    low: U32
-    version: I64
-    place: I32
+    rest: npt.NDArray[np.void]  # of type REST
 
     @classmethod
     def empty(cls) -> Self:
-        return cls(
-            np.empty(0, np.uint64),
-            np.empty(0, np.uint32),
-            np.empty(0, np.int64),
-            np.empty(0, np.int32),
-        )
+        return cls(np.empty(0, np.uint64), np.empty(0, REST))
 
     @classmethod
-    def of_file(cls, rows: pa.Table, file: int, in_scope: Mask) -> "Ledger":
+    def of(cls, ids: Ids, version: I64, place: I32) -> Self:
+        """n entries of columns of length n, in the order in which they are given."""
+        rest = np.empty(len(ids.high), REST)
+        rest["version"], rest["low"], rest["place"] = version, ids.low, place
+        return cls(ids.high, rest)
+
+    @classmethod
+    def of_file(cls, rows: pa.Table, file: int, in_scope: Mask) -> Self:
         """The unsorted entries of one file's rows (COLUMNS), `file` being its ordinal."""
-        ids = Ids.of(rows["object_id"])
         version = rows["version"].to_numpy().astype(np.int64, copy=False)
         place = (file << _FILE_SHIFT) | np.where(in_scope, _SCOPE_BIT, 0) | _states(rows)
-        return cls(ids.high, ids.low, version, place.astype(np.int32))
+        return cls.of(Ids.of(rows["object_id"]), version, place.astype(np.int32))
 
     @classmethod
-    def joined(cls, pieces: Iterable["Ledger"]) -> "Ledger":
+    def joined(cls, pieces: Iterable["Ledger"]) -> Self:
         """The entries of many pieces, one piece after the other and not sorted."""
-        listed = [cls.empty(), *pieces]
-        return cls(
-            np.concatenate([piece.high for piece in listed]),
-            np.concatenate([piece.low for piece in listed]),
-            np.concatenate([piece.version for piece in listed]),
-            np.concatenate([piece.place for piece in listed]),
-        )
+        listed: list[Ledger] = [cls.empty(), *pieces]
+        high = np.concatenate([piece.high for piece in listed])
+        return cls(high, np.concatenate([piece.rest for piece in listed]))
+
+    @property
+    def low(self) -> U32:
+        column: U32 = self.rest["low"]
+        return column
+
+    @property
+    def version(self) -> I64:
+        column: I64 = self.rest["version"]
+        return column
+
+    @property
+    def place(self) -> I32:
+        column: I32 = self.rest["place"]
+        return column
 
     @classmethod
     def merged(cls, pieces: Iterable["Ledger"]) -> "Ledger":
@@ -191,12 +205,10 @@ class Ledger:
 
     def _between(self, start: int, end: int) -> Self:
         """Some entries, without a copy."""
-        part = slice(start, end)
-        return type(self)(self.high[part], self.low[part], self.version[part], self.place[part])
+        return type(self)(self.high[start:end], self.rest[start:end])
 
     def _take(self, where: npt.NDArray[np.intp]) -> Self:
-        high, low = self.high.take(where), self.low.take(where)
-        return type(self)(high, low, self.version.take(where), self.place.take(where))
+        return type(self)(self.high.take(where), self.rest.take(where))
 
 
 def _order(high: U64, low: U32) -> npt.NDArray[np.intp]:
@@ -210,12 +222,14 @@ def _order(high: U64, low: U32) -> npt.NDArray[np.intp]:
         return np.arange(len(high))
     bits = np.uint64((len(high) - 1).bit_length())
     lowest, highest = high.min(), high.max()
-    packed = (high - lowest) << np.uint64(64 - max(1, int(highest - lowest).bit_length()))
+    packed = high - lowest
+    packed <<= np.uint64(64 - max(1, int(highest - lowest).bit_length()))
     packed >>= bits
     packed <<= bits
     packed |= np.arange(len(high), dtype=np.uint64)
     packed.sort()
-    order: npt.NDArray[np.intp] = (packed & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.intp)
+    index_bits = (np.uint64(1) << bits) - np.uint64(1)
+    order: npt.NDArray[np.intp] = (packed & index_bits).view(np.intp)
     packed >>= bits
     same = packed[1:] == packed[:-1]
     tied = np.flatnonzero(np.append(same, False) | np.append(False, same))

@@ -33,7 +33,7 @@ def uris(table: pa.Table) -> list[str]:
 
 def test_an_entry_takes_24_bytes() -> None:
     ledger = Ledger.merged([entries(rows(range(1000)))])
-    assert sum(getattr(ledger, name).itemsize for name in ("high", "low", "version", "place")) == 24
+    assert ledger.high.itemsize + ledger.rest.itemsize == 24
 
 
 def test_finds_what_is_there_and_nothing_else() -> None:
@@ -63,7 +63,7 @@ def test_entries_are_sorted_by_their_ids_and_doubled_ones_stay_as_they_came(
     low = draw.integers(0, 3, size, np.uint32)
     came = np.arange(size)
     pieces = [
-        Ledger(high[part], low[part], came[part], np.zeros(len(part), np.int32))
+        Ledger.of(Ids(high[part], low[part]), came[part], np.zeros(len(part), np.int32))
         for part in np.array_split(came, 3)
     ]
     ledger = Ledger.merged(pieces)
@@ -76,7 +76,7 @@ def test_entries_are_sorted_by_their_ids_and_doubled_ones_stay_as_they_came(
 def test_ids_that_share_64_bits_are_told_apart() -> None:
     high = np.full(5, 7, np.uint64)
     low = np.arange(5, dtype=np.uint32)
-    ledger = Ledger(high, low, np.arange(5), np.zeros(5, np.int32))
+    ledger = Ledger.of(Ids(high, low), np.arange(5), np.zeros(5, np.int32))
     asked = Ids(np.full(7, 7, np.uint64), np.arange(7, dtype=np.uint32))
     assert ledger.find(asked).at.tolist() == [0, 1, 2, 3, 4, -1, -1]
 
