@@ -23,6 +23,7 @@ from benchmarks import scale as growing
 from benchmarks.account import account
 from benchmarks.pixels import contest
 from benchmarks.race import Contender
+from pipeline.models.int8 import integers_pay
 from tests.parts.archives import tuxpaint_stamps
 from tests.parts.dinov2 import checkpoint
 from tests.parts.s3 import serve
@@ -171,7 +172,8 @@ def quick_ways(scale: Scale) -> str:
     by_int8 = labels.int8(stamps[:: scale.every_stamp], model)
     by_fast = labels.fast(large, model)
     flips = [f"- `{found.title}` {flip}" for found in (by_int8, by_fast) for flip in found.flips]
-    return f"""## Labels of the quick ways
+    cpu = "with" if integers_pay() else "without"
+    return f"""## Labels of the quick ways, on a CPU {cpu} instructions for int8
 
 A DINOv2 ViT-S/14 with a linear head for 13 classes. `--precision int8` beside fp32 on
 {by_int8.images} Tux Paint stamps: {by_int8.ratio:.2f}× as fast on one thread, {by_int8.same:.2%} of
