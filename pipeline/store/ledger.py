@@ -166,8 +166,8 @@ class Ledger:
         known = at >= 0
         version = np.zeros(len(at), np.int64)
         place = np.zeros(len(at), np.int32)
-        version[known] = self.version[at[known]]
-        place[known] = self.place[at[known]]
+        there = self.rest[at[known]]
+        version[known], place[known] = there["version"], there["place"]
         return Found(at, version, place)
 
     def doubled(self) -> int:
