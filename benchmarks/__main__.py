@@ -34,6 +34,7 @@ class Scale:
     """How much of everything."""
 
     rounds: int
+    starts: int
     small: int
     large: int
     end_to_end: int
@@ -54,6 +55,7 @@ class Scale:
 DISTINCT = 8_000
 FULL = Scale(
     rounds=5,
+    starts=5,
     small=200,
     large=16,
     end_to_end=8_000,
@@ -73,14 +75,15 @@ FULL = Scale(
 )
 QUICK = Scale(
     rounds=3,
+    starts=1,
     small=60,
     large=6,
-    end_to_end=600,
+    end_to_end=400,
     overhead=4_000,
     agreement=24,
     every_stamp=8,
     stored=400,
-    device_seconds=10.0,
+    device_seconds=5.0,
     scale={
         "listing": (1_000_000,),
         "manifest": (100_000,),
@@ -185,7 +188,7 @@ the labels equal, scores at most {by_int8.most:.3f} apart. `--decode fast` besid
 
 
 def start_up(scale: Scale) -> str:
-    by_hand, ours = startup.start_up(scale.rounds)
+    by_hand, ours = startup.start_up(scale.starts)
     return f"""## Start-up
 
 The demo archive. Importing torch and transformers, starting Ray and loading the model by hand,
