@@ -42,6 +42,7 @@ class Scale:
     agreement: int
     every_stamp: int
     stored: int
+    devices: tuple[int, ...]
     device_seconds: float
     scale: dict[str, tuple[int, ...]]
 
@@ -63,6 +64,7 @@ FULL = Scale(
     agreement=400,
     every_stamp=1,
     stored=4_000,
+    devices=(1, 2, 4),
     device_seconds=30.0,
     scale={
         "listing": (1_000_000, 10_000_000),
@@ -78,11 +80,12 @@ QUICK = Scale(
     starts=1,
     small=60,
     large=6,
-    end_to_end=400,
+    end_to_end=300,
     overhead=4_000,
     agreement=24,
-    every_stamp=8,
-    stored=400,
+    every_stamp=16,
+    stored=200,
+    devices=(2,),
     device_seconds=5.0,
     scale={
         "listing": (1_000_000,),
@@ -90,7 +93,7 @@ QUICK = Scale(
         "ledger": (10_000_000,),
         "parts": (1_000,),
         "no-news": (100_000,),
-        "graph": (10_000, 30_000),
+        "graph": (10_000,),
     },
 )
 
@@ -223,7 +226,7 @@ the command to its end: {local.median:.1f} s from local disk, {remote.median:.1f
 def devices(scale: Scale) -> str:
     rows = []
     for name, rate in DEVICES.items():
-        for count in (1, 2, 4) if rate < FAST else (1,):
+        for count in scale.devices if rate < FAST else (1,):
             side = device.SIDE if rate < FAST else FAST_SIDE
             seen = device.simulated(count, rate, round(count * rate * scale.device_seconds), side)
             rows.append(
