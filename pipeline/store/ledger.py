@@ -134,11 +134,6 @@ class Ledger:
         return column
 
     @property
-    def version(self) -> I64:
-        column: I64 = self.rest["version"]
-        return column
-
-    @property
     def place(self) -> I32:
         column: I32 = self.rest["place"]
         return column

@@ -68,7 +68,7 @@ def test_entries_are_sorted_by_their_ids_and_doubled_ones_stay_as_they_came(
     ]
     ledger = Ledger.merged(pieces)
     order = sorted(range(size), key=lambda n: (int(high[n]), int(low[n]), n))
-    assert ledger.version.tolist() == order
+    assert ledger.rest["version"].tolist() == order
     assert ledger.high.tolist() == high[order].tolist()
     assert ledger.low.tolist() == low[order].tolist()
 
