@@ -13,6 +13,7 @@ from pipeline.flow.committer import Committer, Written
 from pipeline.flow.feed import Stop
 from pipeline.flow.job import Job
 from pipeline.flow.ledgers import LOCAL_ROWS, FileReader, ledger_shards, local_ledger, rows_of
+from pipeline.flow.look import nothing_to_label
 from pipeline.flow.outcome import conclude
 from pipeline.flow.placement import Placement
 from pipeline.flow.prepare import check_recipe, open_table, prepare
@@ -41,9 +42,6 @@ from pipeline.store.table import Table
 
 if TYPE_CHECKING:
     from ray import ObjectRef
-
-#: A listing that finds no news for this long is left to the cluster.
-PEEK_SECONDS = 3.0
 
 
 def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
@@ -122,22 +120,18 @@ class Run:
         return frozenset(run.run_id for run in load_runs(self._job.folder) if run.scope == scope)
 
     def _nothing_to_label(self, reader: FileReader) -> Survey | None:
-        """The whole survey where nothing is to be labelled and that shows soon, else None.
-
-        A night without news then ends in seconds, without starting Ray.
-        """
+        """The whole survey of a night without news, which then starts no Ray, else None."""
         self._listener(Progress("listing"))
         if not self._files or rows_of(self._files) > LOCAL_ROWS:
             return None
         self._ledgers = [local_ledger(reader, self._files)]
-        survey = Survey(keep_seen=self._job.spec.delete)
-        until = time.monotonic() + PEEK_SECONDS
-        for shard in self._job.source.shards():
-            for page in self._job.source.refs(shard):
-                todo = survey.add(self._ledgers, page, retry_errors=self._job.spec.retry_errors)
-                if todo.num_rows or time.monotonic() > until:
-                    return None
-        return survey
+        spec = self._job.spec
+        return nothing_to_label(
+            self._job.source,
+            self._ledgers,
+            keep_seen=spec.delete,
+            retry_errors=spec.retry_errors,
+        )
 
     def _label(self, reader: FileReader) -> None:
         self._listener(Progress("starting"))
