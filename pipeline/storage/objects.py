@@ -16,7 +16,7 @@ from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry
 from pipeline.storage.faults import foreign
 from pipeline.storage.listing import filesystem, fsspec_entry
 from pipeline.storage.local_listing import utc
-from pipeline.storage.reading import in_parallel
+from pipeline.storage.parallel import in_parallel
 from pipeline.storage.translate import attempt, border, row_error, with_retries
 from pipeline.storage.uris import public, scheme, split
 from pipeline.storage.web import Rules

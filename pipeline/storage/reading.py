@@ -8,18 +8,16 @@ import hashlib
 import os
 import re
 import stat as modes
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ErrorCode, ImageError, StoreError, TransientError
 from pipeline.storage import aws, web
 from pipeline.storage.buckets import connect, is_bucket, odd
 from pipeline.storage.faults import Answer, Damaged, Fault, Kind, foreign, judge
 from pipeline.storage.listing import filesystem, fsspec_entry
+from pipeline.storage.parallel import in_parallel
 from pipeline.storage.translate import fault_row, with_retries
 from pipeline.storage.uris import scheme, split
 from pipeline.storage.web import Rules
@@ -27,11 +25,8 @@ from pipeline.storage.web import Rules
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-T = TypeVar("T")
 Outcome = bytes | ImageError | TransientError
 
-#: Listed bytes in flight or waiting to be taken; one object may exceed it alone.
-BYTES_IN_FLIGHT = 256 * 2**20
 _GUESS = 2**20
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
@@ -105,44 +100,6 @@ def attempt_many(
 
     reader = _Reader(max_bytes, rules)
     return in_parallel(reader.attempt, wants, in_flight=in_flight, cost=cost)
-
-
-def in_parallel(
-    call: Callable[[Any], T],
-    items: Sequence[Any],
-    *,
-    in_flight: int = 32,
-    cost: Callable[[Any], int] = lambda _: 0,
-) -> Iterator[tuple[int, T]]:
-    """(index, `call(item)`) as they finish; what `call` raises is raised here."""
-    done: SimpleQueue[Future[tuple[int, T]]] = SimpleQueue()
-    running: dict[Future[tuple[int, T]], int] = {}
-    spent, position = 0, 0
-    try:
-        while position < len(items) or running:
-            while position < len(items) and len(running) < in_flight:
-                price = cost(items[position])
-                if running and spent + price > BYTES_IN_FLIGHT:
-                    break
-                future = _threads(in_flight).submit(_numbered, call, position, items[position])
-                running[future] = price
-                future.add_done_callback(done.put)
-                spent, position = spent + price, position + 1
-            finished = done.get()
-            spent -= running.pop(finished)
-            yield finished.result()
-    finally:
-        for future in running:
-            future.cancel()
-
-
-def _numbered(call: Callable[[Any], T], index: int, item: Any) -> tuple[int, T]:
-    return index, call(item)
-
-
-@lru_cache(maxsize=4)
-def _threads(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, thread_name_prefix="nightlabel-read")
 
 
 def _may_be_md5(want: Want) -> bool:

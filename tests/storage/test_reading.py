@@ -14,7 +14,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from pipeline.errors import ImageError, TransientError
-from pipeline.storage import UNKNOWN_TIME, Want, list_pages, read_many, reading
+from pipeline.storage import UNKNOWN_TIME, Want, list_pages, read_many
 from tests.storage.reads import MAX, read
 from tests.storage.servers import BODY, ETAG, HERE
 
@@ -222,14 +222,3 @@ def test_what_arrives_first_is_given_first(web: str) -> None:
     wants = [Want(f"{web}/twice-503/slow.jpg"), *[Want(f"{web}/plain.jpg")] * 5]
     order = [index for index, _ in read_many(wants, max_bytes=MAX, rules=HERE)]
     assert order[-1] == 0
-
-
-def test_in_flight_is_bounded_by_objects_and_bytes(monkeypatch) -> None:
-    monkeypatch.setattr(reading, "BYTES_IN_FLIGHT", 10)
-    taken: list[int] = []
-    done = reading.in_parallel(taken.append, range(6), in_flight=3, cost=lambda _: 6)
-    next(done)
-    assert len(taken) <= 2
-    assert len(list(done)) == 5
-    with pytest.raises(ZeroDivisionError):
-        list(reading.in_parallel(lambda n: 1 // n, [1, 0]))
