@@ -28,6 +28,11 @@ from tests.parts.archives import tuxpaint_stamps
 from tests.parts.dinov2 import checkpoint
 from tests.parts.s3 import serve
 
+#: Images a second that a ViT-B/16 might make in half precision, see docs/performance.md.
+DEVICES = {"A10G": 700, "L4": 1_200, "H100": 10_000}
+#: From here on two cores do not copy what a device takes, but for small images.
+FAST, SMALL_SIDE = 5_000, 32
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -43,6 +48,7 @@ class Scale:
     every_stamp: int
     stored: int
     devices: tuple[int, ...]
+    sides: tuple[int, ...]
     device_seconds: float
     scale: dict[str, tuple[int, ...]]
 
@@ -65,6 +71,7 @@ FULL = Scale(
     every_stamp=1,
     stored=4_000,
     devices=(1, 2, 4),
+    sides=(device.SIDE, SMALL_SIDE),
     device_seconds=30.0,
     scale={
         "listing": (1_000_000, 10_000_000),
@@ -86,6 +93,7 @@ QUICK = Scale(
     every_stamp=16,
     stored=200,
     devices=(2,),
+    sides=(SMALL_SIDE,),
     device_seconds=5.0,
     scale={
         "listing": (1_000_000,),
@@ -224,28 +232,33 @@ the command to its end: {local.median:.1f} s from local disk, {remote.median:.1f
 
 
 def devices(scale: Scale) -> str:
-    rows = []
-    for name, rate in DEVICES.items():
-        for count in scale.devices if rate < FAST else (1,):
-            side = device.SIDE if rate < FAST else FAST_SIDE
-            seen = device.simulated(count, rate, round(count * rate * scale.device_seconds), side)
-            rows.append(
-                [
-                    f"{count} × {name}",
-                    f"{count * rate:,}",
-                    f"{seen['images_per_second']:,.0f}",
-                    f"{seen['busy']:.1%}",
-                    f"{seen['pixel_bytes_an_image'] / 1000:.1f} KB",
-                ]
-            )
-    head = ["simulated", "img/s at most", "img/s", "devices busy", "object store an image"]
+    rows = [
+        _simulated(count, name, rate, side, scale.device_seconds)
+        for side in scale.sides
+        for name, rate in DEVICES.items()
+        if side == SMALL_SIDE or rate < FAST
+        for count in (scale.devices if rate < FAST else (1,))
+    ]
+    head = ["simulated", "image", "img/s at most", "img/s", "devices busy", "object store an image"]
     return f"""## Simulated devices
 
 The real graph on a Ray cluster of one node a device, all of them on these cores. Pixels are
-there already; a device takes as long as it would and leaves the processor alone. The H100's images
-are of {FAST_SIDE}×{FAST_SIDE}, since these cores do not copy as many large ones a second.
+there already; a device takes as long as it would and leaves the processor alone. Large images show
+what these cores can copy, small ones what the graph can schedule.
 
-{report.table(head, rows, left=1)}"""
+{report.table(head, rows, left=2)}"""
+
+
+def _simulated(count: int, name: str, rate: int, side: int, seconds: float) -> list[str]:
+    seen = device.simulated(count, rate, round(count * rate * seconds), side)
+    return [
+        f"{count} × {name}",
+        f"{side}×{side}",
+        f"{count * rate:,}",
+        f"{seen['images_per_second']:,.0f}",
+        f"{seen['busy']:.1%}",
+        f"{seen['pixel_bytes_an_image'] / 1000:.1f} KB",
+    ]
 
 
 def growth(scale: Scale) -> str:
@@ -265,10 +278,6 @@ Made-up names and files, real code, two cores, each in a process of its own
 
 {report.table(head, rows, left=1)}"""
 
-
-#: Images a second that a ViT-B/16 might make in half precision, see docs/performance.md.
-DEVICES = {"A10G": 700, "L4": 1_200, "H100": 10_000}
-FAST, FAST_SIDE = 5_000, 32
 
 SECTIONS: dict[str, Callable[[Scale], str]] = {
     "pixels": pixels,
