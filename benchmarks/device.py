@@ -9,11 +9,11 @@ they can copy: what is left is the graph. Prints JSON.
 """
 
 import json
-import math
 import pickle
 import subprocess
 import sys
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -34,11 +34,12 @@ from pipeline.sources.base import refs_table
 from tests.parts.archives import ROOT
 
 SIDE, CPUS_A_NODE = 224, 2
+TICK = 0.1  # seconds
 
 
 @dataclass(frozen=True)
 class Seen:
-    """`busy`: the devices' working time over the time from their first batch to their last."""
+    """`images_per_second` and `busy`, the devices' working time over the time: once steady."""
 
     devices: int
     images: int
@@ -100,35 +101,43 @@ class Predict:
 
 
 class Calls:
-    """All that devices did, in sums: a list of it would be what grows in the driver."""
+    """All that devices did, in sums by time: a list of it would be what grows in the driver."""
 
     def __init__(self) -> None:
         self.rows = self.bytes = 0
-        self._first = (math.inf, 0)  # the first end of a batch, and that batch's rows
         self._spans: dict[str, tuple[float, float]] = {}  # device → its first beginning, last end
-        self._worked = 0.0
+        self._worked: defaultdict[int, float] = defaultdict(
+            float
+        )  # by tick, seconds of all devices
+        self._done: Counter[int] = Counter()  # by tick, images
 
     def add(self, call: dict[str, Any]) -> None:
         """A row of what Predict gives, in no order."""
         began, over = call["began"], call["over"]
         self.rows += call["rows"]
         self.bytes += call["bytes"]
-        self._worked += over - began
-        self._first = min(self._first, (over, call["rows"]))
         since, until = self._spans.get(call["device"], (began, over))
         self._spans[call["device"]] = min(since, began), max(until, over)
+        self._done[int(over / TICK)] += call["rows"]
+        for tick in range(int(began / TICK), int(over / TICK) + 1):
+            within = min(over, (tick + 1) * TICK) - max(began, tick * TICK)
+            self._worked[tick] += within
 
-    @property
-    def steady(self) -> float:
-        """Images a second between the first batch's end and the last one's."""
-        first, rows = self._first
-        return (self.rows - rows) / (max(until for _, until in self._spans.values()) - first)
+    def steady(self) -> tuple[float, float]:
+        """Images a second, and the devices' working time over all of it, in the last third of
+        the time that all devices worked.
 
-    @property
-    def busy(self) -> float:
-        """Over all devices; what each waits for before its first batch and after its last is
-        free."""
-        return self._worked / sum(until - since for since, until in self._spans.values())
+        Before it nodes that share two cores start some thirty processes: a minute for four.
+        """
+        since = max(since for since, _ in self._spans.values())
+        until = min(until for _, until in self._spans.values())
+        first, end = round((until - (until - since) / 3) / TICK), int(until / TICK)
+        if first >= end:
+            raise ValueError("too few images to see all devices work side by side")
+        seconds = (end - first) * TICK
+        images = sum(self._done[tick] for tick in range(first, end))
+        worked = sum(self._worked[tick] for tick in range(first, end))
+        return images / seconds, worked / seconds / len(self._spans)
 
 
 def run(placement: Placement, rate: float, images: int, *, side: int = SIDE) -> Seen:
@@ -145,12 +154,13 @@ def run(placement: Placement, rate: float, images: int, *, side: int = SIDE) -> 
     seconds = time.perf_counter() - began
     if calls.rows != images:
         raise ValueError(f"{calls.rows} of {images} images came out")
+    rate_seen, busy = calls.steady()
     return Seen(
         devices=placement.predictors[1],
         images=images,
         seconds=round(seconds, 1),
-        images_per_second=round(calls.steady, 1),
-        busy=round(calls.busy, 3),
+        images_per_second=round(rate_seen, 1),
+        busy=round(busy, 3),
         driver_mb=round(peak_mb(), 1),
         pixel_bytes_an_image=round(calls.bytes / images, 1),
     )
