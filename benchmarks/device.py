@@ -106,10 +106,9 @@ class Calls:
     def __init__(self) -> None:
         self.rows = self.bytes = 0
         self._spans: dict[str, tuple[float, float]] = {}  # device → its first beginning, last end
-        self._worked: defaultdict[int, float] = defaultdict(
-            float
-        )  # by tick, seconds of all devices
-        self._done: Counter[int] = Counter()  # by tick, images
+        # By tick: seconds that devices worked, images that they were done with.
+        self._worked: defaultdict[int, float] = defaultdict(float)
+        self._done: Counter[int] = Counter()
 
     def add(self, call: dict[str, Any]) -> None:
         """A row of what Predict gives, in no order."""
