@@ -94,7 +94,7 @@ QUICK = Scale(
     stored=200,
     devices=(2,),
     sides=(SMALL_SIDE,),
-    device_seconds=5.0,
+    device_seconds=15.0,
     scale={
         "listing": (1_000_000,),
         "manifest": (100_000,),
