@@ -245,14 +245,15 @@ def no_news(rows: int) -> Figures:
 def _fill(spec: Any, rows: int) -> None:
     """A table that says of every path of the manifest that it is labelled."""
     from pipeline.flow.prepare import prepare
-    from pipeline.store.runs import Counts, RunSummary, save_current, save_recipe, save_run
+    from pipeline.store.choice import Choice, choose
+    from pipeline.store.runs import Counts, RunSummary, save_recipe, save_run
 
     job = prepare(spec)
     folder = Folder(canonical(spec.dst))
     folder.ensure()
     table = Table.create(folder)
     save_recipe(folder, job.recipe.id, job.recipe.to_json())
-    save_current(folder, job.recipe.id, None)
+    choose(folder, job.recipe.id, Choice.read(folder))
     files = [
         write_part(
             folder,

@@ -83,6 +83,7 @@ class LabelSpec(BaseModel):
     commit_seconds: Annotated[float, Field(gt=0)] = 30.0
 
     new_recipe: bool = False
+    promote: bool = Field(False, description="let readers see this recipe once it is whole")
     retry_errors: bool = False
     delete: bool = False
     take_over: bool = False

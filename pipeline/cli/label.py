@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import duration, say_json, say_table
+from pipeline.cli.output import duration, say, say_json, say_table
 from pipeline.cli.progress import listener
 from pipeline.cli.quiet import quiet_libraries
 
@@ -56,6 +56,8 @@ def label(
         say_json(summary.model_dump(mode="json"))
     else:
         say_summary(summary)
+    if summary.not_promoted:
+        say(f"nightlabel: {summary.not_promoted}", err=True)
     return summary.exit_code
 
 
@@ -77,6 +79,8 @@ def say_summary(summary: "RunSummary") -> None:
         ("deleted", counts.deleted),
     )
     rows += [(name, number) for name, number in optional if number]
+    if summary.current not in (None, summary.recipe):
+        rows.append(("current", f"{summary.current}; this run wrote {summary.recipe}"))
     reason = f" ({summary.reason})" if summary.reason else ""
     title = f"{summary.status}{reason} in {duration(summary.seconds['all'])}"
     say_table(rows, f"run {summary.run_id}: {title}")

@@ -106,6 +106,7 @@ placement = stack(
 
 run = stack(
     _flag("--new-recipe", "Label beside the labels of another model or setting."),
+    _flag("--promote", "Let readers see this recipe at the end, if all is labelled (exit 0)."),
     _flag("--retry-errors", "Try images with permanent errors again."),
     _flag("--delete", "Remove rows of images that are no longer listed."),
     _flag("--take-over", "Fence a run that holds the store, and go on in its place."),

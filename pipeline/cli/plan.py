@@ -48,6 +48,8 @@ def _say(found: "Plan") -> None:
         ("gone", counts.gone),
         ("recipe", found.recipe),
     ]
+    if found.current not in (None, found.recipe):
+        rows.append(("current", f"{found.current}; label would write {found.recipe}"))
     if found.probe:
         rows += [
             ("speed here", f"{found.probe.images_per_second} img/s on {found.probe.device}"),

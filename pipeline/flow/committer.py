@@ -179,7 +179,7 @@ class CutWriter:
         attempt = uuid4().hex[:8]
 
         def new_path(name: str) -> str:
-            return part_path(self.run_id, f"{self.number:06}-{attempt}-{name}")
+            return part_path(self.run_id, self.recipe, f"{self.number:06}-{attempt}-{name}")
 
         part = write_part(self.folder, new_path("part"), self.recipe, _labels(rows))
         rewritten = {

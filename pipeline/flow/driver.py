@@ -17,6 +17,7 @@ from pipeline.flow.look import nothing_to_label
 from pipeline.flow.outcome import conclude
 from pipeline.flow.placement import Placement
 from pipeline.flow.prepare import check_recipe, open_table, prepare
+from pipeline.flow.promotion import Promotion
 from pipeline.flow.room import make_room
 from pipeline.flow.session import session, totals
 from pipeline.flow.stream import Listener, Progress, Stream
@@ -31,10 +32,8 @@ from pipeline.store.ledger import Ledger
 from pipeline.store.runs import (
     Counts,
     RunSummary,
-    current_etag,
     load_runs,
     new_run_id,
-    save_current,
     save_recipe,
     save_run,
 )
@@ -94,9 +93,8 @@ class Run:
             self._committed,
         )
         self._summary = _summary_of(job)
-        self._current = current_etag(job.folder)
-        if self._current is None:
-            save_current(job.folder, job.recipe.id, None)
+        self._promotion = Promotion.of(job, table)
+        self._promotion.note(self._summary)
 
     def execute(self) -> RunSummary:
         self._took("check")
@@ -215,8 +213,7 @@ class Run:
             listing_complete=summary.listing_complete,
         )
         summary.status, summary.exit_code, summary.reason = status, int(code), reason
-        if status == "complete":
-            save_current(self._job.folder, self._job.recipe.id, self._current)
+        self._promotion.end(summary)
         self._teller.finished(self._saved())
         return summary
 

@@ -12,6 +12,7 @@ from pipeline.flow.ledgers import FileReader
 from pipeline.flow.listing import ledgers_of, survey
 from pipeline.flow.placement import place
 from pipeline.flow.prepare import check_recipe, open_table, prepare
+from pipeline.flow.promotion import current_of
 from pipeline.flow.session import cores
 from pipeline.flow.stages import Decode, load_classifier
 from pipeline.models.loading import device_count
@@ -42,6 +43,7 @@ class Plan(BaseModel):
     src: str
     dst: str
     recipe: str
+    current: str | None = None
     refused: str | None
     counts: Counts
     probe: Probe | None = None
@@ -69,6 +71,7 @@ def plan(spec: LabelSpec, *, probe: bool = True) -> Plan:
         src=job.recorded_spec["src"],
         dst=job.recorded_spec["dst"],
         recipe=job.recipe.id,
+        current=current_of(job.folder, table) if table else None,
         refused=_refusal(job, table),
         counts=counts,
         probe=_probe(job, first.refs, counts.todo) if first.refs is not None else None,

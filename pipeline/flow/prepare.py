@@ -10,7 +10,8 @@ from pipeline.models.recipe import Recipe
 from pipeline.sources import open_source
 from pipeline.spec import LabelSpec
 from pipeline.storage import Folder, canonical
-from pipeline.store.runs import load_current, load_recipes, new_run_id
+from pipeline.store.choice import load_current
+from pipeline.store.runs import load_recipes, new_run_id
 from pipeline.store.table import Table
 
 

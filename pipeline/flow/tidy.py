@@ -69,7 +69,12 @@ def compact(folder: Folder, table: Table, run_id: str, run: Runner) -> tuple[int
     if small:
         numbered = enumerate(small)
         calls = [
-            (folder, file.path, part_path(run_id, f"compact-{number:06}"), file.recipe)
+            (
+                folder,
+                file.path,
+                part_path(run_id, file.recipe, f"compact-{number:06}"),
+                file.recipe,
+            )
             for number, file in numbered
         ]
         table.commit(added=list(run(copy_part, calls)), removed=small)
@@ -101,7 +106,7 @@ def delete_gone(
         )
     shrinking = {n: file for n in gone if (file := files[n]) is not None}
     calls = [
-        (folder, file.path, part_path(run_id, f"delete-{n}"), file.recipe, gone[n])
+        (folder, file.path, part_path(run_id, file.recipe, f"delete-{n}"), file.recipe, gone[n])
         for n, file in shrinking.items()
     ]
     rewritten: list[Part | None] = list(run(rewrite_without, calls))

@@ -109,7 +109,8 @@ def verify(
 
 
 def _last_whole_run(runs: "Sequence[RunSummary]", recipe: str) -> datetime | None:
-    whole = [run for run in runs if run.status in ("complete", "gate") and run.listing_complete]
+    ended = [run for run in runs if run.status in ("complete", "gate") and not run.dropped]
+    whole = [run for run in ended if run.listing_complete]
     started = [run.started for run in whole if run.recipe == recipe and not run.spec.get("limit")]
     return max(started, default=None)
 

@@ -9,19 +9,22 @@ import pyarrow.compute as pc
 from pipeline import schema
 from pipeline.errors import MissingError
 from pipeline.storage import Folder, canonical, join
+from pipeline.store.choice import load_current
 from pipeline.store.parts import read_part
-from pipeline.store.runs import RunSummary, load_current, load_recipes, load_runs
+from pipeline.store.runs import RunSummary, load_recipes, load_runs
 from pipeline.store.table import LiveFile, Table
 
 
 class LabelStore:
     """The labels at a folder, as of one version of its table.
 
-    `recipe` chooses whose labels: an id, or by default the current one.
+    `recipe` chooses whose labels: an id, or by default the one that was current just before that
+    version was read. (One chosen later may not have been whole then.)
     """
 
     def __init__(self, uri: str) -> None:
         self.folder = Folder(canonical(uri))
+        self._current = load_current(self.folder)
         table = Table.open(self.folder)
         if table is None:
             raise MissingError(f"{uri}: no label store; `nightlabel label SRC {uri}` makes one")
@@ -32,13 +35,14 @@ class LabelStore:
         return self._table.version
 
     def refresh(self) -> Self:
-        """See what was committed since."""
+        """See what was committed and chosen since."""
+        self._current = load_current(self.folder)
         self._table.refresh()
         return self
 
     def current(self) -> str | None:
-        """The recipe people should read."""
-        return load_current(self.folder)
+        """The recipe that readers see."""
+        return self._current
 
     def recipes(self) -> dict[str, str]:
         """What made these labels: JSON documents by recipe id."""
@@ -49,7 +53,7 @@ class LabelStore:
         return list(load_runs(self.folder))
 
     def live(self, recipe: str | None = None) -> list[LiveFile]:
-        chosen = recipe or self.current()
+        chosen = recipe or self._current
         return [file for file in self._table.live() if file.recipe == chosen]
 
     def files(self, recipe: str | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""The small documents of a label store: recipes, run summaries, the recipe to read."""
+"""The small documents of a label store: recipes and run summaries."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -8,13 +8,12 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline import schema
-from pipeline.errors import MissingError, StoreError
+from pipeline.errors import StoreError
 from pipeline.storage import Folder, public
 from pipeline.storage.folder import DOCUMENT_BYTES
 
 RUNS: Final = "_nightlabel/runs/"
 RECIPES: Final = "_nightlabel/recipes/"
-CURRENT: Final = "_nightlabel/current.json"
 
 Status = Literal["running", "complete", "incomplete", "interrupted", "gate", "failed"]
 
@@ -78,6 +77,18 @@ class RunSummary(BaseModel):
     counts: Counts = Field(default_factory=Counts)
     hardware: dict[str, Any] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)
+    #: The recipe that readers saw when this was written.
+    current: str | None = None
+    #: Whether --promote moved it here; null where that was not asked. And why not, in words.
+    promoted: bool | None = None
+    not_promoted: str | None = None
+    #: The rows of this run's recipe were removed later: what was whole then no longer is.
+    dropped: bool | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Every object of its scope had a row of its recipe at its end, and has not lost it."""
+        return self.status == "complete" and self.listing_complete and not self.dropped
 
 
 def new_run_id(now: datetime) -> str:
@@ -115,6 +126,10 @@ def save_recipe(folder: Folder, recipe_id: str, document: str) -> None:
     folder.create(f"{RECIPES}{recipe_id}.json", document.encode())
 
 
+def delete_recipe(folder: Folder, recipe_id: str) -> None:
+    folder.delete([f"{RECIPES}{recipe_id}.json"])
+
+
 def load_recipes(folder: Folder) -> dict[str, str]:
     """The recipes' documents by id."""
     found = {}
@@ -123,36 +138,3 @@ def load_recipes(folder: Folder) -> dict[str, str]:
         document = folder.read(name, at_most=DOCUMENT_BYTES).decode("utf-8", "replace")
         found[name.removeprefix(RECIPES).removesuffix(".json")] = document
     return found
-
-
-class Current(BaseModel):
-    """The recipe people should read."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    recipe: str
-
-
-def save_current(folder: Folder, recipe_id: str, seen: str | None) -> None:
-    """Choose the recipe to read, unless another run has chosen since `seen`, an etag or None.
-
-    A run that was taken over in its last moment must not undo the choice of the one after it.
-    """
-    document = Current(recipe=recipe_id).model_dump_json().encode()
-    if seen is None:
-        folder.create(CURRENT, document)
-    else:
-        folder.replace(CURRENT, document, seen)
-
-
-def current_etag(folder: Folder) -> str | None:
-    """Tells one choice of recipe from another; None where none was made."""
-    entry = folder.stat(CURRENT)
-    return entry.etag if entry is not None else None
-
-
-def load_current(folder: Folder) -> str | None:
-    try:
-        return read_document(folder, CURRENT, Current).recipe
-    except MissingError:
-        return None

@@ -50,8 +50,9 @@ class Group:
     new_path: str
 
 
-def part_path(run_id: str, number: int | str) -> str:
-    return f"{PARTS}{run_id}/{number}.parquet"
+def part_path(run_id: str, recipe: str, number: int | str) -> str:
+    """Polars and others take the value of `recipe` from a file's path, whatever the log says."""
+    return f"{PARTS}{run_id}/{AT_REST}{recipe}/{number}.parquet"
 
 
 def parts_of(files: Sequence[LiveFile]) -> list[LiveFile]:

@@ -11,17 +11,15 @@ import pytest
 from pipeline import schema
 from pipeline.errors import MissingError, StoreError
 from pipeline.storage import Folder
+from pipeline.store.choice import Choice, choose
 from pipeline.store.parts import write_part
 from pipeline.store.reader import LabelStore
 from pipeline.store.runs import (
     RUNS,
     Counts,
     RunSummary,
-    current_etag,
-    load_current,
     load_runs,
     new_run_id,
-    save_current,
     save_recipe,
     save_run,
 )
@@ -39,7 +37,7 @@ def labels(folder: Folder) -> Folder:
     table.commit(added=[part])
     bad = write_part(folder, "_parts/n2/1.parquet", RECIPE, rows([5], error="empty"))
     table.commit(added=[bad])
-    save_current(folder, RECIPE, None)
+    choose(folder, RECIPE, Choice.read(folder))
     save_recipe(folder, RECIPE, "{}")
     return folder
 
@@ -117,14 +115,3 @@ def test_a_recipe_document_is_never_written_over(folder: Folder) -> None:
     save_recipe(folder, RECIPE, "first")
     save_recipe(folder, RECIPE, "second")
     assert folder.read(f"_nightlabel/recipes/{RECIPE}.json") == b"first"
-
-
-def test_the_last_to_choose_a_recipe_is_not_undone(folder: Folder) -> None:
-    """By a run that began before it, slept and was taken over."""
-    save_current(folder, RECIPE, None)
-    sleeper = current_etag(folder)
-    save_current(folder, "r00000002", current_etag(folder))
-    save_current(folder, RECIPE, sleeper)
-    assert load_current(folder) == "r00000002"
-    save_current(folder, RECIPE, current_etag(folder))
-    assert load_current(folder) == RECIPE

@@ -13,14 +13,13 @@ from pipeline.errors import StoreError
 from pipeline.flow.tidy import compact, inline, merge
 from pipeline.flow.upkeep import compact_store
 from pipeline.storage import Folder
+from pipeline.store.choice import CURRENT, load_current
 from pipeline.store.lease import PATH, Holder
 from pipeline.store.parts import read_part, write_part
 from pipeline.store.reader import LabelStore
 from pipeline.store.runs import (
-    CURRENT,
     RECIPES,
     RUNS,
-    load_current,
     load_recipes,
     load_runs,
 )

@@ -1,0 +1,102 @@
+"""When a run changes what readers see: if they saw nothing, or if it was told to and is whole."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+from pipeline.flow.job import Job
+from pipeline.flow.scopes import Scope, uncovered, words
+from pipeline.storage import Folder
+from pipeline.store.choice import Choice, choose, clear_dead_drop, load_current
+from pipeline.store.runs import RunSummary, load_runs
+from pipeline.store.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """What one run does to the choice of recipe. `seen` is the choice when the run began.
+
+    What is chosen while the run lasts, by a person or by a run that took over, stands.
+    """
+
+    folder: Folder
+    recipe: str
+    asked: bool
+    seen: Choice
+
+    @classmethod
+    def begin(cls, folder: Folder, table: Table, recipe: str, *, asked: bool) -> Self:
+        """Under the lease. Readers who saw no rows see this run's from now on."""
+        clear_dead_drop(folder, table)
+        seen = Choice.read(folder)
+        if not rows_of(table, seen.recipe) and seen.recipe != recipe:
+            choose(folder, recipe, seen)
+            seen = Choice.read(folder)
+        return cls(folder, recipe, asked, seen)
+
+    @classmethod
+    def of(cls, job: Job, table: Table) -> Self:
+        """The same for a job; a run whose labels nobody will see yet says so."""
+        promotion = cls.begin(job.folder, table, job.recipe.id, asked=job.spec.promote)
+        if promotion.seen.recipe not in (None, job.recipe.id):
+            note = f"current: {promotion.seen.recipe}; this run writes {job.recipe.id}"
+            logging.getLogger("nightlabel").warning("nightlabel: %s", note)
+        return promotion
+
+    def note(self, run: RunSummary) -> None:
+        """What `run` says of it until it ends."""
+        run.current = self.seen.recipe
+        run.promoted = False if self.asked else None
+
+    def end(self, run: RunSummary) -> None:
+        """Let readers see a whole run's recipe, if that was asked for; `run` notes what came of it.
+
+        Raises StoreError where nobody can tell.
+        """
+        if not self.asked:
+            run.current = Choice.read(self.folder).recipe
+            return
+        why = why_not(run, self.seen.recipe, load_runs(self.folder))
+        if why is None and not choose(self.folder, self.recipe, self.seen):
+            why = "somebody chose while it ran"
+        run.current = Choice.read(self.folder).recipe
+        run.promoted = why is None
+        if why is not None:
+            run.not_promoted = (
+                f"not promoted: {why}; readers see {run.current}. To choose it all the same: "
+                f"nightlabel use {run.spec.get('dst', 'DST')} {self.recipe}"
+            )
+
+
+def current_of(folder: Folder, table: Table) -> str | None:
+    """The recipe that readers see; None where it has no rows: the next run takes its place."""
+    recipe = load_current(folder)
+    return recipe if rows_of(table, recipe) else None
+
+
+def rows_of(table: Table, recipe: str | None) -> int:
+    return sum(file.num_rows for file in table.live() if file.recipe == recipe)
+
+
+def why_not(run: RunSummary, current: str | None, runs: Iterable[RunSummary]) -> str | None:
+    """Why readers must not see the recipe of `run`, which has ended, instead of `current`.
+
+    It must have a row for every object that the whole runs of `current` listed.
+    """
+    if run.exit_code or not run.whole:
+        return f"the run ended {run.status}, with exit {run.exit_code}"
+    for option in ("limit", "max_images"):
+        if run.spec.get(option):
+            return f"a run with --{option.replace('_', '-')} is a part of the archive"
+    runs = list(runs)
+    mine = [run.scope, *(past.scope for past in runs if past.recipe == run.recipe and past.whole)]
+    if left := uncovered(_scopes(runs, current), mine):
+        return f"{current} also covers {words(left[0])}"
+    return None
+
+
+def _scopes(runs: list[RunSummary], recipe: str | None) -> list[Scope]:
+    """What a recipe's labels are of: its whole runs' scopes, where there are any."""
+    its = [run for run in runs if run.recipe == recipe and not run.dropped]
+    return [run.scope for run in its if run.whole] or [run.scope for run in its]

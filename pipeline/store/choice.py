@@ -1,0 +1,137 @@
+"""Which recipe readers see: one document, changed only by compare-and-swap.
+
+People's own queries read `_nightlabel/current.json`, so it is plain JSON, written in one PUT:
+`recipe` is what they see. `choice` is new with every write: an object store's etag is the MD5
+of the bytes, and a choice that came back must not look like one that never changed.
+
+`dropping` names a recipe whose rows are being removed. Nobody may choose it meanwhile, and it
+cannot be marked while it is chosen; both are writes of this document, so of a `use` and a `drop`
+at the same moment one fails. Who finds a mark that a dead drop left fences that drop with a
+commit of its own, and only then clears the mark.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Self
+from uuid import uuid4
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.errors import BusyError, MissingError, SpecError
+from pipeline.storage import Folder, public
+from pipeline.store.runs import read_document
+from pipeline.store.table import Table
+
+CURRENT: Final = "_nightlabel/current.json"
+
+#: A swap fails only where another one succeeded; this many in a row are no accident.
+TRIES: Final = 50
+
+
+class Current(BaseModel):
+    """The document. Stores of older versions have `recipe` alone."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    recipe: str
+    choice: str | None = None
+    dropping: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The document as it was read, None where nobody has chosen yet, and its etag."""
+
+    document: Current | None
+    etag: str | None
+
+    @classmethod
+    def read(cls, folder: Folder) -> Self:
+        # The etag comes from before the read: what is replaced is never newer than what was read.
+        entry = folder.stat(CURRENT)
+        if entry is None:
+            return cls(None, None)
+        try:
+            return cls(read_document(folder, CURRENT, Current), entry.etag)
+        except MissingError:
+            return cls(None, None)
+
+    @property
+    def recipe(self) -> str | None:
+        return self.document.recipe if self.document else None
+
+    @property
+    def dropping(self) -> str | None:
+        return self.document.dropping if self.document else None
+
+
+def load_current(folder: Folder) -> str | None:
+    """The recipe that readers see, None where none was chosen."""
+    return Choice.read(folder).recipe
+
+
+def choose(folder: Folder, recipe: str, seen: Choice) -> bool:
+    """Let readers see `recipe`; False if another has chosen since `seen` was read.
+
+    Whoever calls has looked, after `seen` was read, that the recipe has rows. Raises BusyError
+    for a recipe that is being dropped.
+    """
+    if seen.dropping == recipe:
+        raise BusyError(
+            f"{public(folder.uri)}: {recipe} is being removed. If that `nightlabel drop` died, "
+            "run it again; or label it anew"
+        )
+    return _swap(folder, Current(recipe=recipe, dropping=seen.dropping), seen)
+
+
+def begin_drop(folder: Folder, recipe: str) -> None:
+    """From here on nobody can choose `recipe`. Raises SpecError if readers see it."""
+    for _ in range(TRIES):
+        seen = Choice.read(folder)
+        if seen.recipe in (recipe, None):
+            raise SpecError(
+                "recipe",
+                recipe,
+                "is what readers see; choose another first: nightlabel use DST RECIPE"
+                if seen.recipe
+                else "cannot go: no recipe is chosen yet; first: nightlabel use DST RECIPE",
+            )
+        if _swap(folder, Current(recipe=str(seen.recipe), dropping=recipe), seen):
+            return
+    raise _too_many(folder)
+
+
+def end_drop(folder: Folder, recipe: str) -> None:
+    """The rows of `recipe` are gone, or sure to stay: it is a name like any other again."""
+    for _ in range(TRIES):
+        seen = Choice.read(folder)
+        if seen.recipe is None or seen.dropping != recipe:
+            return
+        if _swap(folder, Current(recipe=seen.recipe), seen):
+            return
+    raise _too_many(folder)
+
+
+def clear_dead_drop(folder: Folder, table: Table) -> None:
+    """End a drop that died or was taken over; only for who holds the lease.
+
+    The fence comes first: a drop that merely sleeps must not remove rows after its mark is gone.
+    """
+    recipe = Choice.read(folder).dropping
+    if recipe is not None:
+        table.commit()
+        end_drop(folder, recipe)
+
+
+def _swap(folder: Folder, document: Current, seen: Choice) -> bool:
+    document = document.model_copy(update={"choice": uuid4().hex})
+    data = document.model_dump_json(exclude_none=True).encode()
+    if seen.document is None:
+        done = folder.create(CURRENT, data)
+    else:
+        done = folder.replace(CURRENT, data, seen.etag or "")
+    # The answer to our own write may have been lost, and the second try refused.
+    return done or Choice.read(folder).document == document
+
+
+def _too_many(folder: Folder) -> BusyError:
+    return BusyError(f"{public(folder.uri)}: others keep choosing recipes; try again later")
