@@ -57,7 +57,7 @@ def demo(dst: Path, no_progress: bool, as_json: bool, debug: bool) -> int:
     counts = [(name or "(no label)", count) for name, count in store.label_counts()]
     say_table(counts, "labels")
     click.echo(f"\n{right} of {known} labels are right ({right / known:.1%})\n")
-    click.echo(_next_steps(dst, summary.recipe))
+    click.echo(_next_steps(dst))
     return summary.exit_code
 
 
@@ -71,13 +71,12 @@ def _accuracy(store: "LabelStore", src: Path, known: dict[str, str]) -> tuple[in
     return sum(labels.get(uri) == label for uri, label in truth.items()), len(truth)
 
 
-def _next_steps(dst: Path, recipe: str) -> str:
+def _next_steps(dst: Path) -> str:
     python, nightlabel = _called("python"), _called("nightlabel")
-    plain = f"{dst}/recipe=*/*.parquet"
-    counts = f"from '{plain}' select label, count(*) group by label"
-    return f"""Read them (the first needs `pip install duckdb`):
-  {python} -c "import duckdb; print(duckdb.sql(\\"{counts}\\"))"
-  {python} -c "import pandas; print(pandas.read_parquet('{dst}/recipe={recipe}'))"
+    current = f"{dst}/_nightlabel/current.json"
+    recipe = f"pandas.read_json('{current}', typ='series').recipe"
+    return f"""Read them (the first needs `pip install pandas`):
+  {python} -c "import pandas; print(pandas.read_parquet('{dst}/recipe=' + {recipe}))"
   {python} -c "import pipeline; print(pipeline.LabelStore('{dst}').to_table(['uri', 'label']))"
 
 Next:
