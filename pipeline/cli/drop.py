@@ -31,7 +31,6 @@ def drop(dst: str, recipe: str, take_over: bool, as_json: bool, debug: bool) -> 
         return 0
     say(f"removed {dropped.recipe}: {dropped.rows:,} rows in {dropped.files:,} files")
     if dropped.parts_left:
-        say(
-            f"{dropped.parts_left:,} parts stay for a day, for readers that opened the table before"
-        )
+        parts = f"{dropped.parts_left:,}"
+        say(f"parts kept for a day, for readers that opened the table before: {parts}")
     return 0

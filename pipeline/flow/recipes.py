@@ -118,8 +118,8 @@ def drop_recipe(dst: str, given: str, *, take_over: bool = False) -> Dropped:
         begin_drop(folder, recipe)
         _mark_runs(folder, recipe)
         dropped = _remove(folder, table, recipe)
-        delete_recipe(folder, recipe)
         end_drop(folder, recipe)
+        delete_recipe(folder, recipe)  # last: while it is there, the drop may be called again
         return dropped
 
 
