@@ -1,6 +1,7 @@
 """The small documents of a label store: recipes and run summaries."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, Self, TypeVar
 from uuid import uuid4
@@ -8,7 +9,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline import schema
-from pipeline.errors import StoreError
+from pipeline.errors import MissingError, StoreError
 from pipeline.storage import Folder, public
 from pipeline.storage.folder import DOCUMENT_BYTES
 
@@ -135,6 +136,7 @@ def load_recipes(folder: Folder) -> dict[str, str]:
     found = {}
     for entry in folder.list(RECIPES):
         name = folder.relative(entry.uri)
-        document = folder.read(name, at_most=DOCUMENT_BYTES).decode("utf-8", "replace")
-        found[name.removeprefix(RECIPES).removesuffix(".json")] = document
+        with suppress(MissingError):  # dropped since it was listed
+            document = folder.read(name, at_most=DOCUMENT_BYTES).decode("utf-8", "replace")
+            found[name.removeprefix(RECIPES).removesuffix(".json")] = document
     return found
