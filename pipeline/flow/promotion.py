@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from pipeline.flow.job import Job
-from pipeline.flow.scopes import Scope, uncovered, words
+from pipeline.flow.scopes import Scope, uncovered, widest, words
 from pipeline.storage import Folder
 from pipeline.store.choice import Choice, choose, clear_dead_drop, load_current
 from pipeline.store.runs import RunSummary, load_runs
@@ -82,7 +82,8 @@ def rows_of(table: Table, recipe: str | None) -> int:
 def why_not(run: RunSummary, current: str | None, runs: Iterable[RunSummary]) -> str | None:
     """Why readers must not see the recipe of `run`, which has ended, instead of `current`.
 
-    It must have a row for every object that the whole runs of `current` listed.
+    It must have a row for every object that the whole runs of `current` listed, and `run` itself
+    must list all that one of them did.
     """
     if run.exit_code or not run.whole:
         return f"the run ended {run.status}, with exit {run.exit_code}"
@@ -91,9 +92,11 @@ def why_not(run: RunSummary, current: str | None, runs: Iterable[RunSummary]) ->
             return f"a run with --{option.replace('_', '-')} is a part of the archive"
     runs = list(runs)
     mine = [run.scope, *(past.scope for past in runs if past.recipe == run.recipe and past.whole)]
-    if left := uncovered(_scopes(runs, current), mine):
-        return f"{current} also covers {words(left[0])}"
-    return None
+    theirs = widest(_scopes(runs, current))
+    left = uncovered(theirs, mine)
+    if theirs and len(uncovered(theirs, [run.scope])) == len(theirs):
+        left = theirs  # past runs may have been wide, but this one is narrower than any of them
+    return f"{current} also covers {words(left[0])}" if left else None
 
 
 def _scopes(runs: list[RunSummary], recipe: str | None) -> list[Scope]:

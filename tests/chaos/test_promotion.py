@@ -19,7 +19,10 @@ from pipeline.store.choice import CURRENT
 from pipeline.store.reader import LabelStore
 from pipeline.store.table import Table
 from tests.chaos.choosers import PART, ROWS, WHOLE, label, started
+from tests.chaos.conftest import Worlds
+from tests.chaos.processes import night
 from tests.chaos.scores import SEED, Scores
+from tests.integration.conftest import nightlabel
 
 #: Processes at once, and the longest that they live once they have begun, in seconds.
 MANY = 3
@@ -132,6 +135,32 @@ def _still_works(folder: Folder) -> None:
 
 def test_a_few_runs_of_promotion_are_killed(folder: Folder, tmp_path: Path, scores: Scores) -> None:
     many_runs(folder, tmp_path / "log", scores, 8 if scheme(folder.uri) == "file" else 3)
+
+
+@pytest.mark.chaos
+@pytest.mark.s3
+def test_nights_that_promote_are_killed(worlds: Worlds, other_model: Path, scores: Scores) -> None:
+    """Real ones, at random moments: readers see the old recipe until the new one is whole."""
+    world = worlds(size=400)
+    world.settle()
+    dst = world.found.dst
+    old, whole = LabelStore(dst).current(), LabelStore(dst).count()
+    arguments = [*world.arguments, "--new-recipe", "--promote"]
+    arguments[arguments.index("--model") + 1] = other_model
+    for _ in range(6):
+        with night(arguments) as running:
+            time.sleep(world.random.uniform(3.0, 14.0))
+            running.kill_all()
+        scores.count("nights that promote killed")
+        store = LabelStore(dst)
+        assert store.count() == whole
+        if store.current() != old:  # its last deed was done
+            break
+    ran = nightlabel(*arguments)
+    assert ran.code == 0, ran.err
+    assert LabelStore(dst).current() == ran.json["recipe"] != old
+    assert LabelStore(dst).count() == whole
+    world.prove()
 
 
 @pytest.mark.chaos

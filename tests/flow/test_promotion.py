@@ -64,6 +64,8 @@ def test_every_scope_of_the_current_recipe_is_covered_by_some_run() -> None:
     assert why_not(run(B, 2, scope=other), A, old) is not None
     assert why_not(run(B, 2, scope=other), A, [*old, run(B, 1, scope=one)]) is None
     assert why_not(run(B, scope=prefix("s3://b/")), A, old) is None
+    narrow = run(B, 2, scope=prefix("s3://b/one/", exclude=["a"]))
+    assert why_not(narrow, A, [*old, run(B, 1, scope=prefix("s3://b/"))]) is not None
     part = run(B, 1, scope=one, status="incomplete")
     assert why_not(run(B, 2, scope=other), A, [*old, part]) is not None
     gone = run(B, 1, scope=one, dropped=True)

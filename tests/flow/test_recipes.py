@@ -258,7 +258,7 @@ def test_a_drop_that_dies_anywhere_is_done_by_the_next(
     local: Folder, dies_at_write: Callable[[int], None]
 ) -> None:
     died = 0
-    for number in range(1, 40):
+    for number in range(1, 14):
         day = 3 + number % 5
         night(local, B, day, 3)
         dies_at_write(number)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.store.reader import LabelStore
 from tests.integration.conftest import Archive, Ran, label, uris_of
 from tests.parts.s3 import S3Server
 from tests.parts.tiny import archive
@@ -15,22 +16,52 @@ pytestmark = pytest.mark.s3
 Here = Callable[..., Ran]
 
 
-def test_another_model_needs_a_word(
-    here: Here, s3: S3Server, tiny_model: Path, other_model: Path
+def test_another_model_needs_a_word_and_readers_see_what_was_chosen(
+    here: Here,
+    s3: S3Server,
+    tiny_model: Path,
+    other_model: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     found = Archive(s3, archive(30))
-    assert here(*label(found, tiny_model)).code == 0
+
+    def current() -> str | None:
+        return LabelStore(found.dst).current()
+
+    old = here(*label(found, tiny_model)).json["recipe"]
     refused = here(*label(found, other_model))
     assert refused.code == 2
     assert "--new-recipe" in refused.err
     assert "weights_sha256" in refused.err
     assert found.delta().num_rows == 30
-    beside = here(*label(found, other_model, "--new-recipe"))
-    assert beside.code == 0, beside.err
+
+    softly = ["--new-recipe", "--promote", "--max-images", 5, "--partial-ok"]
+    some = here(*label(found, other_model, *softly))
+    new = some.json["recipe"]
+    assert (some.code, some.json["promoted"], some.json["current"]) == (0, False, old)
+    assert f"nightlabel use {found.dst} {new}" in some.err.splitlines()[-1]
+    assert current() == old
+    planned = here("plan", found.src, found.dst, "--model", other_model, "--no-probe")
+    assert f"{old}; label would write {new}" in planned.out
+
+    whole = here(*label(found, other_model, "--promote"))
+    assert (whole.code, whole.json["promoted"], current()) == (0, True, new)
     recipes = Counter(found.delta(["recipe"])["recipe"].to_pylist())
-    assert sorted(recipes.values()) == [30, 30]
-    assert beside.json["recipe"] in recipes
-    assert here(*label(found, tiny_model)).json["counts"]["done"] == 30
+    assert recipes == {old: 30, new: 30}
+
+    caplog.clear()
+    again = here(*label(found, tiny_model))
+    assert (again.json["counts"]["done"], again.json["promoted"], current()) == (30, None, new)
+    assert f"current: {new}; this run writes {old}" in caplog.text
+    less = here(*label(found, tiny_model, "--promote", "--exclude", "*0.jpg"))
+    assert (less.code, less.json["promoted"], current()) == (0, False, new)
+    assert f"{new} also covers {found.src}/" in less.err
+
+    assert here("use", found.dst, old, "--json").json["before"] == new
+    assert current() == old
+    assert here("drop", found.dst, new).code == 0
+    assert [row["recipe"] for row in here("recipes", found.dst, "--json").json] == [old]
+    assert here("verify", found.src, found.dst, "--sample", 0).code == 0
 
 
 def test_stops_that_leave_work_exit_4(here: Here, s3: S3Server, tiny_model: Path) -> None:
