@@ -115,3 +115,14 @@ def test_a_recipe_document_is_never_written_over(folder: Folder) -> None:
     save_recipe(folder, RECIPE, "first")
     save_recipe(folder, RECIPE, "second")
     assert folder.read(f"_nightlabel/recipes/{RECIPE}.json") == b"first"
+
+
+def test_a_choice_made_after_the_version_was_read_waits_for_the_next(labels: Folder) -> None:
+    """At that version the other recipe may not have been whole."""
+    store = LabelStore(labels.uri)
+    writer = Table.open(labels)
+    assert writer is not None
+    writer.commit(added=[write_part(labels, "recipe=rnew/n.parquet", "rnew", rows([1, 2]))])
+    assert choose(labels, "rnew", Choice.read(labels))
+    assert (store.current(), store.count()) == (RECIPE, 5)
+    assert (store.refresh().current(), store.count()) == ("rnew", 2)
