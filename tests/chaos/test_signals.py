@@ -24,7 +24,7 @@ pytestmark = pytest.mark.s3
 CHECK = {"method": "GET", "path": "list-type=2&prefix=photos"}
 START = {"method": "PUT", "path": "/_nightlabel/runs/"}
 LISTING = {"method": "GET", "path": "list-type=2&prefix=photos", "skip": 2}
-MERGE = {"method": "PUT", "path": "/recipe(=|%3D)"}
+MERGE = {"method": "PUT", "path": "/labels/recipe(=|%3D)"}
 
 
 def label(found: Archive, model: Path, *more: object) -> list[object]:

@@ -172,7 +172,15 @@ def test_etags_that_are_no_md5s(s3: S3Server, proxy: FaultProxy, tiny_model: obj
 
 
 #: Every kind of PUT in a run, by its path; the merge's comes last but for the summary.
-PUTS = ("/lease", "/recipes/", "/current", "/runs/", "/_parts/", "/_delta_log/", "/recipe(=|%3D)")
+PUTS = (
+    "/lease",
+    "/recipes/",
+    "/current",
+    "/runs/",
+    "/_parts/",
+    "/_delta_log/",
+    "/labels/recipe(=|%3D)",
+)
 
 
 @pytest.mark.chaos
@@ -208,7 +216,7 @@ def test_every_kind_of_put_fails_for_good(
         ("/_parts/", refused),
         ("/_delta_log/0*[1-9]", refused),
         ("/_delta_log/0*[1-9]", silent),
-        ("/recipe(=|%3D)", silent),
+        ("/labels/recipe(=|%3D)", silent),
         ("/runs/.*", silent),
     ]
     rows = 0

@@ -98,7 +98,7 @@ def test_a_run_wakes_at_each_of_its_writes_after_another_took_over(
 
 def test_a_run_wakes_in_its_merge_after_another_took_over(world: World) -> None:
     world.settle()
-    assert take_over_at_write(world, 0, "/recipe", held=True)
+    assert take_over_at_write(world, 0, "/labels/recipe(=|%3D)", held=True)
     world.settle()
     world.prove()
 
