@@ -21,7 +21,7 @@ _PACKAGE: Final = Path(__file__).parents[1]
 
 
 def pack(spec: LabelSpec, folder: Path, now: datetime, *, with_package: bool) -> None:
-    """Fill an empty `folder`. `now` is aware, and of the zone that clock times are meant in."""
+    """Fill an empty `folder`. Clock times are those of this machine; `now` is aware."""
     (folder / SPEC).write_text(resolved(spec, now).model_dump_json())
     if with_package:
         left_out = shutil.ignore_patterns("__pycache__")
