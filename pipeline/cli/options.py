@@ -85,8 +85,14 @@ model = stack(
     ),
 )
 
+address = _option(
+    "--address",
+    metavar="HOST:PORT",
+    help="A Ray cluster, such as head:6379, or local: one here. [RAY_ADDRESS, else local]",
+)
+
 placement = stack(
-    _option("--address", help="A Ray cluster, or local: one here. [RAY_ADDRESS, else local]"),
+    address,
     _option("--predictors", metavar="N|MIN:MAX", help="Predictors. [all GPUs, else by cores]"),
     _option(
         "--gpus-per-predictor",
@@ -154,6 +160,15 @@ def spec_from(options: dict[str, Any]) -> Any:
     config_file = options.pop("config", None)
     sets = _pairs(options.pop("sets", ()))
     return load_spec(config_file, sets, options)
+
+
+def spec_of_run(options: dict[str, Any]) -> Any:
+    """The same for a run from here; what is bad usage is refused before anything is loaded."""
+    from pipeline.flow.usage import check_usage
+
+    spec = spec_from(options)
+    check_usage(spec)
+    return spec
 
 
 def _pairs(sets: tuple[str, ...]) -> dict[str, str]:
