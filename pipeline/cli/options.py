@@ -134,8 +134,16 @@ telling = stack(
 #: Where Ray's own commands look for the url of a job server.
 _JOB_SERVER = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
+
+def _url(ctx: click.Context, param: click.Parameter, value: str) -> str:  # noqa: ARG001
+    from pipeline.cluster.url import job_server_url
+
+    return job_server_url(value)
+
+
 cluster = click.option(
     "--address",
+    callback=_url,
     envvar=list(_JOB_SERVER),
     required=True,
     metavar="URL",
