@@ -5,8 +5,10 @@ is there, not a second one.
 """
 
 import json
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from string import ascii_lowercase
 from typing import Final
 
 from pipeline.errors import SpecError
@@ -15,7 +17,8 @@ from pipeline.storage import canonical, identity
 
 PREFIX: Final = "nightlabel-"
 
-#: What counts as the same night begins and ends at noon, so that midnight divides none.
+#: What counts as the same night begins and ends at noon, so that midnight divides none. That is
+#: UTC's noon: two machines, wherever they are, must mean the same job.
 NOON: Final = timedelta(hours=12)
 
 _HASH_BYTES: Final = 5
@@ -23,8 +26,16 @@ _LONGEST: Final = 40
 
 
 def night_of(now: datetime) -> str:
-    """The date on whose evening the night began: `2026-11-24` from its noon to the next."""
-    return f"{now - NOON:%Y-%m-%d}"
+    """The date of the last noon, UTC: `2026-11-24` from its noon to the next. `now` is aware."""
+    return f"{now.astimezone(UTC) - NOON:%Y-%m-%d}"
+
+
+def nights_after(night: str) -> Iterator[str]:
+    """Names for another go at a night: `2026-11-24b`, `2026-11-24c`, … after `2026-11-24`."""
+    stem, letters = night, ascii_lowercase[1:]
+    if night[-1:] in letters and night[-2:-1].isdigit():
+        stem, letters = night[:-1], letters[letters.index(night[-1]) + 1 :]
+    yield from (stem[: _LONGEST - 1] + letter for letter in letters)
 
 
 def checked(night: str) -> str:
