@@ -22,6 +22,7 @@ COMMANDS = {
     "bench": "measure what limits a run here",
     "doctor": "check storage, model and machine, and say the mend",
     "demo": "label the sample archive that ships with the package",
+    "completion": "print what makes a shell complete commands and options",
 }
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("src", required=False)
+@click.argument("src", required=False, shell_complete=options.paths)
 @options.source
 @options.model
 @options.placement

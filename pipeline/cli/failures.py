@@ -60,7 +60,7 @@ def _usage(error: click.ClickException) -> str:
 def _tell(kind: str, text: str, code: Exit, words: list[str]) -> None:
     from pipeline.storage import redacted
 
-    message = redacted(text)
+    message = " ".join(redacted(text).split())
     _say(message)
     if "--json" in words:
         say_json({"error": kind, "message": message, "exit_code": int(code)})
@@ -80,4 +80,4 @@ def show_traceback(
 
 
 def _say(message: str) -> None:
-    say(f"nightlabel: {' '.join(message.split())}", err=True)
+    say(f"nightlabel: {message}", err=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from pipeline.errors import SpecError
 
@@ -30,6 +31,11 @@ def _option(*names: str, **settings: Any) -> Decorator[Any]:
 
 def _flag(name: str, text: str) -> Decorator[Any]:
     return click.option(name, is_flag=True, default=None, help=text)
+
+
+def paths(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """Let the shell complete files and folders, which what may also be a uri often is."""
+    return [CompletionItem(incomplete, type="file")]
 
 
 output = stack(
@@ -62,7 +68,12 @@ source = stack(
 )
 
 model = stack(
-    _option("--model", metavar="ID|FOLDER", help="Hub id or folder. [google/vit-base-patch16-224]"),
+    _option(
+        "--model",
+        metavar="ID|FOLDER",
+        help="Hub id or folder. [google/vit-base-patch16-224]",
+        shell_complete=paths,
+    ),
     _option("--revision", help="Revision of a hub model."),
     _option(
         "--precision",
@@ -127,6 +138,7 @@ telling = stack(
         "--events",
         metavar="FILE|URI",
         help="Write what happens as JSON lines; into a folder, a file for each run.",
+        shell_complete=paths,
     ),
     _option("--notify", metavar="URL", help="POST how the run ended, signed, to this address."),
 )
@@ -150,7 +162,13 @@ cluster = click.option(
     help="Dashboard of the cluster's head, such as http://head:8265.",
 )
 
-both_ends = stack(click.argument("src", required=False), click.argument("dst", required=False))
+both_ends = stack(
+    click.argument("src", required=False, shell_complete=paths),
+    click.argument("dst", required=False, shell_complete=paths),
+)
+
+#: The label store of commands that look at nothing else.
+store = click.argument("dst", shell_complete=paths)
 
 #: All that makes a labelling job.
 job = stack(both_ends, source, model, placement, run, telling)

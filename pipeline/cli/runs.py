@@ -16,7 +16,7 @@ COLUMNS = ("run", "started", "took", "labelled", "errors", "left", "exit", "stat
 
 
 @click.command()
-@click.argument("dst")
+@options.store
 @click.option(
     "--last", type=click.IntRange(0), default=20, show_default=True, help="The newest N; 0 for all."
 )

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 @click.command()
 @options.both_ends
 @options.source
-@click.option("--model", "where", metavar="FOLDER", help="Where the recipe's model is now.")
+@click.option(
+    "--model",
+    "where",
+    metavar="FOLDER",
+    help="Where the recipe's model is now.",
+    shell_complete=options.paths,
+)
 @click.option(
     "--sample",
     type=click.IntRange(0),
