@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from itertools import count
 from string import ascii_lowercase
 from typing import Final
 
@@ -35,7 +36,9 @@ def nights_after(night: str) -> Iterator[str]:
     stem, letters = night, ascii_lowercase[1:]
     if night[-1:] in letters and night[-2:-1].isdigit():
         stem, letters = night[:-1], letters[letters.index(night[-1]) + 1 :]
-    yield from (stem[: _LONGEST - 1] + letter for letter in letters)
+    names = (stem[: _LONGEST - 1] + letter for letter in letters)
+    yield from (name for name in names if name != night)
+    yield from (f"{night[: _LONGEST - 5]}.{number}" for number in count(2))
 
 
 def checked(night: str) -> str:

@@ -104,7 +104,7 @@ def _greeting(host: str, port: int) -> bytes:
 def _check_greeting(told: str, greeting: bytes) -> None:
     if not greeting:
         raise _away(told, "the connection was closed without an answer")
-    if greeting.startswith(b"HTTP/"):
+    if greeting.startswith((b"HTTP/", b"<")):  # some answer a page alone
         raise SpecError(
             "address",
             told,
