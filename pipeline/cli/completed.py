@@ -47,8 +47,12 @@ def _since(news: "News") -> str:
     if news.unlabelled is None:
         return f"images that came since are NOT labelled (not counted from here: {news.problem})"
     if news.unlabelled:
-        least = "" if news.complete else "at least "
-        return f"{least}{news.unlabelled:,} images that are new or changed are NOT labelled"
+        many = (
+            "image that is new or changed is"
+            if news.unlabelled == 1
+            else "images that are new or changed are"
+        )
+        return f"{'' if news.complete else 'at least '}{news.unlabelled:,} {many} NOT labelled"
     if news.complete:
         return "no image has come or changed since"
     return "images that came since are NOT labelled (none is among those looked at from here)"

@@ -12,6 +12,7 @@ from itertools import count
 from string import ascii_lowercase
 from typing import Final
 
+from pipeline.cluster.shipping import whole_model
 from pipeline.errors import SpecError
 from pipeline.spec import LabelSpec
 from pipeline.storage import canonical, identity
@@ -57,6 +58,7 @@ def job_id(spec: LabelSpec, night: str, attempt: int) -> str:
     `notify` whom it tells: none is part of what it does.
     """
     ends = {"src": canonical(spec.src), "dst": canonical(spec.dst)}
+    ends["model"] = whole_model(spec.model)
     fields = spec.model_dump(mode="json", exclude={"address", "events", "notify"}) | ends
     told = {name: identity(one) if isinstance(one, str) else one for name, one in fields.items()}
     document = json.dumps(told, sort_keys=True)

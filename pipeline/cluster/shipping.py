@@ -30,17 +30,22 @@ def pack(spec: LabelSpec, folder: Path, now: datetime, *, with_package: bool) ->
 
 def resolved(spec: LabelSpec, now: datetime) -> LabelSpec:
     """The same job where the working folder, the home and the zone are others."""
-    model = Path(spec.model).expanduser()
     return spec.model_copy(
         update={
             "src": canonical(spec.src),
             "dst": canonical(spec.dst),
-            "model": str(model.absolute()) if model.is_dir() else spec.model,
+            "model": whole_model(spec.model),
             "deadline": _moment(spec.deadline, now),
             "events": _whole(spec.events),
             "address": None,
         }
     )
+
+
+def whole_model(model: str) -> str:
+    """The absolute path of a folder that is there, whatever else as it is."""
+    path = Path(model).expanduser()
+    return str(path.absolute()) if path.is_dir() else model
 
 
 def _whole(events: str | None) -> str | None:

@@ -56,7 +56,7 @@ def _ask(place: str) -> None:
     except ray.exceptions.AuthenticationError as error:
         raise ClusterError(
             f"{place} lets only those in who have its token: set RAY_AUTH_MODE=token and "
-            f"RAY_AUTH_TOKEN ({str(error).strip().splitlines()[0]})"
+            f"RAY_AUTH_TOKEN ({str(error).strip().partition('. ')[0]})"
         ) from None
     except ray.exceptions.RpcError as error:
         if getattr(error, "rpc_code", None) == _UNIMPLEMENTED:

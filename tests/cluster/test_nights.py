@@ -11,6 +11,8 @@ from pipeline.cluster.nights import checked, job_id, night_of, nights_after
 from pipeline.errors import SpecError
 from pipeline.spec import LabelSpec, make_spec
 
+ENDS = {"src": "photos", "dst": "labels", "model": "vit"}
+
 
 def spec(**fields: Any) -> LabelSpec:
     return make_spec(**{"src": "s3://b/in", "dst": "s3://b/out", **fields})
@@ -45,7 +47,9 @@ def test_a_folder_is_the_same_in_any_spelling(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    one, two = spec(src="photos"), spec(src=str(tmp_path / "photos"))
+    (tmp_path / "vit").mkdir()
+    one = spec(src="photos", dst="labels", model="./vit")
+    two = spec(**{name: str(tmp_path / end) for name, end in ENDS.items()})
     assert job_id(one, "n", 1) == job_id(two, "n", 1)
 
 
