@@ -95,6 +95,13 @@ class LabelSpec(BaseModel):
     events: str | None = Field(None, min_length=1, description="file or folder of JSON lines")
     notify: str | None = Field(None, description="web address told the end")
 
+    @field_validator("src", "dst", "model", "events")
+    @classmethod
+    def _names_hold_no_nul(cls, text: str | None) -> str | None:
+        if text is not None and "\0" in text:
+            raise ValueError("holds a NUL, which no name has")
+        return text
+
     @field_validator("predictors", "max_errors", mode="before")
     @classmethod
     def _number_as_text(cls, given: Any) -> Any:

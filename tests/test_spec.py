@@ -101,12 +101,12 @@ def test_a_config_that_is_missing_or_no_toml_is_named(tmp_path: Path) -> None:
 
 #: Of every field a value that it does not take; the rest are booleans.
 BAD: dict[str, list[object]] = {
-    "src": ["", 3, "a\udcff"],
-    "dst": ["", []],
+    "src": ["", 3, "a\0b", "a\udcff"],
+    "dst": ["", [], "a\0b"],
     "include": ["*.jpg", [3], 7],
     "exclude": ["*.jpg", [None], {"a": 1}],
     "limit": [0, -1, "many", 2.5],
-    "model": ["", 5],
+    "model": ["", 5, "a\0b"],
     "revision": [True, 5],
     "precision": ["int4", 16],
     "decode": ["slow", None],
@@ -123,7 +123,7 @@ BAD: dict[str, list[object]] = {
     "max_images": [0, "x"],
     "max_errors": ["-1", "1 %", "many", "", [1], "9" * 5000],
     "deadline": ["soon", "25:00", "", 6, "9" * 30 + "h", "2026-01-31T06:30:00", "2026-13-01T0:0"],
-    "events": ["", 3],
+    "events": ["", 3, "a\0b"],
     "notify": ["hooks.example", "ftp://h/x", "https://", 3],
 }
 JARGON = (

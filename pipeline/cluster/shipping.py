@@ -4,6 +4,7 @@ Ray shows entry points, environments and metadata of jobs to all who see its das
 that it uploads it does not, so the specification, which may hold a signed address, is a file.
 """
 
+import os
 import shutil
 from datetime import datetime
 from pathlib import Path
@@ -44,7 +45,7 @@ def resolved(spec: LabelSpec, now: datetime) -> LabelSpec:
 
 def whole_model(model: str) -> str:
     """The absolute path of a folder that is there, whatever else as it is."""
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))  # noqa: PTH111 - Path's raises for no such user
     return str(path.absolute()) if path.is_dir() else model
 
 

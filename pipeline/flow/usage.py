@@ -4,6 +4,7 @@ Only what is certain is refused here: what is on storage, or only says on readin
 list and no model, comes later, in words of its own.
 """
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -15,6 +16,8 @@ from pipeline.spec import LabelSpec
 from pipeline.storage import local_path
 
 _CONFIG: Final = "config.json"
+#: Of an adapter alone, which is told in words of its own.
+_ADAPTER: Final = "adapter_config.json"
 
 
 def check_usage(spec: LabelSpec) -> None:
@@ -46,10 +49,10 @@ def _check_model(model: str) -> None:
     """Refuse what is written as a local folder and is none, or none with a model in it."""
     if "://" in model and not model.startswith("file://"):
         return
-    path = local_path(model if "://" in model else str(Path(model).expanduser()))
+    path = local_path(os.path.expanduser(model))  # noqa: PTH111 - Path's raises for no such user
     assert path is not None  # noqa: S101 - a local one
     if _there(path, "model", model) and os.path.isdir(path):  # noqa: PTH112 - False where refused
-        if not _there(path / _CONFIG, "model", model):
+        if not any(_there(path / name, "model", model) for name in (_CONFIG, _ADAPTER)):
             raise SpecError("model", model, f"no {_CONFIG} in this folder, so it holds no model")
     elif model.startswith(("file://", "/", ".", "~")) or model.count("/") > 1:
         raise SpecError("model", model, f"no such folder: {path}")
@@ -63,6 +66,6 @@ def _there(path: Path, field: str, value: str) -> bool:
         return False
     except ValueError:
         raise SpecError(field, value, "holds a NUL, which no path has") from None
-    except OSError:
-        return True
+    except OSError as error:
+        return error.errno not in (errno.ENAMETOOLONG, errno.ELOOP)
     return True

@@ -84,8 +84,12 @@ CASES: list[tuple[str, str]] = [
     ("bench none", "no such file or folder"),
     ("label none.txt labels", "no such file or folder"),
     ("label none/*.jpg labels", "no such folder"),
+    (f"label {'a' * 5000} labels", "no such file or folder"),
+    ("label loop labels", "no such file or folder"),
+    ("label photos/a.jpg/b labels", "no such file or folder"),
     ("label file://relative labels", "file:///absolute/path"),
     ("label photos labels --dry-run --model ./none", "no such folder"),
+    ("label photos labels --model ~nobody-of-that-name/vit", "no such folder"),
     *((f"{line} --model ./none", "no such folder") for line in (*LABELS, "verify photos labels")),
     *((f"{line} --model bare", "config.json") for line in (*LABELS, "verify photos labels")),
     # Addresses of another kind.
@@ -116,6 +120,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
     folder = tmp_path_factory.mktemp("home")
     (folder / "photos").mkdir()
     (folder / "photos" / "a.jpg").write_bytes(b"no image")
+    (folder / "loop").symlink_to("loop")
     (folder / "bare").mkdir()
     (folder / "key.toml").write_text('max-error = "1%"\n')
     (folder / "broken.toml").write_text("src = \n")

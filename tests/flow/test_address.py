@@ -86,6 +86,11 @@ def test_a_name_that_is_never_looked_up(monkeypatch: pytest.MonkeyPatch) -> None
         over.set()
 
 
+def test_all_that_is_waited_for_is_less_than_a_minute() -> None:
+    ray_connects = 10.0
+    assert address.PROBE_SECONDS + ray_connects + gcs.ASK_SECONDS < 60
+
+
 def test_one_that_hangs_up() -> None:
     with (
         listening(lambda link: link.close()) as rude,
