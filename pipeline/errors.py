@@ -11,7 +11,7 @@
     ├── BusyError                        5     another run holds the lease
     ├── ModelError                       1     missing, not a classifier, needs remote code
     ├── PlacementError                   1     the cluster cannot hold the graph
-    ├── ClusterError                     1     the job server is away, refuses, lost the job
+    ├── ClusterError                     1     a cluster or job server is away, or refuses
     └── GateError                        3     what was asked would breach a gate
 
 Foreign exceptions are translated where they enter: in `storage` (object stores),
@@ -184,7 +184,7 @@ class PlacementError(NightlabelError):
 
 
 class ClusterError(NightlabelError):
-    """The job server of a cluster is away, refuses what is asked, or does not know a job."""
+    """A cluster or its job server is away, refuses what is asked, or does not know a job."""
 
 
 class GateError(NightlabelError):

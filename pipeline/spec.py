@@ -8,13 +8,14 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from pipeline.errors import SpecError
+from pipeline.validation import first_problem
 
 DEFAULT_MODEL = "google/vit-base-patch16-224"
 
@@ -75,7 +76,7 @@ class LabelSpec(BaseModel):
     max_seconds: Annotated[float, Field(gt=0)] = MAX_SECONDS
 
     address: str | None = None
-    predictors: str | None = Field(None, pattern=r"^\d+(:\d+)?$")
+    predictors: str | None = None
     gpus_per_predictor: Annotated[float, Field(gt=0, le=1)] | None = None
     wait_for_nodes: Annotated[float, Field(ge=0)] = 60.0
     batch_size: Positive | None = None
@@ -89,19 +90,47 @@ class LabelSpec(BaseModel):
     take_over: bool = False
     partial_ok: bool = False
     max_images: Positive | None = None
-    max_errors: str | None = Field(None, pattern=r"^\d+(\.\d+)?%?$")
+    max_errors: str | None = None
     deadline: str | None = None
 
     events: str | None = Field(None, min_length=1, description="file or folder of JSON lines")
-    notify: str | None = Field(None, pattern=r"^https?://", description="web address told the end")
+    notify: str | None = Field(None, description="web address told the end")
+
+    @field_validator("src", "dst", "model", "events")
+    @classmethod
+    def _names_hold_no_nul(cls, text: str | None) -> str | None:
+        if text is not None and "\0" in text:
+            raise ValueError("holds a NUL, which no name has")
+        return text
+
+    @field_validator("predictors", "max_errors", mode="before")
+    @classmethod
+    def _number_as_text(cls, given: Any) -> Any:
+        """TOML and `--set` write a lone number without quotes."""
+        is_number = isinstance(given, int | float) and not isinstance(given, bool)
+        return str(given) if is_number else given
 
     @field_validator("predictors")
     @classmethod
     def _predictors_in_order(cls, text: str | None) -> str | None:
         if text is not None:
-            low, _, high = text.partition(":")
-            if int(low) < 1 or (high and int(high) < int(low)):
-                raise ValueError("give N or MIN:MAX with 1 <= MIN <= MAX")
+            found = re.fullmatch(r"([0-9]{1,6})(?::([0-9]{1,6}))?", text)
+            if found is None or not 1 <= int(found[1]) <= int(found[2] or found[1]):
+                raise ValueError("give a number, such as 2, or the least and the most, such as 1:8")
+        return text
+
+    @field_validator("max_errors")
+    @classmethod
+    def _errors_are_a_number_or_a_share(cls, text: str | None) -> str | None:
+        if text is not None and not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?%?", text):
+            raise ValueError("give a number, such as 100, or a share, such as 0.5%")
+        return text
+
+    @field_validator("notify")
+    @classmethod
+    def _notify_is_an_address(cls, text: str | None) -> str | None:
+        if text is not None and not re.match(r"https?://[^/]", text):
+            raise ValueError("give a web address, such as https://hooks.example.com/night")
         return text
 
     @field_validator("deadline")
@@ -145,7 +174,7 @@ def make_spec(**fields: Any) -> LabelSpec:
     try:
         return LabelSpec(**fields)
     except ValidationError as error:
-        raise _first_problem(error) from None
+        raise first_problem(error, LabelSpec.model_fields, SECRETS) from None
 
 
 def parse_spec(document: str) -> LabelSpec:
@@ -153,7 +182,7 @@ def parse_spec(document: str) -> LabelSpec:
     try:
         return LabelSpec.model_validate_json(document)
     except ValidationError as error:
-        raise _first_problem(error) from None
+        raise first_problem(error, LabelSpec.model_fields, SECRETS) from None
 
 
 def load_spec(config: Path | None, sets: Mapping[str, str], flags: Mapping[str, Any]) -> LabelSpec:
@@ -171,37 +200,53 @@ def load_spec(config: Path | None, sets: Mapping[str, str], flags: Mapping[str, 
 def deadline_at(text: str, now: datetime) -> datetime:
     """When a deadline falls: `6h`, `90m`, `1h30m`, `45s` from now, or the next `06:30`.
 
-    `now` must be aware; a clock time is in its zone. A moment with its zone, as of
-    `datetime.isoformat`, is itself, past or not. Raises ValueError.
+    `now` must be aware. A clock time is that of this machine's clock, also where it is changed
+    before. A moment with its zone, as of `datetime.isoformat`, is itself, past or not.
+    Raises ValueError.
     """
     if re.fullmatch(r"\d{4}-\d\d-\d\dT[^ ]+", text):
-        return _aware(datetime.fromisoformat(text))
-    if clock := re.fullmatch(r"(\d{1,2}):(\d{2})", text):
-        at = now.replace(hour=int(clock[1]), minute=int(clock[2]), second=0, microsecond=0)
-        return at if at > now else at + timedelta(days=1)
-    parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+        return _moment(text)
+    if clock := re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", text):
+        return _next_on_the_clock(int(clock[1]), int(clock[2]), now)
+    parts = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", text)
     if not text or parts is None:
         raise ValueError("give a duration such as 6h, 1h30m or 45s, or a clock time such as 06:30")
     hours, minutes, seconds = (int(part or 0) for part in parts.groups())
     return now + timedelta(hours=hours, minutes=minutes, seconds=seconds)
 
 
-def _aware(moment: datetime) -> datetime:
+def _next_on_the_clock(hour: int, minute: int, now: datetime) -> datetime:
+    """The next moment at which this machine's clock shows that time.
+
+    A time that comes twice, as clocks go back, is whichever of the two is next. One that is left
+    out, as they go forward, is as long after the change: 02:30 is then 03:30.
+    """
+    today = now.astimezone().replace(tzinfo=None, hour=hour, minute=minute, second=0, microsecond=0)
+    days = [today, today + timedelta(days=1), today + timedelta(days=2)]
+    first = [_shown_at(day) for day in days]
+    second = [_shown_at(day.replace(fold=1)) for day in days]
+    # The second of a time that is left out is a moment before the change.
+    moments = first + [at for at, day in zip(second, days, strict=True) if _clock(at) == day]
+    return min(moment for moment in moments if moment > now)
+
+
+def _shown_at(local: datetime) -> datetime:
+    # Not `local.astimezone()`, which for a time that is left out does the reverse of PEP 495.
+    return datetime.fromtimestamp(local.timestamp(), UTC).astimezone()
+
+
+def _clock(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=None)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = datetime.min  # noqa: DTZ901 - without a zone, as below
     if moment.tzinfo is None:
-        raise ValueError("give its zone too: 2026-01-31T06:30:00+01:00")
+        raise ValueError("give a moment with its zone, such as 2026-01-31T06:30:00+01:00")
     return moment
-
-
-def _first_problem(error: ValidationError) -> SpecError:
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"]) or "spec"
-    # Where nothing was given, pydantic shows all that was: not the value of this field.
-    value = None if field == "spec" or first["type"] == "missing" else first["input"]
-    if field in SECRETS:
-        value = "…"
-    if first["type"] == "missing":
-        return SpecError(field, None, "is needed; give it as an argument, or in --config")
-    return SpecError(field, value, first["msg"].removeprefix("Value error, "))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -209,6 +254,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except FileNotFoundError:
         raise SpecError("config", str(path), "no such file") from None
+    except OSError as error:
+        raise SpecError("config", str(path), f"cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecError("config", str(path), f"not TOML: {error}") from None
 

@@ -1,7 +1,9 @@
 """One frozen, validated specification, the same from TOML, flags, Python and JSON."""
 
 import pickle
-from datetime import datetime, timedelta, timezone
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.errors import Exit, SpecError
-from pipeline.spec import DEFAULT_MODEL, LabelSpec, deadline_at, load_spec, make_spec
+from pipeline.spec import DEFAULT_MODEL, LabelSpec, deadline_at, load_spec, make_spec, parse_spec
 
 NOW = datetime(2026, 3, 14, 22, 30, 15, tzinfo=timezone(timedelta(hours=1)))
 
@@ -97,6 +99,112 @@ def test_a_config_that_is_missing_or_no_toml_is_named(tmp_path: Path) -> None:
             load_spec(tmp_path / "bad.toml", {}, {})
 
 
+#: Of every field a value that it does not take; the rest are booleans.
+BAD: dict[str, list[object]] = {
+    "src": ["", 3, "a\0b", "a\udcff"],
+    "dst": ["", [], "a\0b"],
+    "include": ["*.jpg", [3], 7],
+    "exclude": ["*.jpg", [None], {"a": 1}],
+    "limit": [0, -1, "many", 2.5],
+    "model": ["", 5, "a\0b"],
+    "revision": [True, 5],
+    "precision": ["int4", 16],
+    "decode": ["slow", None],
+    "top_k": [0, "five", 1.5],
+    "max_pixels": [0, "big"],
+    "max_bytes": [-5, "1G"],
+    "max_seconds": [0, "a minute", float("nan")],
+    "address": [6379],
+    "predictors": ["0", "3:2", "two", "", "1:2:3", True, -1, "9" * 5000],
+    "gpus_per_predictor": [0, 1.5, "half"],
+    "wait_for_nodes": [-1, "long"],
+    "batch_size": [0, "x"],
+    "commit_seconds": [0, "x"],
+    "max_images": [0, "x"],
+    "max_errors": ["-1", "1 %", "many", "", [1], "9" * 5000],
+    "deadline": ["soon", "25:00", "", 6, "9" * 30 + "h", "2026-01-31T06:30:00", "2026-13-01T0:0"],
+    "events": ["", 3, "a\0b"],
+    "notify": ["hooks.example", "ftp://h/x", "https://", 3],
+}
+JARGON = (
+    "^",
+    "$",
+    "\\",
+    "Input",
+    "input",
+    "pydantic",
+    "valid",
+    "Extra",
+    "string",
+    "Value error",
+    "parse",
+    "pattern",
+    "integer",
+    "literal",
+    "tuple",
+    "unicode",
+    "isoformat",
+    "None",
+)
+
+
+@pytest.mark.parametrize("field", LabelSpec.model_fields)
+def test_every_bad_value_is_told_in_plain_words(field: str) -> None:
+    for value in BAD.get(field, ["maybe", 3, []]):
+        with pytest.raises(SpecError) as caught:
+            spec(**{field: value})
+        assert caught.value.field == field
+        assert [word for word in JARGON if word in caught.value.problem] == []
+
+
+@pytest.mark.parametrize("document", ["", "[]", "{", '"x"', '{"src": 1}', '{"src": "a"}'])
+def test_a_job_that_is_no_spec_is_told_in_plain_words(document: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_spec(document)
+    assert [word for word in JARGON if word in caught.value.problem] == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"), [("topk", "top_k"), ("modle", "model"), ("max-error", "max_errors")]
+)
+def test_a_misspelt_option_is_answered_with_the_right_one(
+    tmp_path: Path, wrong: str, right: str
+) -> None:
+    config = tmp_path / "job.toml"
+    config.write_text(f'src = "a"\ndst = "b"\n{wrong} = 3\n')
+    for given in ((config, {}), (None, {"src": "a", "dst": "b", wrong: "3"})):
+        with pytest.raises(SpecError, match=f"no such option; did you mean {right}\\?"):
+            load_spec(*given, {})
+    with pytest.raises(SpecError, match="--help lists them"):
+        spec(xylophone=1)
+
+
+@pytest.mark.parametrize("name", ["predictors", "max_errors"])
+def test_a_lone_number_needs_no_quotes(tmp_path: Path, name: str) -> None:
+    config = tmp_path / "job.toml"
+    config.write_text(f'src = "a"\ndst = "b"\n{name} = 4\n')
+    for one in (load_spec(config, {}, {}), spec(**{name: 4}), load_spec(config, {name: "4"}, {})):
+        assert getattr(one, name) == "4"
+
+
+def test_a_config_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="cannot be read: Is a directory"):
+        load_spec(tmp_path, {}, {})
+
+
+@pytest.fixture
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Sets this machine's zone for a test."""
+
+    def set_zone(name: str) -> None:
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    yield set_zone
+    monkeypatch.undo()
+    time.tzset()
+
+
 @pytest.mark.parametrize(
     ("text", "wait"),
     [
@@ -109,8 +217,47 @@ def test_a_config_that_is_missing_or_no_toml_is_named(tmp_path: Path) -> None:
         ("22:30", timedelta(hours=23, minutes=59, seconds=45)),
     ],
 )
-def test_a_deadline_is_a_duration_or_the_next_clock_time(text: str, wait: timedelta) -> None:
+def test_a_deadline_is_a_duration_or_the_next_clock_time(
+    zone: Callable[[str], None], text: str, wait: timedelta
+) -> None:
+    zone("Europe/Berlin")
     assert deadline_at(text, NOW) - NOW == wait
+    assert deadline_at(text, NOW.astimezone(UTC)) - NOW == wait
+
+
+@pytest.mark.parametrize(
+    ("now", "text", "at"),
+    [
+        # Clocks go from 2 to 3 on 29 March, at 1 UTC.
+        ("2026-03-28T22:00+01:00", "06:30", "2026-03-29T06:30+02:00"),
+        ("2026-03-29T01:59+01:00", "06:30", "2026-03-29T06:30+02:00"),
+        ("2026-03-28T22:00+01:00", "01:30", "2026-03-29T01:30+01:00"),
+        ("2026-03-28T22:00+01:00", "02:30", "2026-03-29T03:30+02:00"),  # there is none
+        ("2026-03-29T03:40+02:00", "02:30", "2026-03-30T02:30+02:00"),
+        ("2026-03-29T22:00+02:00", "06:30", "2026-03-30T06:30+02:00"),
+        # And from 3 to 2 on 25 October, again at 1 UTC.
+        ("2026-10-24T22:00+02:00", "06:30", "2026-10-25T06:30+01:00"),
+        ("2026-10-25T02:45+02:00", "06:30", "2026-10-25T06:30+01:00"),
+        ("2026-10-24T22:00+02:00", "02:30", "2026-10-25T02:30+02:00"),  # there are two
+        ("2026-10-25T02:45+02:00", "02:30", "2026-10-25T02:30+01:00"),
+        ("2026-10-25T02:45+01:00", "02:30", "2026-10-26T02:30+01:00"),
+        ("2026-10-25T22:00+01:00", "06:30", "2026-10-26T06:30+01:00"),
+    ],
+)
+def test_a_clock_time_is_the_wall_clocks_where_it_is_changed(
+    zone: Callable[[str], None], now: str, text: str, at: str
+) -> None:
+    zone("Europe/Berlin")
+    found = deadline_at(text, datetime.fromisoformat(now))
+    assert found.isoformat(timespec="minutes") == at
+    zone("America/Los_Angeles")  # a moment that a job ships is the same anywhere
+    assert deadline_at(found.isoformat(), NOW) == found
+
+
+def test_a_duration_does_not_heed_the_clock(zone: Callable[[str], None]) -> None:
+    zone("Europe/Berlin")
+    before = datetime(2026, 3, 28, 22, tzinfo=timezone(timedelta(hours=1)))
+    assert deadline_at("8h30m", before).astimezone(UTC) == datetime(2026, 3, 29, 5, 30, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("text", ["", "6", "h", "-1h", "1d", "6:5", "24:00", "12:60", "1m1h"])

@@ -25,6 +25,7 @@ COMMANDS = {
     "bench": "measure what limits a run here",
     "doctor": "check storage, model and machine, and say the mend",
     "demo": "label the sample archive that ships with the package",
+    "completion": "print what makes a shell complete commands and options",
 }
 
 
@@ -40,9 +41,25 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(import_module(f"pipeline.cli.{cmd_name}"), cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and name[:1] != "-" and not ctx.resilient_parsing:
+            ctx.fail(_no_such_command(name))
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _no_such_command(name: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, COMMANDS, n=1)
+    meant = f"; did you mean {close[0]}?" if close else ""
+    return f"no such command: {name}{meant}"
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("src", required=False)
+@click.argument("src", required=False, shell_complete=options.paths)
 @options.source
 @options.model
 @options.placement
-@click.option("--seconds", type=float, default=10.0, show_default=True, help="For each part.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="For each part.",
+)
 @click.option("--scratch", help="Where the run writes; with --address one that every node reaches.")
 @options.config
 @options.progress
@@ -46,13 +52,13 @@ def bench(
 
     Exit: 0 measured, 1 failed, 2 usage.
     """
-    from pipeline.flow.bench import bench as run
-
     if given["address"] and not scratch:
         raise SpecError("scratch", None, "name a folder that every node of the cluster reaches")
     with ExitStack() as stack:
         folder = scratch or stack.enter_context(tempfile.TemporaryDirectory(prefix="nightlabel-"))
-        spec = options.spec_from(given | {"dst": folder})
+        spec = options.spec_of_run(given | {"dst": folder})
+        from pipeline.flow.bench import bench as run
+
         stack.enter_context(quiet_libraries(debug=debug))
         listen = stack.enter_context(listener(silent=no_progress))
         found = run(spec, seconds, listen)

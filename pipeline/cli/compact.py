@@ -7,7 +7,7 @@ from pipeline.cli.output import say_json
 
 
 @click.command()
-@click.argument("dst")
+@options.store
 @click.option("--take-over", is_flag=True, help="Fence a run that holds the store.")
 @options.output
 def compact(dst: str, take_over: bool, as_json: bool, debug: bool) -> int:  # noqa: ARG001

@@ -8,9 +8,8 @@ from pipeline.errors import Exit
 
 
 @click.command()
-@click.argument("src", required=False)
-@click.argument("dst", required=False)
-@click.option("--model", help="Hub id or folder of a model to check.")
+@options.both_ends
+@click.option("--model", help="Hub id or folder of a model to check.", shell_complete=options.paths)
 @click.option("--address", help="A Ray cluster to check.")
 @click.option("--allow-private", is_flag=True, help="SRC may be in your own network.")
 @options.output

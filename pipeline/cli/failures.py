@@ -12,15 +12,19 @@ from pipeline.errors import Exit, NightlabelError, Terminated
 
 
 def exit_code_of(command: click.Command, arguments: list[str] | None = None) -> int:
-    """Run a command; a NightlabelError becomes one line on stderr, its traceback with --debug,
-    and with --json a document too: stdout always holds one.
+    """Run a command; a failure becomes one line on stderr, its traceback with --debug, and with
+    --json a document too: stdout always holds one.
 
     Click's own handling is off, since it turns Ctrl-C into exit 1.
     """
+    words = _flags(sys.argv[1:] if arguments is None else arguments)
     try:
         result: Any = command.main(args=arguments, prog_name="nightlabel", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        if not words:  # all of the help, since nothing was asked for
+            error.show()
+        else:
+            _tell("UsageError", _usage(error), Exit.USAGE, words)
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt) as ended:
         # Click turns the one into the other.
@@ -30,16 +34,36 @@ def exit_code_of(command: click.Command, arguments: list[str] | None = None) -> 
         _say("interrupted")
         return Exit.INTERRUPTED
     except NightlabelError as error:
-        from pipeline.storage import redacted
-
-        message = redacted(str(error))
-        if "--debug" in sys.argv:
+        if "--debug" in words:
             show_traceback(type(error), error, error.__traceback__)
-        _say(message)
-        if "--json" in sys.argv:
-            say_json({"error": type(error).__name__, "message": message})
+        _tell(type(error).__name__, str(error), error.exit_code, words)
         return error.exit_code
     return int(result or 0)
+
+
+def _flags(words: list[str]) -> list[str]:
+    """What comes before `--`, after which nothing is an option."""
+    return words[: words.index("--")] if "--" in words else words
+
+
+def _usage(error: click.ClickException) -> str:
+    """What click found, and where to read on."""
+    message = error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    if context is None:
+        return message
+    if isinstance(error, click.MissingParameter):
+        message += f"; {context.get_usage().strip()}"
+    return f"{message}; see `{context.command_path} --help`"
+
+
+def _tell(kind: str, text: str, code: Exit, words: list[str]) -> None:
+    from pipeline.storage import redacted
+
+    message = " ".join(redacted(text).split())
+    _say(message)
+    if "--json" in words:
+        say_json({"error": kind, "message": message, "exit_code": int(code)})
 
 
 def show_traceback(
@@ -56,4 +80,4 @@ def show_traceback(
 
 
 def _say(message: str) -> None:
-    say(f"nightlabel: {' '.join(message.split())}", err=True)
+    say(f"nightlabel: {message}", err=True)

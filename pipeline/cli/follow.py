@@ -1,17 +1,29 @@
 """Following a job on the terminal, for the commands that do."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.label import say_summary
 from pipeline.cli.output import say, say_json
 
 if TYPE_CHECKING:
-    from pipeline.cluster.server import JobServer
+    from pipeline.cluster.server import Job, JobServer
+    from pipeline.store.runs import RunSummary
 
 
-def follow_to_the_end(server: "JobServer", job_id: str, *, silent: bool, as_json: bool) -> int:
-    """Show a job's lines on stderr, then how it ended; returns the exit code of its run."""
-    from pipeline.cluster.following import Follower, exit_code, summary_in
+def follow_to_the_end(
+    server: "JobServer",
+    job_id: str,
+    *,
+    silent: bool,
+    as_json: bool,
+    facts: Mapping[str, Any] | None = None,
+) -> int:
+    """Show a job's lines on stderr, then how it ended; returns the exit code of its run.
+
+    `facts` stand in the JSON document too.
+    """
+    from pipeline.cluster.following import Follower, summary_in
     from pipeline.flow.feed import Stop
 
     follower = Follower(server, job_id, (lambda _: None) if silent else _show)
@@ -24,15 +36,24 @@ def follow_to_the_end(server: "JobServer", job_id: str, *, silent: bool, as_json
             err=True,
         )
         raise
-    code = exit_code(job)
-    summary = summary_in(follower.log)
+    return say_end(job, summary_in(follower.log), facts or {}, as_json=as_json)
+
+
+def say_end(
+    job: "Job", summary: "RunSummary | None", facts: Mapping[str, Any], *, as_json: bool
+) -> int:
+    """How a job ended; returns the exit code of its run."""
+    from pipeline.cluster.following import exit_code
+
+    code = int(exit_code(job))
     if as_json:
         told = summary.model_dump(mode="json") if summary else None
-        say_json({"job": job.id, "status": job.status, "exit_code": int(code), "summary": told})
+        document = {"job": job.id, "status": job.status, "exit_code": code, "summary": told}
+        say_json(document | dict(facts))
     elif summary:
         say_summary(summary)
     else:
-        say(f"job {job.id}: {job.status.lower()}, exit {int(code)}: {job.message}")
+        say(f"job {job.id}: {job.status.lower()}, exit {code}: {job.message}")
     return code
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.cli.progress import listener
-from pipeline.errors import Exit, NightlabelError, Terminated
+from pipeline.errors import Exit, NightlabelError, SpecError, Terminated
 
 if TYPE_CHECKING:
     from pipeline.spec import LabelSpec
@@ -49,7 +49,10 @@ def _spec(argument: str) -> "LabelSpec":
     if argument == "-":
         return parse_spec(sys.stdin.read())
     if argument.endswith(".json"):
-        return parse_spec(Path(argument).read_text())
+        try:
+            return parse_spec(Path(argument).read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecError("job", argument, f"cannot be read: {error}") from None
     return load_spec(Path(argument), {}, {})
 
 

@@ -47,9 +47,9 @@ def label(
 
         result: int = ctx.invoke(plan, no_probe=True, as_json=as_json, debug=debug, **given)
         return result
+    spec = options.spec_of_run(given)
     from pipeline.flow.driver import label as run
 
-    spec = options.spec_from(given)
     with quiet_libraries(debug=debug), listener(silent=no_progress) as listen:
         summary = run(spec, listen)
     if as_json:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from pipeline.errors import SpecError
 
@@ -30,6 +31,11 @@ def _option(*names: str, **settings: Any) -> Decorator[Any]:
 
 def _flag(name: str, text: str) -> Decorator[Any]:
     return click.option(name, is_flag=True, default=None, help=text)
+
+
+def paths(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """Let the shell complete files and folders, which what may also be a uri often is."""
+    return [CompletionItem(incomplete, type="file")]
 
 
 output = stack(
@@ -62,7 +68,12 @@ source = stack(
 )
 
 model = stack(
-    _option("--model", metavar="ID|FOLDER", help="Hub id or folder. [google/vit-base-patch16-224]"),
+    _option(
+        "--model",
+        metavar="ID|FOLDER",
+        help="Hub id or folder. [google/vit-base-patch16-224]",
+        shell_complete=paths,
+    ),
     _option("--revision", help="Revision of a hub model."),
     _option(
         "--precision",
@@ -85,8 +96,14 @@ model = stack(
     ),
 )
 
+address = _option(
+    "--address",
+    metavar="HOST:PORT",
+    help="A Ray cluster, such as head:6379, or local: one here. [RAY_ADDRESS, else local]",
+)
+
 placement = stack(
-    _option("--address", help="A Ray cluster, or local: one here. [RAY_ADDRESS, else local]"),
+    address,
     _option("--predictors", metavar="N|MIN:MAX", help="Predictors. [all GPUs, else by cores]"),
     _option(
         "--gpus-per-predictor",
@@ -122,6 +139,7 @@ telling = stack(
         "--events",
         metavar="FILE|URI",
         help="Write what happens as JSON lines; into a folder, a file for each run.",
+        shell_complete=paths,
     ),
     _option("--notify", metavar="URL", help="POST how the run ended, signed, to this address."),
 )
@@ -129,15 +147,29 @@ telling = stack(
 #: Where Ray's own commands look for the url of a job server.
 _JOB_SERVER = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
+
+def _url(ctx: click.Context, param: click.Parameter, value: str) -> str:  # noqa: ARG001
+    from pipeline.cluster.url import job_server_url
+
+    return job_server_url(value)
+
+
 cluster = click.option(
     "--address",
+    callback=_url,
     envvar=list(_JOB_SERVER),
     required=True,
     metavar="URL",
     help="Dashboard of the cluster's head, such as http://head:8265.",
 )
 
-both_ends = stack(click.argument("src", required=False), click.argument("dst", required=False))
+both_ends = stack(
+    click.argument("src", required=False, shell_complete=paths),
+    click.argument("dst", required=False, shell_complete=paths),
+)
+
+#: The label store of commands that look at nothing else.
+store = click.argument("dst", shell_complete=paths)
 
 #: All that makes a labelling job.
 job = stack(both_ends, source, model, placement, run, telling)
@@ -155,6 +187,15 @@ def spec_from(options: dict[str, Any]) -> Any:
     config_file = options.pop("config", None)
     sets = _pairs(options.pop("sets", ()))
     return load_spec(config_file, sets, options)
+
+
+def spec_of_run(options: dict[str, Any]) -> Any:
+    """The same for a run from here; what is bad usage is refused before anything is loaded."""
+    from pipeline.flow.usage import check_usage
+
+    spec = spec_from(options)
+    check_usage(spec)
+    return spec
 
 
 def _pairs(sets: tuple[str, ...]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import click
 
 from pipeline.cli import options
 from pipeline.cli.output import duration, say, say_json, say_table, size
+from pipeline.cli.quiet import quiet_libraries
 from pipeline.errors import Exit
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 @click.option("--no-probe", is_flag=True, help="Do not label a few images to tell the time.")
 @options.config
 @options.output
-def plan(no_probe: bool, as_json: bool, debug: bool, **given: Any) -> int:  # noqa: ARG001
+def plan(no_probe: bool, as_json: bool, debug: bool, **given: Any) -> int:
     """Say what `label` would do: counts, bytes, what is done, the time it may take.
 
     \b
@@ -26,9 +27,11 @@ def plan(no_probe: bool, as_json: bool, debug: bool, **given: Any) -> int:  # no
 
     Exit: 0 if label would start, 2 if it would refuse.
     """
+    spec = options.spec_of_run(given)
     from pipeline.flow.plan import plan as run
 
-    found = run(options.spec_from(given), probe=not no_probe)
+    with quiet_libraries(debug=debug):
+        found = run(spec, probe=not no_probe)
     if as_json:
         say_json(found.model_dump(mode="json"))
     else:

@@ -16,8 +16,10 @@ COLUMNS = ("run", "started", "took", "labelled", "errors", "left", "exit", "stat
 
 
 @click.command()
-@click.argument("dst")
-@click.option("--last", default=20, show_default=True, help="The newest N; 0 for all.")
+@options.store
+@click.option(
+    "--last", type=click.IntRange(0), default=20, show_default=True, help="The newest N; 0 for all."
+)
 @options.output
 def runs(dst: str, last: int, as_json: bool, debug: bool) -> int:  # noqa: ARG001
     """List the runs that have written to the label store at DST, the newest last.

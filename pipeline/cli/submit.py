@@ -1,12 +1,13 @@
 """`nightlabel submit`"""
 
 import logging
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from pipeline.cli import options
+from pipeline.cli.completed import say_completed
 from pipeline.cli.follow import follow_to_the_end
 from pipeline.cli.output import say, say_json
 from pipeline.errors import Exit, SpecError
@@ -15,7 +16,10 @@ from pipeline.errors import Exit, SpecError
 @click.command()
 @options.job
 @click.option(
-    "--night", metavar="NAME", help="One job a night and specification. [date of the last noon]"
+    "--night",
+    metavar="NAME",
+    help="One job a night and set of options; another name makes another job. "
+    "[date of the last noon in UTC, on every machine]",
 )
 @click.option(
     "--image-has-package", is_flag=True, help="Nodes have this package: send only the job."
@@ -36,41 +40,46 @@ def submit(
     """Run label as a job of the Ray cluster at --address, the url of its head's dashboard.
 
     Submit again and get the job that is there: it runs once a night, and after it failed.
-    Ctrl-C ends the following, not the job. Paths of folders are those of the cluster.
+    A night goes from noon to noon in UTC. What comes after its job is over is left for the next
+    night, or for another --night. Ctrl-C ends the following, not the job. Paths of folders are
+    those of the cluster.
 
     \b
     Examples:
       nightlabel submit s3://bucket/photos s3://bucket/labels --address http://head:8265
       nightlabel submit --config night.toml --deadline 06:30 --no-wait
+      nightlabel submit --config night.toml --night 2026-01-31b
 
     Exit: the job's own code (see label); 143 where it was stopped.
     """
     from pipeline.cluster.nights import checked, night_of
-    from pipeline.cluster.server import JobServer
-    from pipeline.cluster.submission import submit as run
+    from pipeline.cluster.url import job_server_url
 
-    logging.disable(logging.INFO)  # Ray tells of each upload
     spec = options.spec_from(given)
     address = spec.address or options.job_server()
     if address is None:
         raise SpecError("address", None, "give the url of the cluster's dashboard")
-    now = datetime.now().astimezone()
+    address = job_server_url(address)
+    now = datetime.now(UTC)
     night = night_of(now) if night is None else checked(night)
+    from pipeline.cluster.server import JobServer
+    from pipeline.cluster.submission import submit as run
+
+    logging.disable(logging.INFO)  # Ray tells of each upload
     server = JobServer(address)
     submitted = run(server, spec, night, now, with_package=not image_has_package)
     job = submitted.job
+    if submitted.attached and job.over:
+        return say_completed(server, spec, night, job, as_json=as_json)
+    facts = {"attached": submitted.attached, "already_completed": False, "night": night}
+    told = f"job {job.id} {'is there already' if submitted.attached else 'submitted'}"
     if wait:
         if not no_progress:
-            say(_told(job.id, attached=submitted.attached, over=job.over), err=True)
-        return follow_to_the_end(server, job.id, silent=no_progress, as_json=as_json)
+            say(told, err=True)
+        silent = no_progress
+        return follow_to_the_end(server, job.id, silent=silent, as_json=as_json, facts=facts)
     if as_json:
-        say_json({"job": job.id, "status": job.status, "attached": submitted.attached})
+        say_json({"job": job.id, "status": job.status} | facts)
     else:
-        say(_told(job.id, attached=submitted.attached, over=job.over))
+        say(told)
     return Exit.OK
-
-
-def _told(job_id: str, *, attached: bool, over: bool) -> str:
-    if over:
-        return f"job {job_id} has done this night already; --night NAME makes another"
-    return f"job {job_id} {'is there already' if attached else 'submitted'}"

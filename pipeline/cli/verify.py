@@ -6,6 +6,7 @@ import click
 
 from pipeline.cli import options
 from pipeline.cli.output import say, say_json, say_table
+from pipeline.cli.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from pipeline.flow.verify import Verification
@@ -14,9 +15,22 @@ if TYPE_CHECKING:
 @click.command()
 @options.both_ends
 @options.source
-@click.option("--model", "where", metavar="FOLDER", help="Where the recipe's model is now.")
-@click.option("--sample", default=16, show_default=True, help="Images to label again; 0 for none.")
+@click.option(
+    "--model",
+    "where",
+    metavar="FOLDER",
+    help="Where the recipe's model is now.",
+    shell_complete=options.paths,
+)
+@click.option(
+    "--sample",
+    type=click.IntRange(0),
+    default=16,
+    show_default=True,
+    help="Images to label again; 0 for none.",
+)
 @click.option("--seed", default=0, show_default=True, help="Which images those are.")
+@options.address
 @options.config
 @options.output
 def verify(
@@ -24,7 +38,7 @@ def verify(
     sample: int,
     seed: int,
     as_json: bool,
-    debug: bool,  # noqa: ARG001
+    debug: bool,
     **given: Any,
 ) -> int:
     """Prove that listed = labelled + failed + remaining, and that no row is there twice.
@@ -38,9 +52,17 @@ def verify(
 
     Exit: 0 all true, 3 something is wrong, 4 true but objects remain to be labelled.
     """
+    from pipeline.flow.address import check_address
+    from pipeline.flow.usage import check_paths
+
+    spec = options.spec_from(given)
+    check_paths(spec.src, where)
+    if spec.address:
+        check_address(spec.address)
     from pipeline.flow.verify import verify as run
 
-    found = run(options.spec_from(given), sample=sample, seed=seed, model=where)
+    with quiet_libraries(debug=debug):
+        found = run(spec, sample=sample, seed=seed, model=where)
     if as_json:
         say_json(found.model_dump(mode="json") | {"exit_code": found.exit_code})
     else:

@@ -5,17 +5,22 @@ is there, not a second one.
 """
 
 import json
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from itertools import count
+from string import ascii_lowercase
 from typing import Final
 
+from pipeline.cluster.shipping import whole_model
 from pipeline.errors import SpecError
 from pipeline.spec import LabelSpec
 from pipeline.storage import canonical, identity
 
 PREFIX: Final = "nightlabel-"
 
-#: What counts as the same night begins and ends at noon, so that midnight divides none.
+#: What counts as the same night begins and ends at noon, so that midnight divides none. That is
+#: UTC's noon: two machines, wherever they are, must mean the same job.
 NOON: Final = timedelta(hours=12)
 
 _HASH_BYTES: Final = 5
@@ -23,8 +28,18 @@ _LONGEST: Final = 40
 
 
 def night_of(now: datetime) -> str:
-    """The date on whose evening the night began: `2026-11-24` from its noon to the next."""
-    return f"{now - NOON:%Y-%m-%d}"
+    """The date of the last noon, UTC: `2026-11-24` from its noon to the next. `now` is aware."""
+    return f"{now.astimezone(UTC) - NOON:%Y-%m-%d}"
+
+
+def nights_after(night: str) -> Iterator[str]:
+    """Names for another go at a night: `2026-11-24b`, `2026-11-24c`, … after `2026-11-24`."""
+    stem, letters = night, ascii_lowercase[1:]
+    if night[-1:] in letters and night[-2:-1].isdigit():
+        stem, letters = night[:-1], letters[letters.index(night[-1]) + 1 :]
+    names = (stem[: _LONGEST - 1] + letter for letter in letters)
+    yield from (name for name in names if name != night)
+    yield from (f"{night[: _LONGEST - 5]}.{number}" for number in count(2))
 
 
 def checked(night: str) -> str:
@@ -43,6 +58,7 @@ def job_id(spec: LabelSpec, night: str, attempt: int) -> str:
     `notify` whom it tells: none is part of what it does.
     """
     ends = {"src": canonical(spec.src), "dst": canonical(spec.dst)}
+    ends["model"] = whole_model(spec.model)
     fields = spec.model_dump(mode="json", exclude={"address", "events", "notify"}) | ends
     told = {name: identity(one) if isinstance(one, str) else one for name, one in fields.items()}
     document = json.dumps(told, sort_keys=True)

@@ -14,6 +14,7 @@ import ray
 import requests
 from ray.job_submission import JobDetails, JobSubmissionClient
 
+from pipeline.cluster.url import job_server_url
 from pipeline.errors import ClusterError, SpecError
 
 Status = Literal["PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED"]
@@ -51,13 +52,14 @@ class UnknownJobError(ClusterError):
 class JobServer:
     """Jobs on the cluster at an address, the url of its head's dashboard.
 
-    Every method raises ClusterError where the server is away, refuses or says something else.
+    Every method raises ClusterError where the server is away, refuses or says something else;
+    to make one raises SpecError for what is no job server.
     """
 
     def __init__(self, address: str) -> None:
-        self.address = _url(address)
+        self.address = job_server_url(address)
         with _border(self.address), _asking(self.address):
-            self._client = _Client(self.address, headers=_headers())
+            self._client = _connected(self.address)
 
     def start(
         self, job_id: str, entrypoint: str, folder: Path, metadata: Mapping[str, str]
@@ -125,6 +127,19 @@ class _Client(JobSubmissionClient):  # type: ignore[misc]
         raise kind(f"{self._address} answers {r.status_code}: {_last_line(r.text)}")
 
 
+def _connected(address: str) -> _Client:
+    """Asks for the version, which is how another kind of web server is told from a job server."""
+    try:
+        return _Client(address, headers=_headers())
+    except (RuntimeError, KeyError, TypeError, requests.JSONDecodeError):
+        raise SpecError(
+            "address",
+            address,
+            "what answers there is no job server: give the url of the dashboard of the cluster's "
+            "head, such as http://head:8265",
+        ) from None
+
+
 @contextmanager
 def _border(address: str) -> Iterator[None]:
     try:
@@ -132,7 +147,7 @@ def _border(address: str) -> Iterator[None]:
     except ray.exceptions.AuthenticationError as error:
         raise ClusterError(
             f"{address} lets only those in who have its token: set RAY_AUTH_MODE=token and "
-            f"RAY_AUTH_TOKEN, or {_HEADERS} ({_last_line(str(error))})"
+            f"RAY_AUTH_TOKEN, or {_HEADERS} ({_last_line(str(error)).partition('. ')[0]})"
         ) from error
     except (ConnectionError, requests.RequestException) as error:
         raise ClusterError(
@@ -155,16 +170,6 @@ def _asking(address: str) -> Iterator[None]:
             del os.environ[_ADDRESS]
         else:
             os.environ[_ADDRESS] = before
-
-
-def _url(address: str) -> str:
-    if "://" not in address:
-        address = f"http://{address}"
-    if not address.startswith(("http://", "https://")):
-        raise SpecError(
-            "address", address, "give the url of the cluster's dashboard, such as http://head:8265"
-        )
-    return address.rstrip("/")
 
 
 def _headers() -> dict[str, str] | None:

@@ -4,6 +4,7 @@ Ray shows entry points, environments and metadata of jobs to all who see its das
 that it uploads it does not, so the specification, which may hold a signed address, is a file.
 """
 
+import os
 import shutil
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ _PACKAGE: Final = Path(__file__).parents[1]
 
 
 def pack(spec: LabelSpec, folder: Path, now: datetime, *, with_package: bool) -> None:
-    """Fill an empty `folder`. `now` is aware, and of the zone that clock times are meant in."""
+    """Fill an empty `folder`. Clock times are those of this machine; `now` is aware."""
     (folder / SPEC).write_text(resolved(spec, now).model_dump_json())
     if with_package:
         left_out = shutil.ignore_patterns("__pycache__")
@@ -30,17 +31,22 @@ def pack(spec: LabelSpec, folder: Path, now: datetime, *, with_package: bool) ->
 
 def resolved(spec: LabelSpec, now: datetime) -> LabelSpec:
     """The same job where the working folder, the home and the zone are others."""
-    model = Path(spec.model).expanduser()
     return spec.model_copy(
         update={
             "src": canonical(spec.src),
             "dst": canonical(spec.dst),
-            "model": str(model.absolute()) if model.is_dir() else spec.model,
+            "model": whole_model(spec.model),
             "deadline": _moment(spec.deadline, now),
             "events": _whole(spec.events),
             "address": None,
         }
     )
+
+
+def whole_model(model: str) -> str:
+    """The absolute path of a folder that is there, whatever else as it is."""
+    path = Path(os.path.expanduser(model))  # noqa: PTH111 - Path's raises for no such user
+    return str(path.absolute()) if path.is_dir() else model
 
 
 def _whole(events: str | None) -> str | None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import count
 from pathlib import Path
 
-from pipeline.cluster.nights import job_id
+from pipeline.cluster.nights import job_id, nights_after
 from pipeline.cluster.server import Job, JobServer
 from pipeline.cluster.shipping import ENTRYPOINT, pack
 from pipeline.spec import LabelSpec
@@ -26,8 +26,8 @@ def submit(
 ) -> Submitted:
     """The job of this night and specification: the one that runs or is done, else a new one.
 
-    One that failed or was stopped is followed by another. `now` is the moment of submission in
-    the zone that clock times are meant in. Raises ClusterError.
+    One that failed or was stopped is followed by another. `now` is the moment of submission.
+    Raises ClusterError.
     """
     for attempt in count(1):
         name = job_id(spec, night, attempt)
@@ -40,6 +40,12 @@ def submit(
         if not job.over or job.status == "SUCCEEDED":
             return Submitted(job, attached=True)
     raise AssertionError("count never ends")
+
+
+def another_night(server: JobServer, spec: LabelSpec, night: str) -> str:
+    """A name for `--night` that makes another job: of it there is none yet."""
+    names = nights_after(night)
+    return next(name for name in names if server.find(job_id(spec, name, 1)) is None)
 
 
 def _start(

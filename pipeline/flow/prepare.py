@@ -3,8 +3,10 @@
 from datetime import UTC, datetime
 
 from pipeline.errors import MissingError, SpecError
+from pipeline.flow.gcs import check_cluster
 from pipeline.flow.job import Job
 from pipeline.flow.remembered import preprocess_of
+from pipeline.flow.usage import check_usage
 from pipeline.models.fetch import fetch
 from pipeline.models.recipe import Recipe
 from pipeline.sources import open_source
@@ -16,10 +18,12 @@ from pipeline.store.table import Table
 
 
 def prepare(spec: LabelSpec, run_id: str | None = None) -> Job:
-    """Resolve and check source, model and recipe, of a run with this id or a new one.
+    """Resolve and check cluster, source, model and recipe, of a run with this id or a new one.
 
-    Raises SpecError, ModelError, MissingError or DeniedError, each naming the mend.
+    Raises SpecError, ClusterError, ModelError, MissingError or DeniedError, each naming the mend.
     """
+    check_usage(spec)
+    check_cluster(spec.address)
     source = open_source(spec)
     source.check(spec.dst)
     model = fetch(spec.model, spec.revision)

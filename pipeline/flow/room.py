@@ -8,10 +8,11 @@ from typing import Any, Final
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from pipeline.errors import PlacementError
+from pipeline.flow.address import cluster_address
 from pipeline.flow.feed import Stop
 from pipeline.flow.job import Job
 from pipeline.flow.placement import Placement, place, resources_of
-from pipeline.flow.session import cluster_address, nodes
+from pipeline.flow.session import nodes
 from pipeline.spec import LabelSpec
 
 LOOK_SECONDS: Final = 1.0

@@ -12,8 +12,10 @@ from typing import Any, Final, NoReturn
 
 import ray
 
-from pipeline.errors import NightlabelError, PlacementError
+from pipeline.errors import ClusterError, NightlabelError, PlacementError
+from pipeline.flow.address import cluster_address
 from pipeline.flow.embedded import end_at_once, lean_start, replaced
+from pipeline.flow.gcs import check_cluster
 from pipeline.flow.placement import Node
 
 #: Ray ends the tasks of a machine that runs out of memory, and tries them again for ever.
@@ -39,6 +41,7 @@ def session(address: str | None, in_use: Callable[[], bool] = _never) -> Iterato
         with _border():
             yield totals()
         return
+    check_cluster(address)
     address = cluster_address(address)
     _start(address)
     try:
@@ -51,15 +54,6 @@ def session(address: str | None, in_use: Callable[[], bool] = _never) -> Iterato
             if address is None:
                 end_at_once()
             ray.shutdown()
-
-
-def cluster_address(address: str | None) -> str | None:
-    """The cluster that `address`, else the environment, names; None for a Ray of our own.
-
-    Ray's word for the latter is `local`: it stands against a cluster in the environment.
-    """
-    named = address or os.environ.get("RAY_ADDRESS")
-    return None if named == "local" else named or None
 
 
 @contextmanager
@@ -91,8 +85,12 @@ def _start(address: str | None) -> None:
             return
         try:
             ray.init(address, **quiet)
-        except ConnectionError as error:
-            raise PlacementError(f"no Ray cluster answers at {address}: {error}") from None
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ClusterError(
+                f"this machine cannot join the Ray cluster at {address}: {reason} "
+                "(--debug shows all)"
+            ) from error
 
 
 def _embedded(quiet: dict[str, Any]) -> None:

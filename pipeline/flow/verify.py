@@ -15,9 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline import schema
 from pipeline.errors import Exit, MissingError, StoreError
+from pipeline.flow.gcs import check_cluster
 from pipeline.flow.ledgers import FileReader
 from pipeline.flow.listing import ledgers_of, survey
 from pipeline.flow.sample import Sample, check_sample
+from pipeline.flow.usage import check_paths
 from pipeline.models.recipe import Recipe
 from pipeline.sources import Source, open_source
 from pipeline.spec import LabelSpec
@@ -64,8 +66,12 @@ def verify(
 
     `model` says where the recipe's model is now, if not where it was when it labelled.
 
-    Raises MissingError where there is no store or nothing was ever labelled.
+    Raises SpecError for a SRC or model that is not there, ClusterError where a cluster was asked
+    for and is away, MissingError where there is no store or nothing was ever labelled.
     """
+    check_paths(spec.src, model)
+    if spec.address:
+        check_cluster(spec.address)
     store = LabelStore(spec.dst)
     recipe = store.current()
     if recipe is None:

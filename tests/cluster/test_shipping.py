@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -44,11 +46,24 @@ def test_the_rest_is_as_it_was() -> None:
     assert resolved(spec(address="http://head:8265"), NOW) == spec()
 
 
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This machine's zone, for a test."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("berlin")
 def test_a_clock_time_is_of_the_zone_of_who_submits() -> None:
     found = resolved(spec(deadline="06:30"), NOW)
     assert found.deadline == "2026-02-01T06:30:00+01:00"
     elsewhere = datetime(2026, 1, 31, 21, 31, tzinfo=timezone(timedelta(hours=-8)))
     assert deadline_at(found.deadline, elsewhere) == NOW.replace(month=2, day=1, hour=6, minute=30)
+    over_the_change = datetime(2026, 3, 28, 22, 30, tzinfo=NOW.tzinfo)
+    assert resolved(spec(deadline="06:30"), over_the_change).deadline == "2026-03-29T06:30:00+02:00"
 
 
 def test_a_duration_begins_with_the_job() -> None:

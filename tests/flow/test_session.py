@@ -7,7 +7,8 @@ import pytest
 import ray
 
 from pipeline.errors import DeniedError, PlacementError
-from pipeline.flow.session import cluster_address, ray_error, session
+from pipeline.flow.address import cluster_address
+from pipeline.flow.session import ray_error, session
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,21 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.conftest import Archive, Ran, command, nightlabel, uris_of
-from tests.parts.cluster import LocalCluster, local_cluster
+from tests.parts.cluster import LocalCluster, free_port, local_cluster
 from tests.parts.s3 import S3Process
-from tests.parts.tiny import archive
+from tests.parts.tiny import archive, image_bytes
 
 pytestmark = pytest.mark.s3
 
@@ -32,10 +34,10 @@ class Person:
 
     def __init__(self, cluster: LocalCluster, model: Path, found: Archive) -> None:
         self.cluster, self.found = cluster, found
-        self._ends = [found.src, found.dst, "--model", model]
+        self.ends = [found.src, found.dst, "--model", model]
 
     def submit(self, *options: object) -> list[object]:
-        return ["submit", *self._ends, "--address", self.cluster.url, *options]
+        return ["submit", *self.ends, "--address", self.cluster.url, *options]
 
     def does(self, *arguments: object) -> Ran:
         return nightlabel(*arguments, "--address", self.cluster.url)
@@ -49,11 +51,25 @@ def person(cluster: LocalCluster, slow_model: Path, s3: S3Process) -> Callable[[
     return lambda images: Person(cluster, slow_model, Archive(s3, archive(images)))
 
 
-def test_a_night_is_submitted_once_and_seen_through(person: Callable[[int], Person]) -> None:
-    one = person(60)
-    first = one.night("--json")
+@dataclass(frozen=True)
+class Night:
+    """Someone's night over 60 images that was seen through."""
+
+    one: Person
+    first: Ran
+
+
+@pytest.fixture(scope="module")
+def done(cluster: LocalCluster, slow_model: Path, s3: S3Process) -> Night:
+    one = Person(cluster, slow_model, Archive(s3, archive(60)))
+    return Night(one, one.night("--json"))
+
+
+def test_a_night_is_submitted_once_and_seen_through(done: Night) -> None:
+    one, first = done.one, done.first
     assert first.code == 0, first.err
     told = first.json
+    assert (told["attached"], told["already_completed"]) == (False, False)
     assert told["status"] == "SUCCEEDED"
     assert told["summary"]["counts"]["labelled"] == 60
     assert told["summary"]["hardware"]["predictors"] == [2, 2]
@@ -61,9 +77,10 @@ def test_a_night_is_submitted_once_and_seen_through(person: Callable[[int], Pers
     assert [line for line in first.err.splitlines() if line in stages] == stages
     assert uris_of(one.found.delta()) == uris_of(one.found.plain()) == one.found.uris()
 
-    again = one.night()
+    again = one.night("--night", told["night"])
     assert again.code == 0
-    assert "has done this night already" in again.err
+    assert "already completed" in again.err
+    assert "no image has come or changed since" in again.err
     assert len(_jobs(one, told["job"])) == 1
 
     [job] = _jobs(one, told["job"])
@@ -73,6 +90,53 @@ def test_a_night_is_submitted_once_and_seen_through(person: Callable[[int], Pers
     logs = one.does("logs", told["job"])
     assert "labelled" in logs.out
     assert one.does("logs", "-f", told["job"], "--json").json["exit_code"] == 0
+
+
+def test_a_night_that_is_over_says_so_and_the_night_that_it_names_works(
+    done: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, first = done.one, done.first.json
+    night = first["night"]
+    one.found.put({"new.jpg": image_bytes(99)})
+    line = one.night("--night", night).err.splitlines()[-1]
+    assert re.match(r"NOTHING WAS RUN: job \S+ already completed at 2\S+ \d\d:\d\d UTC", line)
+    assert "with exit code 0; 1 image that is new or changed is NOT labelled" in line
+    assert line.endswith(f"submit it again with --night {night}b")
+
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    for waiting in ("--wait", "--no-wait"):
+        told = one.night("--night", night, waiting, "--json").json
+        assert told["already_completed"] is told["attached"] is True
+        assert (told["night"], told["exit_code"], told["status"]) == (night, 0, "SUCCEEDED")
+        assert told["since"] == {"unlabelled": 1, "complete": True, "problem": None}
+        assert told["summary"] == first["summary"]
+        assert told["ended"].endswith("+00:00")
+
+    other = one.night("--night", told["another_night"], "--json")
+    assert other.code == 0, other.err
+    assert (other.json["already_completed"], other.json["attached"]) == (False, False)
+    assert other.json["summary"]["counts"]["labelled"] == 1
+
+
+def test_a_wrong_address_is_refused_where_nothing_is_new(done: Night) -> None:
+    one = done.one
+    closed, dashboard = f"127.0.0.1:{free_port()}", one.cluster.url.removeprefix("http://")
+    began = time.monotonic()
+    for what, address, code, words in [
+        ("label", closed, 1, "no Ray cluster answers at"),
+        ("plan", closed, 1, "no Ray cluster answers at"),
+        ("verify", closed, 1, "no Ray cluster answers at"),
+        ("label", dashboard, 2, "a web server answers there"),
+        ("label", one.cluster.url, 2, "is the url of a job server"),
+    ]:
+        ran = nightlabel(what, *one.ends, "--address", address, "--json")
+        assert ran.code == code, ran.err
+        assert words in ran.json["message"]
+        said = [line for line in ran.err.splitlines() if line != "checking"]
+        assert said == [f"nightlabel: {ran.json['message']}"]
+    assert time.monotonic() - began < 60
+    right = nightlabel("plan", *one.ends, "--no-probe", "--address", one.cluster.address, "--json")
+    assert right.code == 0, right.err
 
 
 def test_two_at_once_are_one_job(person: Callable[[int], Person]) -> None:

@@ -1,0 +1,30 @@
+"""The url of a job server. Ray is not imported: what is none is refused at once."""
+
+from typing import Final
+from urllib.parse import urlsplit
+
+from pipeline.errors import SpecError
+from pipeline.storage import public, redacted
+
+_WANTED: Final = "give the url of the dashboard of the cluster's head, such as http://head:8265"
+_KINDS: Final = {
+    "ray": "is an address of Ray Client, and jobs are taken by the job server",
+    "auto": "is for `nightlabel label`, and jobs are taken by a job server",
+    "local": "is for `nightlabel label`, and jobs are taken by a job server",
+}
+
+
+def job_server_url(address: str) -> str:
+    """`http://head:8265` of `head:8265` too. Raises SpecError for what is no such url."""
+    scheme, slashes, _ = address.partition("://")
+    if (kind := scheme.lower()) in _KINDS:
+        raise SpecError("address", redacted(public(address)), f"{_KINDS[kind]}: {_WANTED}")
+    url = address if slashes else f"http://{address}"
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound:
+        raise SpecError("address", redacted(public(address)), f"is no such url: {_WANTED}")
+    return url.rstrip("/")
