@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import duration, say_json, say_table
+from pipeline.cli.output import duration, left_out_rows, say_json, say_table, say_unreadable
 from pipeline.cli.progress import listener
 from pipeline.cli.quiet import quiet_libraries
 
@@ -56,6 +56,7 @@ def label(
         say_json(summary.model_dump(mode="json"))
     else:
         say_summary(summary)
+    say_unreadable(summary.unreadable, summary.counts.unreadable)
     return summary.exit_code
 
 
@@ -75,8 +76,10 @@ def say_summary(summary: "RunSummary") -> None:
         ("changed", counts.changed),
         ("gone", counts.gone),
         ("deleted", counts.deleted),
+        ("cannot be read", counts.unreadable),
     )
     rows += [(name, number) for name, number in optional if number]
+    rows += left_out_rows(counts.left_out)
     reason = f" ({summary.reason})" if summary.reason else ""
     title = f"{summary.status}{reason} in {duration(summary.seconds['all'])}"
     say_table(rows, f"run {summary.run_id}: {title}")

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import duration, say, say_json, say_table, size
+from pipeline.cli.output import (
+    duration,
+    left_out_rows,
+    say,
+    say_json,
+    say_table,
+    say_unreadable,
+    size,
+)
 from pipeline.errors import Exit
 
 if TYPE_CHECKING:
@@ -33,6 +41,7 @@ def plan(no_probe: bool, as_json: bool, debug: bool, **given: Any) -> int:  # no
         say_json(found.model_dump(mode="json"))
     else:
         _say(found)
+    say_unreadable(found.unreadable, found.counts.unreadable)
     return Exit.USAGE if found.refused else Exit.OK
 
 
@@ -47,7 +56,10 @@ def _say(found: "Plan") -> None:
         ("to read", size(counts.bytes)),
         ("gone", counts.gone),
         ("recipe", found.recipe),
+        *left_out_rows(counts.left_out),
     ]
+    if counts.unreadable:
+        rows.append(("cannot be read", counts.unreadable))
     if found.probe:
         rows += [
             ("speed here", f"{found.probe.images_per_second} img/s on {found.probe.device}"),

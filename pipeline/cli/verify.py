@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import say, say_json, say_table
+from pipeline.cli.output import left_out_rows, say, say_json, say_table, say_unreadable
 
 if TYPE_CHECKING:
     from pipeline.flow.verify import Verification
@@ -45,6 +45,7 @@ def verify(
         say_json(found.model_dump(mode="json") | {"exit_code": found.exit_code})
     else:
         _say(found)
+    say_unreadable(found.unreadable, found.counts.unreadable)
     return found.exit_code
 
 
@@ -59,6 +60,9 @@ def _say(found: "Verification") -> None:
         ("rows", found.rows),
         ("rows twice", found.doubled),
     ]
+    rows += left_out_rows(counts.left_out)
+    if counts.unreadable:
+        rows.append(("cannot be read", counts.unreadable))
     if found.unmerged_parts:
         rows.append(("parts not merged yet", found.unmerged_parts))
     if found.sample:
