@@ -93,6 +93,10 @@ class Sorter:
         elif isinstance(verdict, str):
             self._left_out[verdict] += 1
 
+    def _may_be_wanted(self, uri: str) -> bool:
+        """Of a link, say, that may lead to a file or to a folder."""
+        return True in (self.selection.taken(uri), self.selection.entered(f"{uri}/"))
+
     def _enter(self, folder: str) -> bool:
         verdict = self.selection.entered(folder)
         # Two ranges may meet in a folder: it counts where its own name lies.
@@ -101,5 +105,7 @@ class Sorter:
         return verdict is True
 
     def _refused(self, uri: str, why: str) -> None:
+        if not uri.endswith("/") and not self._may_be_wanted(uri):
+            return
         # A name that is no UTF-8 fits no document; no row has one either.
         self._unreadable[uri.encode("utf-8", "backslashreplace").decode()] = why
