@@ -89,9 +89,7 @@ class PrefixSource:
         by_default = sum(sum(page.left_out.values()) for page in looked)
         for uri, why in chain.from_iterable(page.unreadable.items() for page in looked):
             return StoreError(f"{public(self.src)}: no image; {public(uri)} cannot be read: {why}")
-        if left_out and self.since:
-            said = f"no image of {left_out:,} objects is wanted and as new as --modified-since"
-        elif left_out and self.include:
+        if left_out and self.include:
             said = f"no image: --include leaves out all {left_out:,} objects"
         elif left_out:
             said = f"no image among {left_out:,} objects; name them with --include"
@@ -117,7 +115,7 @@ class PrefixSource:
     def refs(self, shard: Shard) -> Iterator[Page]:
         assert isinstance(shard, KeyRange)  # noqa: S101 - a shard of this source
         left = self.limit
-        for page in self._pages(shard):
+        for page in (page.as_new_as(self.since) for page in self._pages(shard)):
             if left is None:
                 yield page
                 continue
@@ -127,6 +125,7 @@ class PrefixSource:
                 return
 
     def _pages(self, shard: KeyRange) -> Iterator[Page]:
+        """Of any age: that nothing is new is no reason to refuse SRC."""
         sorter = Sorter(selection_of(self), shard.after, shard.until)
         pages = list_pages(
             self.fixed,
@@ -136,7 +135,7 @@ class PrefixSource:
             visit=sorter.visit,
         )
         for entries in pages:
-            yield sorter.page(entries).as_new_as(self.since)
+            yield sorter.page(entries)
         if (last := sorter.last()) is not None:
             yield last
 

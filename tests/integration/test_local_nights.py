@@ -111,6 +111,8 @@ def test_only_what_is_new_says_nothing_of_the_rest(
     (photos / "b" / "new.jpg").write_bytes(image_bytes(1))
     again = here(*night, "--modified-since", "7d")
     assert (again.json["counts"]["labelled"], again.json["counts"]["gone"]) == (1, 0)
+    quiet = here(*night, "--modified-since", "2999-01-01")
+    assert (quiet.code, quiet.json["counts"]["listed"]) == (0, 0)
     whole = here(*night)
     assert (whole.json["counts"]["labelled"], whole.json["counts"]["gone"]) == (10, 10)
     refused = here(*night, "--modified-since", "7d", "--delete")
