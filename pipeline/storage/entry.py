@@ -11,9 +11,9 @@ UNKNOWN_SIZE = -1
 
 _DAY: Final = timedelta(days=1)
 _MICROSECOND: Final = timedelta(microseconds=1)
-#: A day short of what Python holds, so that every time zone can still show it.
-_FIRST: Final = datetime.min.replace(tzinfo=UTC) + _DAY
-_LAST: Final = datetime.max.replace(tzinfo=UTC) - _DAY
+#: In µs since the epoch: a day short of what Python holds, so that every zone can still show it.
+_FIRST: Final = (datetime.min.replace(tzinfo=UTC) + _DAY - UNKNOWN_TIME) // _MICROSECOND
+_LAST: Final = (datetime.max.replace(tzinfo=UTC) - _DAY - UNKNOWN_TIME) // _MICROSECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,10 @@ def moment(microseconds: int) -> datetime:
     the real time: a file keeps its version from night to night, and gets another when its time
     changes.
     """
-    first, last = _since_epoch(_FIRST), _since_epoch(_LAST)
-    if not first <= microseconds <= last:
+    if not _FIRST <= microseconds <= _LAST:
         digest = blake2b(b"%d" % microseconds, digest_size=8).digest()
         offset = int.from_bytes(digest, "little") % (_DAY // _MICROSECOND)
-        microseconds = first + offset if microseconds < first else last - offset
+        microseconds = _FIRST + offset if microseconds < _FIRST else _LAST - offset
     return UNKNOWN_TIME + timedelta(microseconds=microseconds)
 
 
@@ -50,7 +49,3 @@ def in_utc(time: datetime) -> datetime:
         return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
     except OverflowError:
         return UNKNOWN_TIME
-
-
-def _since_epoch(time: datetime) -> int:
-    return (time - UNKNOWN_TIME) // _MICROSECOND

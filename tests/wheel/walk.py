@@ -157,7 +157,9 @@ class Place:
         return json.loads(self.run("nightlabel", *words, "--json"))
 
     def python(self, code: str) -> object:
-        return json.loads(self.run("python", "-c", f"import json, pipeline; print({code})"))
+        # It ends as commands do: threads of libraries may abort an interpreter that ends by itself.
+        code = f"import json, os, pipeline; print({code}, flush=True); os._exit(0)"
+        return json.loads(self.run("python", "-c", code))
 
     def rows(self, dst: str) -> dict[str, str | None]:
         columns = f"pipeline.LabelStore({dst!r}).to_table(['uri', 'label']).to_pydict()"
