@@ -7,7 +7,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml MANIFEST.in README.md LICENSE ./
 COPY pipeline pipeline
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 

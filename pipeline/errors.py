@@ -39,7 +39,7 @@ class Exit(IntEnum):
 
 
 EXIT_MEANINGS = {
-    Exit.OK: "every object in scope has a label or a permanent error",
+    Exit.OK: "every object that could be listed has a label or a permanent error",
     Exit.FAILED: "failed; the store is valid and the next run continues",
     Exit.USAGE: "bad usage, or a new recipe without `--new-recipe`",
     Exit.GATE: "too many errors (`--max-errors`), or `verify` or `doctor` found something wrong",

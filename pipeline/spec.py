@@ -61,6 +61,9 @@ class LabelSpec(BaseModel):
     include: tuple[str, ...] = Field((), description="globs of names to take")
     exclude: tuple[str, ...] = Field((), description="globs of names to leave out")
     limit: Positive | None = Field(None, description="take only the first N listed objects")
+    modified_since: str | None = Field(None, description="take only objects as new as this")
+    default_excludes: bool = Field(True, description="leave out thumbnails and bins of systems")
+    strict_listing: bool = Field(False, description="fail if a folder cannot be read")
     manifest: bool | None = Field(None, description="read SRC as a manifest (default: by name)")
     check_changes: bool = Field(False, description="ask the store for etags a manifest lacks")
     allow_private: bool = Field(False, description="read web addresses that are not public")
@@ -140,11 +143,20 @@ class LabelSpec(BaseModel):
             deadline_at(text, datetime.now().astimezone())
         return text
 
+    @field_validator("modified_since")
+    @classmethod
+    def _modified_since_parses(cls, text: str | None) -> str | None:
+        if text is not None:
+            since_at(text, datetime.now().astimezone())
+        return text
+
     @field_validator("delete")
     @classmethod
     def _delete_sees_everything(cls, delete: bool, info: ValidationInfo) -> bool:
-        if delete and info.data.get("limit"):
-            raise ValueError("needs the whole listing, which --limit cuts")
+        for name in ("limit", "modified_since") if delete else ():
+            if info.data.get(name):
+                option = f"--{name.replace('_', '-')}"
+                raise ValueError(f"needs the whole listing, which {option} cuts")
         return delete
 
     @property
@@ -213,6 +225,28 @@ def deadline_at(text: str, now: datetime) -> datetime:
         raise ValueError("give a duration such as 6h, 1h30m or 45s, or a clock time such as 06:30")
     hours, minutes, seconds = (int(part or 0) for part in parts.groups())
     return now + timedelta(hours=hours, minutes=minutes, seconds=seconds)
+
+
+def since_at(text: str, now: datetime) -> datetime:
+    """The moment that `--modified-since` means: a date or a time of day, or so long before `now`.
+
+    A date begins at midnight; what names no zone is meant in this machine's. Raises ValueError.
+    """
+    problem = "give a date (2026-01-31), a time (2026-01-31T06:30) or a duration (7d, 36h)"
+    if duration := re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?", text):
+        days, hours, minutes = (int(part or 0) for part in duration.groups())
+        if not text:
+            raise ValueError(problem)
+        try:
+            return now - timedelta(days=days, hours=hours, minutes=minutes)
+        except OverflowError:
+            raise ValueError("that is before all dates; leave the option out") from None
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d(T\d\d:\d\d\S*)?", text):
+        raise ValueError(problem)
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{problem}: {error}") from None
 
 
 def _next_on_the_clock(hour: int, minute: int, now: datetime) -> datetime:

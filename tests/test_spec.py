@@ -12,7 +12,15 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.errors import Exit, SpecError
-from pipeline.spec import DEFAULT_MODEL, LabelSpec, deadline_at, load_spec, make_spec, parse_spec
+from pipeline.spec import (
+    DEFAULT_MODEL,
+    LabelSpec,
+    deadline_at,
+    load_spec,
+    make_spec,
+    parse_spec,
+    since_at,
+)
 
 NOW = datetime(2026, 3, 14, 22, 30, 15, tzinfo=timezone(timedelta(hours=1)))
 
@@ -54,6 +62,8 @@ def test_it_is_frozen() -> None:
         ("deadline", "tomorrow"),
         ("deadline", "25:00"),
         ("deadline", ""),
+        ("modified_since", "yesterday"),
+        ("modified_since", "2026-02-30"),
         ("commit_seconds", 0),
         ("events", ""),
         ("no_such_field", 1),
@@ -264,6 +274,38 @@ def test_a_duration_does_not_heed_the_clock(zone: Callable[[str], None]) -> None
 def test_anything_else_is_no_deadline(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         deadline_at(text, NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("7d", "2026-03-07T22:30:15+01:00"),
+        ("36h", "2026-03-13T10:30:15+01:00"),
+        ("1d12h30m", "2026-03-13T10:00:15+01:00"),
+        ("2026-03-01T06:00+01:00", "2026-03-01T05:00:00Z"),
+        ("2026-03-01T06:00:30Z", "2026-03-01T06:00:30Z"),
+        # In this machine's zone, by the clocks of that day: Berlin's summer begins on 29 March.
+        ("2026-03-29", "2026-03-29T00:00:00+01:00"),
+        ("2026-03-30", "2026-03-30T00:00:00+02:00"),
+        ("2026-03-30T06:00", "2026-03-30T06:00:00+02:00"),
+    ],
+)
+def test_modified_since_is_a_date_a_time_or_a_duration(
+    text: str, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        assert since_at(text, NOW) == datetime.fromisoformat(moment)
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "7", "d", "-1d", "7d ", "1h1d", "2026-3-1", "2026-13-01", "06:30", "9" * 30 + "d"]
+)
+def test_anything_else_is_no_modified_since(text: str) -> None:
+    with pytest.raises(ValueError, match=r"give a date|before all dates"):
+        since_at(text, NOW)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print(__doc__, file=sys.stderr)
         return Exit.USAGE
+    from pipeline.cli.output import say_unreadable
     from pipeline.flow.driver import label
     from pipeline.storage import redacted
 
@@ -39,6 +40,7 @@ def main(arguments: list[str]) -> int:
         return Exit.TERMINATED
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
+    say_unreadable(summary.unreadable, summary.counts.unreadable)
     print(summary.model_dump_json())
     return summary.exit_code
 

@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import duration, say, say_json, say_table
+from pipeline.cli.output import (
+    duration,
+    left_out_rows,
+    say,
+    say_json,
+    say_table,
+    say_unreadable,
+)
 from pipeline.cli.progress import listener
 from pipeline.cli.quiet import quiet_libraries
 
@@ -58,6 +65,7 @@ def label(
         say_summary(summary)
     if summary.not_promoted:
         say(f"nightlabel: {summary.not_promoted}", err=True)
+    say_unreadable(summary.unreadable, summary.counts.unreadable)
     return summary.exit_code
 
 
@@ -77,10 +85,12 @@ def say_summary(summary: "RunSummary") -> None:
         ("changed", counts.changed),
         ("gone", counts.gone),
         ("deleted", counts.deleted),
+        ("cannot be read", counts.unreadable),
     )
     rows += [(name, number) for name, number in optional if number]
     if summary.current not in (None, summary.recipe):
         rows.append(("current", f"{summary.current}; this run wrote {summary.recipe}"))
+    rows += left_out_rows(counts.left_out)
     reason = f" ({summary.reason})" if summary.reason else ""
     title = f"{summary.status}{reason} in {duration(summary.seconds['all'])}"
     say_table(rows, f"run {summary.run_id}: {title}")

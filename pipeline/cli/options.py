@@ -61,6 +61,18 @@ source = stack(
     _option("--exclude", multiple=True, metavar="GLOB", help="Leave these names out."),
     _option("--limit", type=int, help="Take only the first N listed objects."),
     _option(
+        "--modified-since",
+        metavar="DATE|DURATION",
+        help="Take only objects as new as 2026-01-31, 2026-01-31T06:30 or 7d; and those whose time "
+        "is unknown.",
+    ),
+    _option(
+        "--default-excludes/--no-default-excludes",
+        help="Leave out thumbnails and bins that systems make (@eaDir, ._*, …). "
+        "[--default-excludes]",
+    ),
+    _flag("--strict-listing", "Exit 1 if a folder cannot be read, not just name it."),
+    _option(
         "--manifest/--no-manifest", help="Read SRC as a list of images (default: by its name)."
     ),
     _flag("--check-changes", "Ask the store for etags that a manifest lacks."),

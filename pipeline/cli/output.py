@@ -1,7 +1,7 @@
 """What a command says at its end: text for people, or one JSON document."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
@@ -33,6 +33,30 @@ def _cell(value: object) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "-"}[value]
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def left_out_rows(left_out: Mapping[str, int]) -> list[tuple[str, object]]:
+    """The row of a table that names what default excludes left out, if they did."""
+    if not left_out:
+        return []
+    named = ", ".join(f"{number:,} {name}" for name, number in sorted(left_out.items()))
+    return [("left out by default", f"{named} (--no-default-excludes takes them)")]
+
+
+def say_unreadable(named: Mapping[str, str], count: int) -> None:
+    """Name, on stderr, what could not be listed; `count` is how much that was in all."""
+    from pipeline.storage import public
+
+    for uri, why in named.items():
+        say(f"cannot read {public(uri)}: {why}", err=True)
+    if count > len(named):
+        say(f"and {count - len(named):,} more", err=True)
+    if count:
+        say(
+            "What lies there was not listed: its rows stay as they are. Give the right to read "
+            "it, or leave it out with --exclude 'FOLDER/'",
+            err=True,
+        )
 
 
 def duration(seconds: float) -> str:

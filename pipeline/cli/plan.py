@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import duration, say, say_json, say_table, size
+from pipeline.cli.output import (
+    duration,
+    left_out_rows,
+    say,
+    say_json,
+    say_table,
+    say_unreadable,
+    size,
+)
 from pipeline.cli.quiet import quiet_libraries
 from pipeline.errors import Exit
 
@@ -36,6 +44,7 @@ def plan(no_probe: bool, as_json: bool, debug: bool, **given: Any) -> int:
         say_json(found.model_dump(mode="json"))
     else:
         _say(found)
+    say_unreadable(found.unreadable, found.counts.unreadable)
     return Exit.USAGE if found.refused else Exit.OK
 
 
@@ -50,9 +59,12 @@ def _say(found: "Plan") -> None:
         ("to read", size(counts.bytes)),
         ("gone", counts.gone),
         ("recipe", found.recipe),
+        *left_out_rows(counts.left_out),
     ]
     if found.current not in (None, found.recipe):
         rows.append(("current", f"{found.current}; label would write {found.recipe}"))
+    if counts.unreadable:
+        rows.append(("cannot be read", counts.unreadable))
     if found.probe:
         rows += [
             ("speed here", f"{found.probe.images_per_second} img/s on {found.probe.device}"),

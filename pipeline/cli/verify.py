@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import say, say_json, say_table
+from pipeline.cli.output import left_out_rows, say, say_json, say_table, say_unreadable
 from pipeline.cli.quiet import quiet_libraries
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def verify(
         say_json(found.model_dump(mode="json") | {"exit_code": found.exit_code})
     else:
         _say(found)
+    say_unreadable(found.unreadable, found.counts.unreadable)
     return found.exit_code
 
 
@@ -81,6 +82,9 @@ def _say(found: "Verification") -> None:
         ("rows", found.rows),
         ("rows twice", found.doubled),
     ]
+    rows += left_out_rows(counts.left_out)
+    if counts.unreadable:
+        rows.append(("cannot be read", counts.unreadable))
     if found.unmerged_parts:
         rows.append(("parts not merged yet", found.unmerged_parts))
     if found.sample:

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from pipeline.spec import LabelSpec, deadline_at
+from pipeline.spec import LabelSpec, deadline_at, since_at
 from pipeline.storage import canonical
 
 SPEC: Final = "spec.json"
@@ -37,6 +37,7 @@ def resolved(spec: LabelSpec, now: datetime) -> LabelSpec:
             "dst": canonical(spec.dst),
             "model": whole_model(spec.model),
             "deadline": _moment(spec.deadline, now),
+            "modified_since": _since(spec.modified_since, now),
             "events": _whole(spec.events),
             "address": None,
         }
@@ -54,6 +55,11 @@ def _whole(events: str | None) -> str | None:
     if events is None or "://" in events or events.startswith("/"):
         return events
     return f"{Path.cwd()}/{events}"
+
+
+def _since(text: str | None, now: datetime) -> str | None:
+    """As a moment: a job that is tried again takes what the first one would have taken."""
+    return None if text is None else since_at(text, now).isoformat(timespec="seconds")
 
 
 def _moment(deadline: str | None, now: datetime) -> str | None:

@@ -114,7 +114,10 @@ def _source(src: str, allow_private: bool) -> str:
     source = open_source(make_spec(src=src, dst=dst, allow_private=allow_private))
     source.check()
     first = next((page for s in source.shards() for page in source.refs(s)), None)
-    return f"{first.refs.num_rows if first else 0} images in the first page"
+    told = f"{first.refs.num_rows if first else 0} images in the first page"
+    for uri, why in first.unreadable.items() if first else ():
+        told += f"; cannot read {public(uri)}: {why}"
+    return told
 
 
 def _store(dst: str) -> str:

@@ -11,6 +11,7 @@ import ray
 from pipeline.errors import NightlabelError, StoreError
 from pipeline.flow.committer import Committer, Written
 from pipeline.flow.feed import Stop
+from pipeline.flow.gone import count_gone, without_hidden
 from pipeline.flow.job import Job
 from pipeline.flow.ledgers import LOCAL_ROWS, FileReader, ledger_shards, local_ledger, rows_of
 from pipeline.flow.look import nothing_to_label
@@ -33,6 +34,7 @@ from pipeline.store.runs import (
     Counts,
     RunSummary,
     load_runs,
+    named_unreadable,
     new_run_id,
     save_recipe,
     save_run,
@@ -83,6 +85,7 @@ class Run:
         self._stop, self._teller, self._listener, self._began = stop, teller, listener, began
         self._files = [f for f in table.live() if f.recipe == job.recipe.id]
         self._ledgers: list[Ledger] = []
+        self._listed = False
         self._committer = Committer(
             table,
             job.folder,
@@ -99,12 +102,12 @@ class Run:
     def execute(self) -> RunSummary:
         self._took("check")
         try:
-            reader = FileReader(self._job.folder, self._job.source, self._runs_of_scope())
+            self._reader = FileReader(self._job.folder, self._job.source, self._runs_of_scope())
             save_run(self._job.folder, self._summary)
-            if (survey := self._nothing_to_label(reader)) is not None:
+            if (survey := self._nothing_to_label()) is not None:
                 self._finish(survey, complete=True, run=inline)
             else:
-                self._label(reader)
+                self._label()
         except NightlabelError as error:
             self._failed(error)
             raise
@@ -117,12 +120,12 @@ class Run:
         scope = self._job.source.scope
         return frozenset(run.run_id for run in load_runs(self._job.folder) if run.scope == scope)
 
-    def _nothing_to_label(self, reader: FileReader) -> Survey | None:
+    def _nothing_to_label(self) -> Survey | None:
         """The whole survey of a night without news, which then starts no Ray, else None."""
         self._listener(Progress("listing"))
         if not self._files or rows_of(self._files) > LOCAL_ROWS:
             return None
-        self._ledgers = [local_ledger(reader, self._files)]
+        self._ledgers = [local_ledger(self._reader, self._files)]
         spec = self._job.spec
         return nothing_to_label(
             self._job.source,
@@ -131,7 +134,7 @@ class Run:
             retry_errors=spec.retry_errors,
         )
 
-    def _label(self, reader: FileReader) -> None:
+    def _label(self) -> None:
         self._listener(Progress("starting"))
         spec = self._job.spec
         with ExitStack() as stack:
@@ -145,7 +148,7 @@ class Run:
                 self._committer.options = placement.elsewhere
                 self._summary.hardware = {"slots": totals(), **placement.as_dict()}
                 self._took("start")
-                ledgers = self._ledger_references(reader, placement)
+                ledgers = self._ledger_references(placement)
                 survey, complete = self._stream(placement, ledgers)
             self._took("label")
             self._ledgers = ray.get(ledgers)  # mapped, not copied
@@ -162,34 +165,43 @@ class Run:
         finally:
             self._count_labels()
 
-    def _ledger_references(self, reader: FileReader, placement: Placement) -> "list[ObjectRef]":
+    def _ledger_references(self, placement: Placement) -> "list[ObjectRef]":
         if not self._files or rows_of(self._files) > LOCAL_ROWS:
-            return ledger_shards(reader, self._files, placement.elsewhere)
+            return ledger_shards(self._reader, self._files, placement.elsewhere)
         return [ray.put(ledger) for ledger in self._ledgers]
 
     def _finish(self, survey: Survey, *, complete: bool, run: Runner) -> None:
         """What follows the last label: count, delete what is gone, merge."""
         counts = self._summary.counts = Counts.of(survey.counts)
         self._count_labels()
-        self._summary.listing_complete = complete
+        self._count_unreadable(survey, complete=complete)
         if self._stop:
             return
+        spec = self._job.spec
         in_scope = sum(ledger.count_in_scope() for ledger in self._ledgers)
         if complete and self._ledgers:
-            counts.gone = in_scope - survey.counts.get("matched", 0)
-        if complete and self._job.spec.delete:
+            counts.gone = count_gone(spec, survey, self._reader, self._files, in_scope)
+        if complete and spec.delete and not (spec.strict_listing and counts.unreadable):
             self._delete(survey, in_scope, run)
         self._listener(Progress("merging"))
         merge(self._job.folder, self._table, self._job.run_id, run)
         self._took("merge")
 
     def _delete(self, survey: Survey, in_scope: int, run: Runner) -> None:
-        gone = survey.unseen(self._ledgers)
         job, counts = self._job, self._summary.counts
         files = self._committer.present_files()
+        unseen = survey.unseen(self._ledgers)
+        gone = without_hidden(job.folder, files, unseen, survey.unreadable)
         counts.deleted = delete_gone(
             job.folder, self._table, files, gone, in_scope, job.run_id, run
         )
+
+    def _count_unreadable(self, survey: Survey, *, complete: bool) -> None:
+        summary = self._summary
+        summary.counts.unreadable = len(survey.unreadable)
+        summary.unreadable = named_unreadable(survey.unreadable)
+        # A run that could not look everywhere is no proof that an object has no row.
+        self._listed, summary.listing_complete = complete, complete and not survey.unreadable
 
     def _labelling(self, progress: Progress) -> None:
         self._listener(progress)
@@ -210,7 +222,7 @@ class Run:
             self._job.spec,
             summary.counts,
             reason=self._stop.reason,
-            listing_complete=summary.listing_complete,
+            listing_complete=self._listed,
         )
         summary.status, summary.exit_code, summary.reason = status, int(code), reason
         self._promotion.end(summary)

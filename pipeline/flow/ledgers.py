@@ -38,11 +38,18 @@ class FileReader:
 
     def entries(self, ordinal: int, path: str) -> Ledger:
         rows = read_part(self.folder, path, [*COLUMNS, "run_id"])
-        ours = pc.is_in(rows["run_id"], value_set=pa.array(sorted(self.runs), pa.string()))
+        return Ledger.of_file(rows, ordinal, self._in_scope(path, rows["run_id"]))
+
+    def in_scope(self, path: str) -> Mask:
+        """A flag for each row of a file: is its object in the scope of this run?"""
+        return self._in_scope(path, read_part(self.folder, path, ["run_id"])["run_id"])
+
+    def _in_scope(self, path: str, run_ids: pa.ChunkedArray) -> Mask:
+        ours = pc.is_in(run_ids, value_set=pa.array(sorted(self.runs), pa.string()))
         in_scope: Mask = np.array(ours.to_numpy(), dtype=bool)
         if not in_scope.all():
             self._ask_source(path, in_scope)
-        return Ledger.of_file(rows, ordinal, in_scope)
+        return in_scope
 
     def _ask_source(self, path: str, in_scope: Mask) -> None:
         # Rows of other runs: the same archive may have been listed under another scope.

@@ -31,9 +31,12 @@ def conclude(
     """
     if reason in _STOPPED and _STOPPED[reason][1] is not Exit.INCOMPLETE:
         return _STOPPED[reason]
+    unreadable = f"{counts.unreadable:,} folders cannot be read" if counts.unreadable else None
     if over_gate(spec, counts):
         allowed = spec.errors_allowed(counts.labelled + counts.failed)
         return "gate", Exit.GATE, f"{counts.failed:,} errors, over the {allowed:,} allowed"
+    if spec.strict_listing and counts.unreadable:
+        return "failed", Exit.FAILED, unreadable
     if reason in _STOPPED:
         status, code, words = _STOPPED[reason]
         return status, _softened(spec, code), words
@@ -41,7 +44,7 @@ def conclude(
     if counts.remaining or transient or not listing_complete:
         words = f"{counts.remaining + transient:,} objects are left for the next run"
         return "incomplete", _softened(spec, Exit.INCOMPLETE), words
-    return "complete", Exit.OK, None
+    return "complete", Exit.OK, unreadable
 
 
 def _softened(spec: LabelSpec, code: Exit) -> Exit:

@@ -7,6 +7,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import SpecError
+from pipeline.flow.gone import count_gone
 from pipeline.flow.job import Job
 from pipeline.flow.ledgers import FileReader
 from pipeline.flow.listing import ledgers_of, survey
@@ -17,7 +18,7 @@ from pipeline.flow.session import cores
 from pipeline.flow.stages import Decode, load_classifier
 from pipeline.models.loading import device_count
 from pipeline.spec import LabelSpec
-from pipeline.store.runs import Counts, load_runs
+from pipeline.store.runs import Counts, load_runs, named_unreadable
 
 PROBE_IMAGES = 16
 
@@ -46,6 +47,7 @@ class Plan(BaseModel):
     current: str | None = None
     refused: str | None
     counts: Counts
+    unreadable: dict[str, str]
     probe: Probe | None = None
 
 
@@ -62,11 +64,13 @@ def plan(spec: LabelSpec, *, probe: bool = True) -> Plan:
     runs = load_runs(job.folder) if table else iter(())
     ours = frozenset(run.run_id for run in runs if run.scope == scope)
     first = _First(PROBE_IMAGES if probe else 0)
-    with ledgers_of(FileReader(job.folder, job.source, ours), files, spec.address) as ledgers:
+    reader = FileReader(job.folder, job.source, ours)
+    with ledgers_of(reader, files, spec.address) as ledgers:
         found = survey(job.source, ledgers, first, retry_errors=spec.retry_errors)
         in_scope = sum(ledger.count_in_scope() for ledger in ledgers)
-    counts = Counts.of(found.counts)
-    counts.gone = in_scope - found.counts.get("matched", 0)
+        counts = Counts.of(found.counts)
+        counts.unreadable = len(found.unreadable)
+        counts.gone = count_gone(spec, found, reader, files, in_scope)
     return Plan(
         src=job.recorded_spec["src"],
         dst=job.recorded_spec["dst"],
@@ -74,6 +78,7 @@ def plan(spec: LabelSpec, *, probe: bool = True) -> Plan:
         current=current_of(job.folder, table) if table else None,
         refused=_refusal(job, table),
         counts=counts,
+        unreadable=named_unreadable(found.unreadable),
         probe=_probe(job, first.refs, counts.todo) if first.refs is not None else None,
     )
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from pipeline.sources import Page
 from pipeline.store.ledger import Ledger, subtract
+from pipeline.store.runs import LEFT_OUT
 
 Seen = dict[int, list[np.ndarray[Any, np.dtype[np.int64]]]]
 
@@ -19,12 +20,16 @@ class Survey:
         self.counts: dict[str, int] = {}
         #: by ledger shard: indices of the in-scope entries that the listing met
         self.seen: Seen = {}
+        #: what could not be listed: uri → why
+        self.unreadable: dict[str, str] = {}
         self._keep_seen = keep_seen
 
     def add(self, ledgers: Sequence[Ledger], page: Page, *, retry_errors: bool) -> pa.Table:
         """Count one page of a source; returns its refs that need a label."""
         todo = subtract(ledgers, page.refs, retry_errors=retry_errors)
         self.count(todo.counts | {"excluded": page.excluded})
+        self.count({f"{LEFT_OUT}{name}": number for name, number in page.left_out.items()})
+        self.unreadable.update(page.unreadable)
         if self._keep_seen:
             for shard, entries in todo.found:
                 self.seen.setdefault(shard, []).append(entries)
@@ -33,6 +38,7 @@ class Survey:
     def merge(self, other: "Survey") -> None:
         self.count(other.counts)
         self.see(other.seen)
+        self.unreadable.update(other.unreadable)
 
     def see(self, seen: Seen) -> None:
         for shard, entries in seen.items():

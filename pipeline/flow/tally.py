@@ -104,6 +104,7 @@ class Tally:
             total.count(counts)
             if shard in self._shards:
                 total.see(self._shards[shard].seen)
+                total.unreadable.update(self._shards[shard].unreadable)
         return total
 
 

@@ -131,6 +131,7 @@ class Teller:
         """The end of a run that has a summary."""
         counts = summary.counts.model_dump()
         errors = counts.pop("errors")
+        counts["left_out"] = sum(counts["left_out"].values())
         if summary.status == "gate":
             gate = GateBreached(
                 run_id=self._run_id,

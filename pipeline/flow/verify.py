@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline import schema
 from pipeline.errors import Exit, MissingError, StoreError
 from pipeline.flow.gcs import check_cluster
+from pipeline.flow.gone import count_gone
 from pipeline.flow.ledgers import FileReader
 from pipeline.flow.listing import ledgers_of, survey
 from pipeline.flow.sample import Sample, check_sample
@@ -26,7 +27,7 @@ from pipeline.spec import LabelSpec
 from pipeline.storage import public
 from pipeline.store.parts import read_part
 from pipeline.store.reader import LabelStore
-from pipeline.store.runs import Counts, RunSummary
+from pipeline.store.runs import Counts, RunSummary, named_unreadable
 from pipeline.store.table import LiveFile
 from pipeline.store.upkeep import at_rest, parts_of
 
@@ -50,6 +51,7 @@ class Verification(BaseModel):
     newer: int = Field(description="listed, but newer than the last whole run")
     unmerged_parts: int
     sample: Sample | None
+    unreadable: dict[str, str] = Field(description="what could not be listed, and why")
     problems: list[str]
 
     @property
@@ -88,7 +90,8 @@ def verify(
         rows, doubled = sum(map(len, ledgers)), sum(ledger.doubled() for ledger in ledgers)
         in_scope = sum(ledger.count_in_scope() for ledger in ledgers)
     counts = Counts.of(found.counts)
-    counts.gone = in_scope - found.counts.get("matched", 0)
+    counts.unreadable = len(found.unreadable)
+    counts.gone = count_gone(spec, found, reader, there, in_scope)
     newer = found.counts.get("newer", 0)
     missing = counts.todo - newer if since else 0
     checked = None
@@ -106,10 +109,12 @@ def verify(
         newer=newer,
         unmerged_parts=len(parts_of(files)),
         sample=checked,
+        unreadable=named_unreadable(found.unreadable),
         problems=[
             *_row_problems(doubled, missing, rows, files),
             *_file_problems(store, recipe, files),
             *(checked.problems() if checked else []),
+            *_listing_problems(spec, counts),
         ],
     )
 
@@ -133,6 +138,12 @@ class _NewerThan:
         since = pa.scalar(self._since, schema.TIMESTAMP)
         newer = pc.greater_equal(todo["modified"], since)
         return {"newer": pc.sum(newer.fill_null(False)).as_py() or 0}
+
+
+def _listing_problems(spec: LabelSpec, counts: Counts) -> list[str]:
+    if not spec.strict_listing or not counts.unreadable:
+        return []
+    return [f"{counts.unreadable:,} folders of SRC cannot be read"]
 
 
 def _row_problems(doubled: int, missing: int, rows: int, files: "Sequence[LiveFile]") -> list[str]:

@@ -1,17 +1,22 @@
 """What a source is: shards of an archive, and the refs in each."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import schema
-from pipeline.spec import LabelSpec
+from pipeline.spec import LabelSpec, since_at
 from pipeline.storage import UNKNOWN_SIZE, UNKNOWN_TIME, Entry, Rules, Want, identity
 
 _MICROSECOND = timedelta(microseconds=1)
+
+NOTHING: Final = ()
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +27,25 @@ class Shard:
 
 
 class Page(NamedTuple):
-    """Some refs, schema REFS with `replaces` null, and how many objects were left out."""
+    """Some refs, schema REFS with `replaces` null, and how many objects were left out.
+
+    `left_out` counts, by pattern, what default excludes left out beside those. `unreadable` has
+    what could not be listed, uri → why; the uri of a folder ends in `/`.
+    """
 
     refs: pa.Table
     excluded: int
+    left_out: Mapping[str, int] = _NONE
+    unreadable: Mapping[str, str] = _NONE
+
+    def as_new_as(self, since: "Since | None") -> "Page":
+        """Without the refs that are known to be older, which count as excluded."""
+        if since is None:
+            return self
+        times = self.refs["modified"].cast(pa.int64())
+        kept = self.refs.filter(pc.greater_equal(times, since.microseconds).fill_null(True))
+        older = self.refs.num_rows - kept.num_rows
+        return self._replace(refs=kept, excluded=self.excluded + older)
 
 
 class Source(Protocol):
@@ -46,6 +66,22 @@ class Source(Protocol):
 
     def contains(self, uri: str) -> bool | None:
         """Whether a labelled uri is in this scope; None where the uri alone cannot tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """`--modified-since` as it was given, and what it means in this run: µs since the epoch."""
+
+    text: str
+    microseconds: int
+
+
+def since_of(spec: LabelSpec) -> Since | None:
+    """Resolved when a source is opened, so that all tasks of a run take the same objects."""
+    if spec.modified_since is None:
+        return None
+    moment = since_at(spec.modified_since, datetime.now().astimezone())
+    return Since(spec.modified_since, microseconds(moment))
 
 
 def rules_of(spec: LabelSpec) -> Rules:

@@ -17,7 +17,16 @@ import numpy as np
 from pipeline import schema
 from pipeline.errors import SpecError
 from pipeline.sources import names
-from pipeline.sources.base import Page, Shard, is_text, microseconds, refs_table, rules_of
+from pipeline.sources.base import (
+    Page,
+    Shard,
+    Since,
+    is_text,
+    microseconds,
+    refs_table,
+    rules_of,
+    since_of,
+)
 from pipeline.sources.rows import READERS, Rows, malformed, read_rows, suffix
 from pipeline.spec import LabelSpec
 from pipeline.storage import (
@@ -59,6 +68,7 @@ class ManifestSource:
     limit: int | None = None
     check_changes: bool = False
     rules: Rules = STRICT
+    since: Since | None = None
 
     @property
     def scope(self) -> dict[str, Any]:
@@ -68,6 +78,7 @@ class ManifestSource:
             "include": list(self.include),
             "exclude": list(self.exclude),
             "limit": self.limit,
+            **({"modified_since": self.since.text} if self.since else {}),
         }
 
     def check(self, dst: str | None = None) -> None:
@@ -103,9 +114,9 @@ class ManifestSource:
         seen: set[bytes] = set()
         left = self.limit
         for rows in read_rows(self.src, self.rules):
-            page = self._page(rows, shard, seen)
+            page = self._page(rows, shard, seen).as_new_as(self.since)
             if left is not None:
-                page = Page(page.refs.slice(0, left), page.excluded)
+                page = page._replace(refs=page.refs.slice(0, left))
                 left -= page.refs.num_rows
             yield page
             if left == 0:
@@ -249,4 +260,5 @@ def open_manifest(spec: LabelSpec) -> ManifestSource:
         spec.limit,
         spec.check_changes,
         rules_of(spec),
+        since_of(spec),
     )

@@ -3,11 +3,13 @@
 `*` and `?` stay within a folder, `**` crosses folders, `[a-z]` and `[!a-z]` are one letter.
 A pattern without `/` is held against the last part of a name, one that ends in `/` against
 everything below that folder. Letters count as they are (`*.jpg` does not take `A.JPG`).
+`[*]`, `[?]` and `[[]` are these letters themselves.
 """
 
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import takewhile
 
 from pipeline.errors import SpecError
 from pipeline.spec import IMAGE_SUFFIXES
@@ -41,6 +43,37 @@ def compiled(pattern: str, field: str) -> re.Pattern[str]:
         return re.compile(regex(pattern), re.DOTALL)
     except re.error as error:
         raise SpecError(field, pattern, f"no glob: {error}") from None
+
+
+def may_hold(pattern: str) -> Callable[[str], bool]:
+    """Whether a folder may hold, at any depth, a name that `pattern` matches.
+
+    Both are relative to one folder; the folder's name ends in `/`.
+    """
+    if any("/" in (found["set"] or "") for found in _TOKEN.finditer(pattern)):
+        return lambda folder: True  # noqa: ARG005
+    parts = pattern.split("/")
+    fixed = [re.compile(regex(part), re.DOTALL) for part in takewhile(_in_one_folder, parts)]
+    endless = len(fixed) < len(parts)
+
+    def may(folder: str) -> bool:
+        names = folder.split("/")[:-1]
+        if not endless and len(names) >= len(fixed):
+            return False
+        return all(part.fullmatch(name) for part, name in zip(fixed, names, strict=False))
+
+    return may
+
+
+def _in_one_folder(part: str) -> bool:
+    return "**" not in part
+
+
+def covers(exclude: tuple[str, ...]) -> Callable[[str], bool]:
+    """Whether `exclude` leaves out all that lies below a folder, whose name ends in `/`."""
+    whole = tuple(pattern for p in exclude if (pattern := _whole(p)).endswith("**"))
+    left = _any_of(whole, "exclude")
+    return lambda folder: bool(left and left.fullmatch(folder))
 
 
 def name_filter(

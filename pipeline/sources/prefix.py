@@ -2,15 +2,16 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, islice, pairwise
 from typing import Any
 
-from pipeline.errors import SpecError
+from pipeline.errors import MissingError, NightlabelError, SpecError, StoreError
 from pipeline.sources import names
-from pipeline.sources.base import Page, Shard, is_text, refs_of_entries, rules_of
+from pipeline.sources.base import Page, Shard, Since, is_text, rules_of, since_of
+from pipeline.sources.selection import Selection, Sorter, select
 from pipeline.sources.split import SHARDS, key_ranges
 from pipeline.spec import IMAGE_SUFFIXES, LabelSpec
 from pipeline.storage import (
@@ -26,6 +27,7 @@ from pipeline.storage import (
     local_path,
     public,
     scheme,
+    stat,
 )
 
 #: How many pages `check` looks through for a first image.
@@ -51,6 +53,8 @@ class PrefixSource:
     exclude: tuple[str, ...] = ()
     limit: int | None = None
     rules: Rules = STRICT
+    default_excludes: bool = True
+    since: Since | None = None
 
     @property
     def base(self) -> str:
@@ -59,30 +63,43 @@ class PrefixSource:
 
     @property
     def scope(self) -> dict[str, Any]:
+        # Default excludes are silent here, as before there were any: the runs of before stay in
+        # scope, and what they labelled that is left out now counts as gone.
         return {
             "kind": "prefix",
             "src": identity(self.src),
             "include": list(self.include),
             "exclude": list(self.exclude),
             "limit": self.limit,
+            **({} if self.default_excludes else {"default_excludes": False}),
+            **({"modified_since": self.since.text} if self.since else {}),
         }
 
     def check(self, dst: str | None = None) -> None:
         if dst is not None:
             _check_apart(self.base, dst)
         check_readable(self.fixed, self.rules)
-        pages = self._pages(KeyRange("check"))
-        looked = list(islice(pages, _CHECK_PAGES))
+        looked = list(islice(self._pages(KeyRange("check")), _CHECK_PAGES))
         if not any(page.refs.num_rows for page in looked) and len(looked) < _CHECK_PAGES:
-            left_out = sum(page.excluded for page in looked)
-            raise SpecError("src", public(self.src), self._nothing(left_out))
+            raise self._nothing(looked)
 
-    def _nothing(self, left_out: int) -> str:
+    def _nothing(self, looked: Sequence[Page]) -> NightlabelError:
+        """Why there is no image in all pages of the listing."""
+        left_out = sum(page.excluded for page in looked)
+        by_default = sum(sum(page.left_out.values()) for page in looked)
+        for uri, why in chain.from_iterable(page.unreadable.items() for page in looked):
+            return StoreError(f"{public(self.src)}: no image; {public(uri)} cannot be read: {why}")
         if left_out and self.include:
-            return f"no image: --include leaves out all {left_out:,} objects"
-        if left_out:
-            return f"no image among {left_out:,} objects; name them with --include"
-        return "nothing there; check the name"
+            said = f"no image: --include leaves out all {left_out:,} objects"
+        elif left_out:
+            said = f"no image among {left_out:,} objects; name them with --include"
+        elif by_default:
+            said = f"all {by_default:,} are left out by default; --no-default-excludes takes them"
+        elif self.glob and names.WILDCARD.search(self.src):
+            said = "nothing matches; for the letters * ? [ themselves write [*] [?] [[]"
+        else:
+            said = "nothing there; check the name"
+        return SpecError("src", public(self.src), said)
 
     def shards(self) -> Iterator[Shard]:
         for number, (after, until) in enumerate(self._ranges()):
@@ -92,76 +109,106 @@ class PrefixSource:
         if self.limit is not None:
             return iter([(None, None)])
         if scheme(self.fixed) == "file":
-            return local_ranges(self.fixed)
+            return local_ranges(self.fixed, selection_of(self))
         return key_ranges(self.fixed) if in_key_order(self.fixed) else iter([(None, None)])
 
     def refs(self, shard: Shard) -> Iterator[Page]:
         assert isinstance(shard, KeyRange)  # noqa: S101 - a shard of this source
         left = self.limit
-        for page in self._pages(shard):
+        for page in (page.as_new_as(self.since) for page in self._pages(shard)):
             if left is None:
                 yield page
                 continue
-            yield Page(page.refs.slice(0, left), page.excluded)
+            yield page._replace(refs=page.refs.slice(0, left))
             left -= page.refs.num_rows
             if left <= 0:
                 return
 
     def _pages(self, shard: KeyRange) -> Iterator[Page]:
-        judge = judge_of(self)
-        pages = list_pages(self.fixed, after=shard.after, until=shard.until, rules=self.rules)
+        """Of any age: that nothing is new is no reason to refuse SRC."""
+        sorter = Sorter(selection_of(self), shard.after, shard.until)
+        pages = list_pages(
+            self.fixed,
+            after=shard.after,
+            until=shard.until,
+            rules=self.rules,
+            visit=sorter.visit,
+        )
         for entries in pages:
-            verdicts = [(judge(entry.uri), entry) for entry in entries]
-            taken = [entry for verdict, entry in verdicts if verdict]
-            yield Page(refs_of_entries(taken), sum(v is False for v, _ in verdicts))
+            yield sorter.page(entries)
+        if (last := sorter.last()) is not None:
+            yield last
 
     def contains(self, uri: str) -> bool | None:
         name = identity(self.fixed)
         if name != self.fixed and uri.startswith(name):  # the table knows no passwords
             uri = self.fixed + uri.removeprefix(name)
-        inside = uri.startswith(self.fixed) and judge_of(self)(uri) is True
-        return None if inside and self.limit is not None else inside
+        inside = uri.startswith(self.fixed) and selection_of(self).taken(uri) is True
+        return None if inside and (self.limit is not None or self.since) else inside
 
 
 @lru_cache(maxsize=32)
-def judge_of(source: PrefixSource) -> Callable[[str], bool | None]:
-    """True: taken; False: left out and counted; None: not part of this source at all."""
-    start, skip = len(source.fixed), len(source.base)
-    suffixes = not _names_a_suffix(source.src, source.glob)
-    wanted = names.name_filter(source.include, source.exclude, suffixes=suffixes)
-    shape = names.compiled(source.src[start:], "src") if source.glob else None
-
-    def judge(uri: str) -> bool | None:
-        if uri.endswith("/") or (shape and not shape.fullmatch(uri, start)):
-            return None
-        return is_text(uri) and wanted(uri[skip:])
-
-    return judge
+def selection_of(source: PrefixSource) -> Selection:
+    return select(
+        source.src,
+        source.fixed,
+        source.base,
+        glob=source.glob,
+        include=source.include,
+        exclude=source.exclude,
+        suffixes=not _names_a_suffix(source.src, source.glob),
+        # A file that is named in full was asked for.
+        default_excludes=source.default_excludes
+        and not (source.glob and source.src == source.fixed),
+    )
 
 
 def open_prefix(spec: LabelSpec) -> PrefixSource:
     """The source of `spec.src`, a folder, a glob, or one image."""
     src = canonical(spec.src)
-    glob = _is_glob(src)
+    glob = _is_glob(spec, src)
     if glob:
         fixed = src[: names.WILDCARD.search(src).start()]  # type: ignore[union-attr]
     elif _is_file(src, spec.src):
         fixed, glob = src, True  # a glob without wildcards matches this name alone
     else:
         src = fixed = as_folder(src)
-    return PrefixSource(src, fixed, glob, spec.include, spec.exclude, spec.limit, rules_of(spec))
+    return PrefixSource(
+        src,
+        fixed,
+        glob,
+        spec.include,
+        spec.exclude,
+        spec.limit,
+        rules_of(spec),
+        spec.default_excludes,
+        since_of(spec),
+    )
 
 
-def _is_glob(src: str) -> bool:
+def _is_glob(spec: LabelSpec, src: str) -> bool:
+    """A folder may be called `[2024]`, so what is there under this very name comes first."""
     if scheme(src) in {"http", "https"} or not names.WILDCARD.search(src):
         return False
     path = local_path(src)
-    return path is None or not path.exists()  # a folder may be called `[2024]`
+    if path is not None:
+        return not os.path.exists(path)  # noqa: PTH110 - pathlib's raises for long names
+    if _is_file(src, spec.src):
+        return not _is_object(src, rules_of(spec))
+    return not next(list_pages(as_folder(src), rules=rules_of(spec)), [])
+
+
+def _is_object(uri: str, rules: Rules) -> bool:
+    try:
+        stat(uri, rules)
+    except MissingError:
+        return False
+    return True
 
 
 def _is_file(src: str, given: str) -> bool:
     if path := local_path(src):
-        return path.is_file()
+        return os.path.isfile(path)  # noqa: PTH113
     return not given.endswith("/") and src.lower().endswith(IMAGE_SUFFIXES)
 
 
@@ -184,33 +231,35 @@ def _real(uri: str) -> str:
     return canonical(uri) if path is None else f"file://{path.resolve()}"
 
 
-def local_ranges(prefix: str) -> Iterator[tuple[str | None, str | None]]:
+def local_ranges(prefix: str, selection: Selection) -> Iterator[tuple[str | None, str | None]]:
     """Ranges that end where folders do; a flat folder is one range, after its first page."""
-    first: list[Entry] = next(list_pages(prefix), [])
+    visit = Sorter(selection, None, None).visit
+    first: list[Entry] = next(list_pages(prefix, visit=visit), [])
     if not first:
         yield None, None
         return
     start = first[-1].uri
     yield None, start
-    yield from pairwise(chain([start], _folder_ends(prefix, start), [None]))
+    yield from pairwise(chain([start], _folder_ends(prefix, start, visit.enter), [None]))
 
 
-def _folder_ends(prefix: str, start: str) -> list[str]:
+def _folder_ends(prefix: str, start: str, enter: Callable[[str], bool]) -> list[str]:
     """About 64 folders, taken level by level, that begin after `start`."""
     top = prefix.removeprefix("file://").rpartition("/")[0] + "/"
     level, found = [top], list[str]()
     while level and len(found) < SHARDS:
-        level = list(chain.from_iterable(map(_folders_in, level)))
+        level = [path for folder in level for path in _folders_in(folder, enter)]
         found += level
     uris = sorted(f"file://{path}" for path in found)
     uris = [uri for uri in uris if uri > start and is_text(uri)]
     return uris[:: max(1, len(uris) // SHARDS)]
 
 
-def _folders_in(parent: str) -> list[str]:
+def _folders_in(parent: str, enter: Callable[[str], bool]) -> list[str]:
     try:
         with os.scandir(parent) as entries:
             folders = (e for e in entries if e.is_dir(follow_symlinks=False))
-            return [f"{parent}{entry.name}/" for entry in islice(folders, 10_000)]
+            paths = [f"{parent}{entry.name}/" for entry in islice(folders, 10_000)]
+            return [path for path in paths if enter(f"file://{path}")]
     except OSError:  # the listing itself will say so
         return []

@@ -14,6 +14,7 @@ from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry
 from pipeline.storage.folder import Folder
 from pipeline.storage.hooks import deliver
 from pipeline.storage.listing import check_readable, first_page, in_key_order, list_pages
+from pipeline.storage.local_listing import Visit
 from pipeline.storage.objects import open_binary, stat, stat_many
 from pipeline.storage.reading import Want, read_many
 from pipeline.storage.secrets import identities, identity, redacted
@@ -30,6 +31,7 @@ __all__ = [
     "Entry",
     "Folder",
     "Rules",
+    "Visit",
     "Want",
     "as_folder",
     "border",

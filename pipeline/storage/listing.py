@@ -1,15 +1,17 @@
 """Listings of any store: pages of entries, in key order where the store gives one."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
+from math import isfinite
 from typing import Any
 
 from pipeline.errors import MissingError, StoreError
 from pipeline.storage import local_listing, web, web_listing
 from pipeline.storage.buckets import connect, is_bucket, odd
-from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry
+from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry, in_utc, moment
 from pipeline.storage.faults import Refused
+from pipeline.storage.local_listing import Visit
 from pipeline.storage.s3_listing import Page, list_page
 from pipeline.storage.translate import attempt, border
 from pipeline.storage.uris import public, scheme, split
@@ -25,20 +27,21 @@ def list_pages(
     until: str | None = None,
     delimiter: bool = False,
     rules: Rules = web.STRICT,
+    visit: Visit | None = None,
 ) -> Iterator[list[Entry]]:
     """Pages of about 1,000 entries of every object whose uri begins with `uri_prefix`.
 
     `after` (exclusive) and `until` (inclusive) are full uris that cut a range of keys; they
     need not exist. `delimiter` leaves out what lies in folders below. A key that ends in `/`
-    is an entry like others. Raises MissingError, DeniedError, StoreError, and SpecError for a
-    web address against the `rules`.
+    is an entry like others. `visit` is for local folders, see there. Raises MissingError,
+    DeniedError, StoreError, and SpecError for a web address against the `rules`.
     """
     kind = scheme(uri_prefix)
     with border(uri_prefix):
         if kind == "s3":
             pages = _s3(uri_prefix, after, delimiter)
         elif kind == "file":
-            pages = _local(uri_prefix, after, until, delimiter)
+            pages = _local(uri_prefix, after, until, delimiter, visit)
         elif is_bucket(uri_prefix):
             pages = _obstore(uri_prefix, after)
         elif kind in {"http", "https"}:
@@ -122,11 +125,11 @@ def first_page(
 
 
 def _local(
-    prefix: str, after: str | None, until: str | None, delimiter: bool
+    prefix: str, after: str | None, until: str | None, delimiter: bool, visit: Visit | None
 ) -> Iterator[list[Entry]]:
     paths = [text and text.removeprefix("file://") for text in (after, until)]
     entries = local_listing.walk(
-        prefix.removeprefix("file://"), paths[0], paths[1], deep=not delimiter
+        prefix.removeprefix("file://"), *paths, deep=not delimiter, visit=visit
     )
     while page := list(islice(entries, PAGE)):
         yield page
@@ -206,11 +209,8 @@ def fsspec_entry(uri: str, info: dict[str, Any]) -> Entry:
     )
     modified = next((time for time in times if time is not None), UNKNOWN_TIME)
     if isinstance(modified, int | float):
-        modified = datetime.fromtimestamp(modified, UTC)
-    if not isinstance(modified, datetime):
-        modified = UNKNOWN_TIME
-    if modified.tzinfo is None:
-        modified = modified.replace(tzinfo=UTC)
+        modified = moment(int(modified * 1_000_000)) if isfinite(modified) else UNKNOWN_TIME
+    modified = in_utc(modified) if isinstance(modified, datetime) else UNKNOWN_TIME
     size, etag = info.get("size"), info.get("ETag") or info.get("etag")
     return Entry(uri, UNKNOWN_SIZE if size is None else int(size), web.unquoted(etag), modified)
 
@@ -221,8 +221,8 @@ def check_readable(uri: str, rules: Rules = web.STRICT) -> None:
     if path != uri:
         folder = path.rpartition("/")[0] + "/"
         with border(f"file://{folder}"):
-            next(local_listing.walk(folder, None, None, deep=False), None)
-        if not local_listing.is_folder(folder):
-            raise MissingError(f"{folder}: no such folder")
+            if not local_listing.is_folder(folder):
+                raise MissingError(f"{folder}: no such folder")
+            local_listing.check_folder(folder)
         return
     next(list_pages(uri, rules=rules), None)

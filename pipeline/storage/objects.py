@@ -1,7 +1,6 @@
 """One object at a time: its facts, and its bytes as a file to seek in."""
 
 import io
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from functools import partial
 from typing import IO, BinaryIO, Final, cast
 
 from pipeline.errors import ImageError, SpecError, TransientError
-from pipeline.storage import aws, web
+from pipeline.storage import aws, long_paths, web
 from pipeline.storage.buckets import connect, is_bucket, odd
 from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry
 from pipeline.storage.faults import foreign
@@ -51,7 +50,7 @@ def _try_stat(rules: Rules, uri: str) -> Entry | ImageError | TransientError:
 def _stat(uri: str, rules: Rules) -> Entry:
     kind = scheme(uri)
     if kind == "file":
-        status = os.stat(uri.removeprefix("file://"))  # noqa: PTH116
+        status = long_paths.stat(uri.removeprefix("file://"))
         return Entry(uri, status.st_size, None, utc(status.st_mtime_ns))
     if kind in {"http", "https"}:
         size, etag, modified = web.head(uri, rules)

@@ -10,11 +10,13 @@ import re
 import stat as modes
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ErrorCode, ImageError, StoreError, TransientError
-from pipeline.storage import aws, web
+from pipeline.storage import aws, long_paths, web
 from pipeline.storage.buckets import connect, is_bucket, odd
+from pipeline.storage.entry import UNKNOWN_TIME, moment
 from pipeline.storage.faults import Answer, Damaged, Fault, Kind, foreign, judge
 from pipeline.storage.listing import filesystem, fsspec_entry
 from pipeline.storage.parallel import in_parallel
@@ -111,9 +113,11 @@ def _md5(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
-def _same(want: Want, size: int, modified_us: int) -> None:
-    listed = want.modified_us
-    if want.size not in (None, size) or (listed is not None and _differ(listed, modified_us)):
+def _same(want: Want, status: os.stat_result) -> None:
+    listed, modified_us = want.modified_us, status.st_mtime_ns // 1000
+    if want.size not in (None, status.st_size):
+        raise Answer(412)
+    if listed is not None and _differ(listed, modified_us) and listed != _as_listed(modified_us):
         raise Answer(412)
 
 
@@ -121,6 +125,11 @@ def _differ(listed_us: int, modified_us: int) -> bool:
     """A manifest may have written the time in whole seconds or milliseconds."""
     unit = next(unit for unit in (1_000_000, 1_000, 1) if listed_us % unit == 0)
     return listed_us != modified_us // unit * unit
+
+
+def _as_listed(modified_us: int) -> int:
+    """What a listing makes of a time beyond the calendar."""
+    return (moment(modified_us) - UNKNOWN_TIME) // timedelta(microseconds=1)
 
 
 def _same_etag(want: Want, etag: str | None) -> None:
@@ -196,12 +205,12 @@ class _Reader:
 
     def _local(self, want: Want) -> bytes:
         # O_NONBLOCK: a named pipe in a manifest must not hang a run.
-        handle = os.open(want.uri.removeprefix("file://"), os.O_RDONLY | os.O_NONBLOCK)
+        handle = long_paths.open_file(want.uri.removeprefix("file://"), os.O_RDONLY | os.O_NONBLOCK)
         try:
             status = os.fstat(handle)
             if not modes.S_ISREG(status.st_mode):
                 raise ImageError(ErrorCode.NOT_AN_IMAGE, "no regular file")
-            _same(want, status.st_size, status.st_mtime_ns // 1000)
+            _same(want, status)
             self._fits(status.st_size)
             with open(handle, "rb", buffering=0, closefd=False) as file:
                 data = file.read(status.st_size + 1)

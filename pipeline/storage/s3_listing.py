@@ -6,13 +6,13 @@ botocore's own parser costs 40 times as much as this one.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree as ET
 
 from pipeline.storage import aws, web
-from pipeline.storage.entry import Entry
+from pipeline.storage.entry import UNKNOWN_TIME, Entry, in_utc
 from pipeline.storage.faults import Damaged
 
 
@@ -57,13 +57,21 @@ def _entries(root: ET.Element, space: str, base: str, encoded: bool) -> Iterator
     skip = len(space)
     for found in root.iter(f"{space}Contents"):
         field = {element.tag[skip:]: element.text for element in found}
-        etag, date = field.get("ETag"), field["LastModified"]
+        etag = field.get("ETag")
         yield Entry(
             base + _key(field["Key"], encoded),
             int(field["Size"] or 0),
             etag.strip('"') if etag else None,
-            datetime.fromisoformat(date).astimezone(UTC) if date else datetime.now(UTC),
+            _time(field.get("LastModified")),
         )
+
+
+def _time(text: str | None) -> datetime:
+    """A time that no calendar has is as good as none: the etag tells versions apart."""
+    try:
+        return in_utc(datetime.fromisoformat(text)) if text else UNKNOWN_TIME
+    except ValueError:
+        return UNKNOWN_TIME
 
 
 def _key(text: str | None, encoded: bool) -> str:

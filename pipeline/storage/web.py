@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -22,6 +22,7 @@ import urllib3
 
 from pipeline.errors import ErrorCode, ImageError
 from pipeline.storage import peers
+from pipeline.storage.entry import UNKNOWN_TIME, in_utc
 from pipeline.storage.faults import Answer, Refused
 
 REDIRECTS: Final = 5
@@ -219,10 +220,10 @@ def answer(response: urllib3.BaseHTTPResponse) -> Answer:
 
 def _time(text: str | None) -> datetime | None:
     try:
-        found = parsedate_to_datetime(text) if text else None
-    except ValueError:
+        found = in_utc(parsedate_to_datetime(text)) if text else UNKNOWN_TIME
+    except (ValueError, OverflowError):
         return None
-    return found.replace(tzinfo=UTC) if found and found.tzinfo is None else found
+    return None if found is UNKNOWN_TIME else found
 
 
 def unquoted(etag: str | None) -> str | None:

@@ -16,6 +16,11 @@ from pipeline.storage.folder import DOCUMENT_BYTES
 RUNS: Final = "_nightlabel/runs/"
 RECIPES: Final = "_nightlabel/recipes/"
 
+#: Before the name of a default exclude in counts by name.
+LEFT_OUT: Final = "left_out:"
+#: So many of what could not be read are named in a summary.
+NAMED_UNREADABLE: Final = 100
+
 Status = Literal["running", "complete", "incomplete", "interrupted", "gate", "failed"]
 
 
@@ -32,6 +37,10 @@ class Counts(BaseModel):
 
     listed: int = 0
     excluded: int = 0
+    #: by pattern, what default excludes left out; a folder that was not opened counts as one
+    left_out: dict[str, int] = Field(default_factory=dict)
+    #: folders, and a few files, that could not be listed
+    unreadable: int = 0
     done: int = 0
     failed_before: int = 0
     new: int = 0
@@ -48,7 +57,12 @@ class Counts(BaseModel):
     def of(cls, counts: Mapping[str, int]) -> Self:
         """From counts by name; names that are no field are left out."""
         known = {name: number for name, number in counts.items() if name in cls.model_fields}
-        return cls.model_validate(known)
+        left_out = {
+            name.removeprefix(LEFT_OUT): number
+            for name, number in counts.items()
+            if name.startswith(LEFT_OUT)
+        }
+        return cls.model_validate(known | {"left_out": left_out})
 
     @property
     def todo(self) -> int:
@@ -75,6 +89,8 @@ class RunSummary(BaseModel):
     scope: dict[str, Any]
     spec: dict[str, Any]
     listing_complete: bool = False
+    #: the first of what could not be listed: uri → why
+    unreadable: dict[str, str] = Field(default_factory=dict)
     counts: Counts = Field(default_factory=Counts)
     hardware: dict[str, Any] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)
@@ -90,6 +106,11 @@ class RunSummary(BaseModel):
     def whole(self) -> bool:
         """Every object of its scope had a row of its recipe at its end, and has not lost it."""
         return self.status == "complete" and self.listing_complete and not self.dropped
+
+
+def named_unreadable(unreadable: Mapping[str, str]) -> dict[str, str]:
+    """What of it a summary names."""
+    return dict(sorted(unreadable.items())[:NAMED_UNREADABLE])
 
 
 def new_run_id(now: datetime) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pipeline.cluster.shipping import ENTRYPOINT, SPEC, pack, resolved
-from pipeline.spec import LabelSpec, deadline_at, make_spec, parse_spec
+from pipeline.spec import LabelSpec, deadline_at, make_spec, parse_spec, since_at
 
 NOW = datetime(2026, 1, 31, 22, 30, tzinfo=timezone(timedelta(hours=1)))
 
@@ -68,6 +68,15 @@ def test_a_clock_time_is_of_the_zone_of_who_submits() -> None:
 
 def test_a_duration_begins_with_the_job() -> None:
     assert resolved(spec(deadline="6h"), NOW).deadline == "6h"
+
+
+def test_modified_since_goes_along_as_a_moment() -> None:
+    for text in ("36h", "2026-01-30", "2026-01-30T06:00", "2026-01-30T06:00:00Z"):
+        found = resolved(spec(modified_since=text), NOW).modified_since
+        assert found is not None
+        assert datetime.fromisoformat(found) == since_at(text, NOW)
+        assert since_at(found, NOW + timedelta(days=9)) == since_at(text, NOW)
+    assert resolved(spec(), NOW).modified_since is None
 
 
 @pytest.mark.parametrize("with_package", [True, False])

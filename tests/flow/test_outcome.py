@@ -46,6 +46,22 @@ def test_how_a_run_ended(found: Counts, reason: str, options: dict, expected: tu
     assert (words is None) == (status == "complete")
 
 
+def test_folders_that_cannot_be_read_fail_a_run_only_on_demand() -> None:
+    found = counts(new=5, labelled=5, unreadable=2)
+    words = "2 folders cannot be read"
+    for options, reason, want in (
+        ({}, None, ("complete", Exit.OK, words)),
+        ({"strict_listing": True}, None, ("failed", Exit.FAILED, words)),
+        ({"strict_listing": True}, "deadline", ("failed", Exit.FAILED, words)),
+        ({"strict_listing": True, "partial_ok": True}, None, ("failed", Exit.FAILED, words)),
+    ):
+        spec = make_spec(src="a", dst="b", **options)
+        assert conclude(spec, found, reason=reason, listing_complete=True) == want
+    spec = make_spec(src="a", dst="b", strict_listing=True)
+    gone = conclude(spec, found, reason="terminated", listing_complete=True)
+    assert gone[1] is Exit.TERMINATED
+
+
 def test_an_unfinished_listing_is_no_complete_run() -> None:
     spec = make_spec(src="a", dst="b")
     status, code, _ = conclude(spec, counts(), reason=None, listing_complete=False)
