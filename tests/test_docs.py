@@ -16,7 +16,7 @@ LABELS = (ROOT / "docs" / "labels.md").read_text()
 def test_every_error_code_is_documented_as_it_is() -> None:
     for code in ErrorCode:
         again = "tries again" if code.transient else "leaves it"
-        assert f"| `{code}` | {code.meaning} | {again} |" in LABELS
+        assert f"| `{code}` | {code.meaning} | {again} | {code.advice} |" in LABELS
 
 
 def test_every_column_is_documented() -> None:

@@ -13,6 +13,7 @@ COMMANDS = {
     "plan": "say what label would do",
     "verify": "prove that every image has exactly one true row",
     "runs": "list the runs of a label store",
+    "errors": "list the images that failed, and what to do about them",
     "compact": "merge small files of a label store into large ones",
     "submit": "run label as a job of a Ray cluster",
     "list": "list the jobs of a Ray cluster",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pipeline.store.runs import RunSummary
 
 
-@click.command()
+@click.command(cls=options.JobCommand)
 @options.job
 @click.option("--dry-run", is_flag=True, help="Say what would be done: the same as plan.")
 @options.config

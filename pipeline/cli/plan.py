@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pipeline.flow.plan import Plan
 
 
-@click.command()
+@click.command(cls=options.JobCommand)
 @options.job
 @click.option("--no-probe", is_flag=True, help="Do not label a few images to tell the time.")
 @options.config

@@ -12,7 +12,7 @@ from pipeline.cli.output import say, say_json
 from pipeline.errors import Exit, SpecError
 
 
-@click.command()
+@click.command(cls=options.JobCommand)
 @options.job
 @click.option(
     "--night", metavar="NAME", help="One job a night and specification. [date of the last noon]"

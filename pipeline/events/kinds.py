@@ -78,6 +78,9 @@ class Finished(Event):
     recipe: str | None = Field(description="null where the run ended before its model was known")
     counts: dict[str, int] = Field(description="as in the run's summary; empty as above")
     errors: dict[str, int] = Field(description="rows of this run by error code")
+    failed_before_by_code: dict[str, int] = Field(
+        default_factory=dict, description="rows of earlier runs that stay, by error code"
+    )
     seconds: float = Field(description="from start to end")
     text: str = Field(description="all of it in a line, which chat services show")
 

@@ -101,7 +101,8 @@ class Run:
     def execute(self) -> RunSummary:
         self._took("check")
         try:
-            reader = FileReader(self._job.folder, self._job.source, self._runs_of_scope())
+            private = self._job.spec.allow_private
+            reader = FileReader(self._job.folder, self._job.source, self._runs_of_scope(), private)
             save_run(self._job.folder, self._summary)
             if (survey := self._nothing_to_label(reader)) is not None:
                 self._finish(survey, complete=True, run=inline)

@@ -19,7 +19,7 @@ _STOPPED: dict["Reason", tuple[Status, Exit, str]] = {
 
 def over_gate(spec: LabelSpec, counts: Counts) -> bool:
     """Did too many of the objects that this run processed fail?"""
-    return counts.failed > spec.errors_allowed(counts.labelled + counts.failed)
+    return counts.failed > spec.errors_allowed(counts.labelled + counts.failed, counts.failed)
 
 
 def conclude(
@@ -32,8 +32,7 @@ def conclude(
     if reason in _STOPPED and _STOPPED[reason][1] is not Exit.INCOMPLETE:
         return _STOPPED[reason]
     if over_gate(spec, counts):
-        allowed = spec.errors_allowed(counts.labelled + counts.failed)
-        return "gate", Exit.GATE, f"{counts.failed:,} errors, over the {allowed:,} allowed"
+        return "gate", Exit.GATE, _gate_words(spec, counts)
     if reason in _STOPPED:
         status, code, words = _STOPPED[reason]
         return status, _softened(spec, code), words
@@ -42,6 +41,15 @@ def conclude(
         words = f"{counts.remaining + transient:,} objects are left for the next run"
         return "incomplete", _softened(spec, Exit.INCOMPLETE), words
     return "complete", Exit.OK, None
+
+
+def _gate_words(spec: LabelSpec, counts: Counts) -> str:
+    processed = counts.labelled + counts.failed
+    allowed = spec.errors_allowed(processed, counts.failed)
+    return (
+        f"{counts.failed:,} errors, over the {allowed:,} allowed of {processed:,} processed "
+        "(--max-errors)"
+    )
 
 
 def _softened(spec: LabelSpec, code: Exit) -> Exit:

@@ -60,7 +60,8 @@ def plan(spec: LabelSpec, *, probe: bool = True) -> Plan:
     runs = load_runs(job.folder) if table else iter(())
     ours = frozenset(run.run_id for run in runs if run.scope == scope)
     first = _First(PROBE_IMAGES if probe else 0)
-    with ledgers_of(FileReader(job.folder, job.source, ours), files, spec.address) as ledgers:
+    reader = FileReader(job.folder, job.source, ours, spec.allow_private)
+    with ledgers_of(reader, files, spec.address) as ledgers:
         found = survey(job.source, ledgers, first, retry_errors=spec.retry_errors)
         in_scope = sum(ledger.count_in_scope() for ledger in ledgers)
     counts = Counts.of(found.counts)

@@ -140,8 +140,9 @@ class Stream:
             errors=self._committer.failed,
         )
         self._listener(progress)
+        # What is not labelled yet may all succeed: only what no rest of the run can mend stops it.
         total = progress.todo if progress.listing_complete else None
-        if progress.errors > self._job.spec.errors_allowed(total):
+        if progress.errors > self._job.spec.errors_allowed(total, progress.errors):
             self._stop.now("gate")
 
     def _look_around(self) -> None:

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from pipeline.sources import Page
 from pipeline.store.ledger import Ledger, subtract
+from pipeline.store.states import Retried
 
 Seen = dict[int, list[np.ndarray[Any, np.dtype[np.int64]]]]
 
@@ -21,7 +22,7 @@ class Survey:
         self.seen: Seen = {}
         self._keep_seen = keep_seen
 
-    def add(self, ledgers: Sequence[Ledger], page: Page, *, retry_errors: bool) -> pa.Table:
+    def add(self, ledgers: Sequence[Ledger], page: Page, *, retry_errors: Retried) -> pa.Table:
         """Count one page of a source; returns its refs that need a label."""
         todo = subtract(ledgers, page.refs, retry_errors=retry_errors)
         self.count(todo.counts | {"excluded": page.excluded})

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline import schema
-from pipeline.errors import Exit, MissingError, StoreError
+from pipeline.errors import TRANSIENT_CODES, Exit, MissingError, StoreError
 from pipeline.flow.ledgers import FileReader
 from pipeline.flow.listing import ledgers_of, survey
 from pipeline.flow.sample import Sample, check_sample
@@ -109,9 +109,17 @@ def verify(
 
 
 def _last_whole_run(runs: "Sequence[RunSummary]", recipe: str) -> datetime | None:
-    whole = [run for run in runs if run.status in ("complete", "gate") and run.listing_complete]
+    whole = [run for run in runs if _is_whole(run)]
     started = [run.started for run in whole if run.recipe == recipe and not run.spec.get("limit")]
     return max(started, default=None)
+
+
+def _is_whole(run: "RunSummary") -> bool:
+    """Did it leave nothing to the next one? A gate may stop a run early, or end a whole one."""
+    if run.status not in ("complete", "gate") or not run.listing_complete:
+        return False
+    counts = run.counts
+    return not counts.remaining and not any(map(counts.errors.get, TRANSIENT_CODES))
 
 
 class _NewerThan:

@@ -11,6 +11,7 @@ from pipeline import schema
 from pipeline.errors import MissingError, StoreError
 from pipeline.storage import Folder, public
 from pipeline.storage.folder import DOCUMENT_BYTES
+from pipeline.store.states import FAILED_BEFORE
 
 RUNS: Final = "_nightlabel/runs/"
 RECIPES: Final = "_nightlabel/recipes/"
@@ -43,12 +44,18 @@ class Counts(BaseModel):
     deleted: int = 0
     bytes: int = 0
     errors: dict[str, int] = Field(default_factory=dict)
+    failed_before_by_code: dict[str, int] = Field(default_factory=dict)
 
     @classmethod
     def of(cls, counts: Mapping[str, int]) -> Self:
         """From counts by name; names that are no field are left out."""
-        known = {name: number for name, number in counts.items() if name in cls.model_fields}
-        return cls.model_validate(known)
+        known: dict[str, Any] = {n: count for n, count in counts.items() if n in cls.model_fields}
+        by_code = {
+            name.removeprefix(FAILED_BEFORE): number
+            for name, number in sorted(counts.items())
+            if name.startswith(FAILED_BEFORE)
+        }
+        return cls.model_validate(known | {"failed_before_by_code": by_code})
 
     @property
     def todo(self) -> int:
