@@ -113,6 +113,11 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.answer(403, b"")
 
+    def on_says(self, path: str) -> None:
+        """Answers with the status in its name and the text in its query."""
+        text = unquote(self.path.partition("?")[2]).encode()
+        self.answer(int(path.rpartition("/")[2]), text)
+
     def on_asked(self, path: str) -> None:
         """What the request's header of that name was."""
         self.answer(200, self.headers.get(path.rpartition("/")[2], "none").encode())
