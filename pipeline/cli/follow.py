@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pipeline.cli.label import say_summary
+from pipeline.cli.label import say_next, say_summary
 from pipeline.cli.output import say, say_json
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def follow_to_the_end(server: "JobServer", job_id: str, *, silent: bool, as_json
         say_json({"job": job.id, "status": job.status, "exit_code": int(code), "summary": told})
     elif summary:
         say_summary(summary)
+        say_next(summary)
     else:
         say(f"job {job.id}: {job.status.lower()}, exit {int(code)}: {job.message}")
     return code

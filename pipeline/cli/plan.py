@@ -37,21 +37,27 @@ def plan(no_probe: bool, as_json: bool, debug: bool, **given: Any) -> int:  # no
 
 
 def _say(found: "Plan") -> None:
+    from pipeline.cli.label import with_codes
+    from pipeline.store.runs import word
+
     counts = found.counts
+    failed = with_codes(counts.failed_before, counts.failed_before_by_code)
+    kinds = ", ".join(f"{getattr(counts, n):,} {word(n)}" for n in ("new", "changed", "retried"))
     rows: list[tuple[str, object]] = [
-        ("listed", counts.listed),
-        ("left out", counts.excluded),
-        ("labelled already", counts.done),
-        ("failed before", counts.failed_before),
-        ("to label", f"{counts.todo:,} ({counts.new:,} new, {counts.changed:,} changed)"),
-        ("to read", size(counts.bytes)),
-        ("gone", counts.gone),
+        (word("listed"), counts.listed),
+        (word("excluded"), counts.excluded),
+        (word("done"), counts.done),
+        (word("failed_before"), failed),
+        ("to label", f"{counts.todo:,} ({kinds})"),
+        (word("bytes"), size(counts.bytes)),
+        (word("gone"), counts.gone),
         ("recipe", found.recipe),
     ]
-    if found.probe:
+    if probe := found.probe:
+        start = f"of it {duration(probe.start_seconds)} to start Ray and load the model"
         rows += [
-            ("speed here", f"{found.probe.images_per_second} img/s on {found.probe.device}"),
-            ("time here", duration(found.probe.expected_seconds)),
+            ("speed here", f"{probe.images_per_second} img/s on {probe.device}"),
+            ("time here", f"{duration(probe.expected_seconds)}, {start}"),
         ]
     say_table(rows, f"{found.src} → {found.dst}")
     if found.refused:

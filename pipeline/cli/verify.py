@@ -27,7 +27,7 @@ def verify(
     debug: bool,  # noqa: ARG001
     **given: Any,
 ) -> int:
-    """Prove that listed = labelled + failed + remaining, and that no row is there twice.
+    """Prove that listed = done + failed before + remaining, and that no row is there twice.
 
     Holds SRC, the table and its files against each other, and labels a sample again with
     the reference processor.
@@ -49,13 +49,17 @@ def verify(
 
 
 def _say(found: "Verification") -> None:
+    from pipeline.cli.label import with_codes
+    from pipeline.store.runs import word
+
     counts = found.counts
+    failed = with_codes(counts.failed_before, counts.failed_before_by_code)
     rows: list[tuple[str, object]] = [
-        ("listed", counts.listed),
-        ("labelled", counts.done),
-        ("failed", counts.failed_before),
+        (word("listed"), counts.listed),
+        (word("done"), counts.done),
+        (word("failed_before"), failed),
         ("remaining", f"{counts.todo:,} ({found.newer:,} newer than the last whole run)"),
-        ("gone", counts.gone),
+        (word("gone"), counts.gone),
         ("rows", found.rows),
         ("rows twice", found.doubled),
     ]

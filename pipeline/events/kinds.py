@@ -37,7 +37,10 @@ class Progressed(Event):
     """How far the run is, every ten seconds and where a stage begins."""
 
     event: Literal["progress"] = "progress"
-    stage: str = Field(description="`checking`, `listing`, `starting`, `labelling` or `merging`")
+    stage: str = Field(
+        description="`checking`, `model`, `listing`, `starting`, `waiting` (for nodes), `loading` "
+        "(the model), `labelling`, `deleting` or `merging`"
+    )
     listed: int = Field(description="objects listed so far")
     listing_complete: bool = Field(description="whether those are all")
     done_before: int = Field(description="of them, those that have a row of an earlier run")

@@ -17,9 +17,10 @@ from pipeline.flow.look import nothing_to_label
 from pipeline.flow.outcome import conclude
 from pipeline.flow.placement import Placement
 from pipeline.flow.prepare import check_recipe, open_table, prepare
+from pipeline.flow.progress import LABELLING, Listener, Progress
 from pipeline.flow.room import make_room
 from pipeline.flow.session import session, totals
-from pipeline.flow.stream import Listener, Progress, Stream
+from pipeline.flow.stream import Stream
 from pipeline.flow.survey import Survey
 from pipeline.flow.tasks import in_tasks
 from pipeline.flow.telling import Teller, telling
@@ -57,7 +58,7 @@ def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
     with telling(spec, run_id) as teller, stop.on_signals():
         listener = _both(on_progress, teller)
         listener(Progress("checking"))
-        job = prepare(spec, run_id)
+        job = prepare(spec, run_id, listener)
         job.folder.ensure()
         with Lease(job.folder, job.run_id, take_over=spec.take_over) as lease:
             table = _open_or_create(job)
@@ -142,7 +143,7 @@ class Run:
                 stack.enter_context(session(spec.address, in_use=lambda: self._stop.graph_runs))
                 if self._stop:
                     return
-                placement = make_room(self._job, self._stop)
+                placement = make_room(self._job, self._stop, self._listener)
                 if placement is None:
                     return
                 self._committer.options = placement.elsewhere
@@ -187,6 +188,7 @@ class Run:
         self._took("merge")
 
     def _delete(self, survey: Survey, in_scope: int, run: Runner) -> None:
+        self._listener(Progress("deleting"))
         gone = survey.unseen(self._ledgers)
         job, counts = self._job, self._summary.counts
         files = self._committer.present_files()
@@ -196,6 +198,8 @@ class Run:
 
     def _labelling(self, progress: Progress) -> None:
         self._listener(progress)
+        if progress.stage == LABELLING and "load" not in self._summary.seconds:
+            self._took("load")
         self._teller.measured(progress, self._committer)
 
     def _committed(self, written: Written) -> None:
@@ -232,6 +236,7 @@ class Run:
     def _saved(self) -> RunSummary:
         self._summary.finished = datetime.now(UTC)
         self._took("all")
+        self._summary.images_per_second = self._summary.rate()
         save_run(self._job.folder, self._summary)
         return self._summary
 

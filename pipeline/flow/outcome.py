@@ -19,7 +19,7 @@ _STOPPED: dict["Reason", tuple[Status, Exit, str]] = {
 
 def over_gate(spec: LabelSpec, counts: Counts) -> bool:
     """Did too many of the objects that this run processed fail?"""
-    return counts.failed > spec.errors_allowed(counts.labelled + counts.failed, counts.failed)
+    return counts.failed > spec.errors_allowed(counts.processed, counts.failed)
 
 
 def conclude(
@@ -44,7 +44,7 @@ def conclude(
 
 
 def _gate_words(spec: LabelSpec, counts: Counts) -> str:
-    processed = counts.labelled + counts.failed
+    processed = counts.processed
     allowed = spec.errors_allowed(processed, counts.failed)
     return (
         f"{counts.failed:,} errors, over the {allowed:,} allowed of {processed:,} processed "

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import SpecError
 from pipeline.flow.job import Job
@@ -20,6 +20,10 @@ from pipeline.store.runs import Counts, load_runs
 
 PROBE_IMAGES = 16
 
+#: From "starting" to where predictors begin to load: Ray's own start (1.5 s on two cores, less on
+#: more) and its first workers. On a cluster, whose Ray runs, connecting takes about as long.
+RAY_START_SECONDS = 3.0
+
 
 class Probe(BaseModel):
     """Seconds an image on one core of this machine, and what that makes of the whole."""
@@ -31,7 +35,10 @@ class Probe(BaseModel):
     predict_seconds: float
     device: str
     images_per_second: float
-    expected_seconds: float
+    start_seconds: float = Field(
+        description="Ray's start, by experience, and the model's, measured"
+    )
+    expected_seconds: float = Field(description="of the whole run, its start too")
 
 
 class Plan(BaseModel):
@@ -102,8 +109,10 @@ def _probe(job: Job, refs: pa.Table, todo: int) -> Probe:
     decode = Decode(job).pixels
     decode(refs.slice(0, 1))  # imports and connections are no part of the rate
     decoding, pixels = _timed(decode, refs)
+    began = time.perf_counter()
     classify = load_classifier(job)
     classify(pixels.slice(0, 1))
+    start = RAY_START_SECONDS + time.perf_counter() - began
     predicting, _ = _timed(classify, pixels)
     gpus = 0 if classify.device == "cpu" else device_count()
     here = {"CPU": cores(), "GPU": gpus}
@@ -117,7 +126,8 @@ def _probe(job: Job, refs: pa.Table, todo: int) -> Probe:
         predict_seconds=round(predicting / images, 5),
         device=classify.device,
         images_per_second=round(rate, 1),
-        expected_seconds=round(todo / rate, 1),
+        start_seconds=round(start, 1),
+        expected_seconds=round(start + todo / rate, 1),
     )
 
 

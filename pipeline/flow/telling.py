@@ -28,7 +28,7 @@ from pipeline.flow.metrics import (
     Meters,
     named,
 )
-from pipeline.flow.stream import LABELLING, Progress
+from pipeline.flow.progress import COUNTED, LABELLING, Progress
 from pipeline.spec import LabelSpec
 from pipeline.storage import redacted
 
@@ -92,7 +92,7 @@ class Teller:
 
     def progress(self, progress: Progress) -> None:
         """As often as one likes; it is told further every ten seconds."""
-        if progress.stage == LABELLING:
+        if progress.stage in COUNTED:
             self._counted = progress
         else:
             progress = replace(self._counted, stage=progress.stage)

@@ -89,7 +89,8 @@ def verify(
     if sample and there:
         made_by = _recipe(store, recipe, model)
         drawn = _draw(store, there, sample, seed)
-        checked = check_sample(spec, made_by, _with_addresses(source, drawn))
+        if drawn.num_rows:
+            checked = check_sample(spec, made_by, _with_addresses(source, drawn))
     return Verification(
         recipe=recipe,
         version=store.version,
@@ -174,7 +175,8 @@ def _draw(store: LabelStore, files: "Sequence[LiveFile]", size: int, seed: int) 
     columns = ["uri", "etag", "size", "modified", "label", "score"]
     rows = read_part(store.folder, file.path, columns)
     labelled = [int(row) for row in np.flatnonzero(rows["label"].is_valid().to_numpy())]
-    return rows.take(draw.sample(labelled, min(size, len(labelled))))
+    drawn = draw.sample(labelled, min(size, len(labelled)))
+    return rows.take(pa.array(drawn, pa.int64()))  # a file may hold errors alone
 
 
 def _with_addresses(source: Source, rows: pa.Table) -> pa.Table:

@@ -15,6 +15,7 @@ from tests.parts.http import serving
 HERE = Rules(allow_private=True)
 
 BODY = bytes(range(256)) * 40
+EXPIRED = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
 ETAG = hashlib.md5(BODY).hexdigest()
 
 
@@ -107,9 +108,11 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(302, b"", Location=path)
 
     def on_signed(self, path: str) -> None:
-        """Files for those whose query ends in the right signature."""
+        """Files for those whose query ends in the right signature; one may have expired."""
         if self.path.endswith("sig=right"):
             self.on_file(path)
+        elif self.path.endswith("sig=expired"):
+            self.answer(403, EXPIRED)
         else:
             self.answer(403, b"")
 
