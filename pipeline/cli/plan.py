@@ -6,7 +6,10 @@ import click
 
 from pipeline.cli import options
 from pipeline.cli.output import duration, say, say_json, say_table, size
+from pipeline.cli.progress import listener
+from pipeline.cli.quiet import quiet_libraries
 from pipeline.errors import Exit
+from pipeline.flow.progress import nobody
 
 if TYPE_CHECKING:
     from pipeline.flow.plan import Plan
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--no-probe", is_flag=True, help="Do not label a few images to tell the time.")
 @options.config
 @options.output
-def plan(no_probe: bool, as_json: bool, debug: bool, **given: Any) -> int:  # noqa: ARG001
+def plan(no_probe: bool, as_json: bool, debug: bool, **given: Any) -> int:
     """Say what `label` would do: counts, bytes, what is done, the time it may take.
 
     \b
@@ -28,7 +31,9 @@ def plan(no_probe: bool, as_json: bool, debug: bool, **given: Any) -> int:  # no
     """
     from pipeline.flow.plan import plan as run
 
-    found = run(options.spec_from(given), probe=not no_probe)
+    spec = options.spec_from(given)
+    with quiet_libraries(debug=debug), listener(silent=False) as listen:
+        found = run(spec, probe=not no_probe, listener=listen or nobody)
     if as_json:
         say_json(found.model_dump(mode="json"))
     else:

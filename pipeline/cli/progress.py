@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.output import duration
-from pipeline.flow.progress import COUNTED, LABELLING, STAGES
+from pipeline.flow.progress import COUNTED, LABELLING, OTHER_STAGES, STAGES
 
 if TYPE_CHECKING:
     from pipeline.flow.progress import Listener, Progress
@@ -34,7 +34,7 @@ class Rate:
 
 def line_of(progress: "Progress", rate: float) -> str:
     """One line: what it waits for; or listed, to label, processed, failed, img/s, time left."""
-    stage = STAGES.get(progress.stage, progress.stage)
+    stage = (STAGES | OTHER_STAGES).get(progress.stage, progress.stage)
     if progress.stage not in COUNTED:
         return stage
     listed = f"{progress.listed:,}" + ("" if progress.listing_complete else "+")

@@ -6,6 +6,9 @@ import click
 
 from pipeline.cli import options
 from pipeline.cli.output import say, say_json, say_table
+from pipeline.cli.progress import listener
+from pipeline.cli.quiet import quiet_libraries
+from pipeline.flow.progress import nobody
 
 if TYPE_CHECKING:
     from pipeline.flow.verify import Verification
@@ -24,7 +27,7 @@ def verify(
     sample: int,
     seed: int,
     as_json: bool,
-    debug: bool,  # noqa: ARG001
+    debug: bool,
     **given: Any,
 ) -> int:
     """Prove that listed = done + failed before + remaining, and that no row is there twice.
@@ -40,7 +43,9 @@ def verify(
     """
     from pipeline.flow.verify import verify as run
 
-    found = run(options.spec_from(given), sample=sample, seed=seed, model=where)
+    spec = options.spec_from(given)
+    with quiet_libraries(debug=debug), listener(silent=False) as listen:
+        found = run(spec, sample=sample, seed=seed, model=where, listener=listen or nobody)
     if as_json:
         say_json(found.model_dump(mode="json") | {"exit_code": found.exit_code})
     else:

@@ -12,6 +12,7 @@ from pipeline.flow.ledgers import FileReader
 from pipeline.flow.listing import ledgers_of, survey
 from pipeline.flow.placement import place
 from pipeline.flow.prepare import check_recipe, open_table, prepare
+from pipeline.flow.progress import Listener, Progress, nobody
 from pipeline.flow.session import cores
 from pipeline.flow.stages import Decode, load_classifier
 from pipeline.models.loading import device_count
@@ -54,12 +55,14 @@ class Plan(BaseModel):
     probe: Probe | None = None
 
 
-def plan(spec: LabelSpec, *, probe: bool = True) -> Plan:
+def plan(spec: LabelSpec, *, probe: bool = True, listener: Listener = nobody) -> Plan:
     """List and subtract, label nothing, write nothing.
 
     With `probe`, the first few images are labelled in this process to tell the time.
     """
-    job = prepare(spec)
+    listener(Progress("checking"))
+    job = prepare(spec, listener=listener)
+    listener(Progress("listing"))
     table = open_table(job.folder)
     live = table.live() if table else []
     files = [file for file in live if file.recipe == job.recipe.id]
@@ -73,6 +76,8 @@ def plan(spec: LabelSpec, *, probe: bool = True) -> Plan:
         in_scope = sum(ledger.count_in_scope() for ledger in ledgers)
     counts = Counts.of(found.counts)
     counts.gone = in_scope - found.counts.get("matched", 0)
+    if first.refs is not None:
+        listener(Progress("probing"))
     return Plan(
         src=job.recorded_spec["src"],
         dst=job.recorded_spec["dst"],

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from pipeline.errors import MissingError, SpecError
 from pipeline.flow.job import Job
-from pipeline.flow.progress import Listener, Progress
+from pipeline.flow.progress import Listener, Progress, nobody
 from pipeline.flow.remembered import preprocess_of
 from pipeline.models.fetch import fetch
 from pipeline.models.recipe import Recipe
@@ -15,11 +15,7 @@ from pipeline.store.runs import load_current, load_recipes, new_run_id
 from pipeline.store.table import Table
 
 
-def _nobody(_: Progress) -> None:
-    pass
-
-
-def prepare(spec: LabelSpec, run_id: str | None = None, listener: Listener = _nobody) -> Job:
+def prepare(spec: LabelSpec, run_id: str | None = None, listener: Listener = nobody) -> Job:
     """Resolve and check source, model and recipe, of a run with this id or a new one.
 
     Raises SpecError, ModelError, MissingError or DeniedError, each naming the mend.

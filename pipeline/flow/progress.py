@@ -21,6 +21,12 @@ STAGES: Final = {
     "merging": "merging parts into large files",
 }
 
+#: Those of commands that label nothing.
+OTHER_STAGES: Final = {
+    "probing": "measuring the speed with a few images",
+    "sampling": "labelling a sample again",
+}
+
 #: The stages whose progress has counts.
 COUNTED: Final = (LOADING, LABELLING)
 
@@ -40,3 +46,7 @@ class Progress:
 
 
 Listener = Callable[[Progress], None]
+
+
+def nobody(_: Progress) -> None:
+    """Listens to nothing."""

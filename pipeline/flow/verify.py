@@ -17,6 +17,7 @@ from pipeline import schema
 from pipeline.errors import TRANSIENT_CODES, Exit, MissingError, StoreError
 from pipeline.flow.ledgers import FileReader
 from pipeline.flow.listing import ledgers_of, survey
+from pipeline.flow.progress import Listener, Progress, nobody
 from pipeline.flow.sample import Sample, check_sample
 from pipeline.models.recipe import Recipe
 from pipeline.sources import Source, open_source
@@ -58,7 +59,12 @@ class Verification(BaseModel):
 
 
 def verify(
-    spec: LabelSpec, *, sample: int = SAMPLE_IMAGES, seed: int = 0, model: str | None = None
+    spec: LabelSpec,
+    *,
+    sample: int = SAMPLE_IMAGES,
+    seed: int = 0,
+    model: str | None = None,
+    listener: Listener = nobody,
 ) -> Verification:
     """Hold the labels at `spec.dst` against the images at `spec.src`; writes nothing.
 
@@ -66,12 +72,14 @@ def verify(
 
     Raises MissingError where there is no store or nothing was ever labelled.
     """
+    listener(Progress("checking"))
     store = LabelStore(spec.dst)
     recipe = store.current()
     if recipe is None:
         raise MissingError(f"{spec.dst}: nothing has been labelled here yet")
     source = open_source(spec)
     source.check()
+    listener(Progress("listing"))
     files = store.live(recipe)
     runs = [run for run in store.runs() if run.scope == source.scope]
     since = _last_whole_run(runs, recipe)
@@ -87,6 +95,7 @@ def verify(
     missing = counts.todo - newer if since else 0
     checked = None
     if sample and there:
+        listener(Progress("sampling"))
         made_by = _recipe(store, recipe, model)
         drawn = _draw(store, there, sample, seed)
         if drawn.num_rows:

@@ -10,7 +10,7 @@ from pipeline.cli.output import duration, size
 from pipeline.cli.progress import Rate, line_of, listener
 from pipeline.events.kinds import Progressed
 from pipeline.flow import progress as progress_module
-from pipeline.flow.progress import STAGES, Progress
+from pipeline.flow.progress import OTHER_STAGES, STAGES, Progress
 
 
 def test_the_rate_counts_from_the_first_image() -> None:
@@ -40,10 +40,11 @@ def test_a_line_tells_how_far_it_is() -> None:
     assert line_of(loading, 0.0) == "loading the model · listed 5,000+ · to label 4,000"
 
 
-@pytest.mark.parametrize("stage", [*STAGES, "decoding alone"])
+@pytest.mark.parametrize("stage", [*STAGES, *OTHER_STAGES, "decoding alone"])
 def test_every_stage_says_what_it_waits_for(stage: str) -> None:
     line = line_of(Progress(stage), 0.0)
-    assert line.startswith("listed" if stage == "labelling" else STAGES.get(stage, stage))
+    words = (STAGES | OTHER_STAGES).get(stage, stage)
+    assert line.startswith("listed" if stage == "labelling" else words)
 
 
 def test_stages_of_the_code_are_those_that_are_told() -> None:
@@ -51,7 +52,7 @@ def test_stages_of_the_code_are_those_that_are_told() -> None:
     files = [path for path in folder.glob("*.py") if path.stem != "bench"]
     files += [folder.parent / "cli" / "label.py"]
     told = {name for path in files for name in re.findall(r'Progress\("(\w+)"', path.read_text())}
-    assert told | {"loading", "labelling"} == set(STAGES)
+    assert told | {"loading", "labelling"} == {*STAGES, *OTHER_STAGES}
     described = Progressed.model_fields["stage"].description or ""
     assert set(re.findall(r"`(\w+)`", described)) == set(STAGES) - {"importing"}
 
