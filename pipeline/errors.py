@@ -18,7 +18,9 @@ Foreign exceptions are translated where they enter: in `storage` (object stores)
 `images` (decoders), `models` (transformers) and `store.table` (Delta).
 """
 
+from collections.abc import Iterable
 from enum import IntEnum, StrEnum
+from typing import Final
 
 
 class Exit(IntEnum):
@@ -42,7 +44,8 @@ EXIT_MEANINGS = {
     Exit.OK: "every object that could be listed has a label or a permanent error",
     Exit.FAILED: "failed; the store is valid and the next run continues",
     Exit.USAGE: "bad usage, or a new recipe without `--new-recipe`",
-    Exit.GATE: "too many errors (`--max-errors`), or `verify` or `doctor` found something wrong",
+    Exit.GATE: "too many errors (`--max-errors`; by default also where fewer than half of the "
+    "images succeeded), or `verify` or `doctor` found something wrong",
     Exit.INCOMPLETE: "valid but incomplete: deadline, `--max-images`, or transient errors are left",
     Exit.BUSY: "another run is writing here",
     Exit.INTERRUPTED: "interrupted (SIGINT); what was labelled is committed",
@@ -74,6 +77,11 @@ class ErrorCode(StrEnum):
     def meaning(self) -> str:
         return MEANINGS[self]
 
+    @property
+    def advice(self) -> str:
+        """What to do about it, in one sentence or two."""
+        return ADVICE[self]
+
 
 TRANSIENT_CODES = frozenset({ErrorCode.CHANGED, ErrorCode.TRANSIENT})
 
@@ -88,8 +96,38 @@ MEANINGS = {
     ErrorCode.DENIED: "the store refused to let this object be read, or its address is not public",
     ErrorCode.CHANGED: "the object was replaced between listing and reading",
     ErrorCode.TRANSIENT: "the store kept failing (throttled, timed out, reset) after retries",
-    ErrorCode.CRASHED: "it ended the process that worked on it, or outran its time or its memory",
+    ErrorCode.CRASHED: "it ended the process that worked on it, or exceeded its time or its memory",
 }
+
+ADVICE = {
+    ErrorCode.MISSING: "Make the list anew. Once the objects are back: `--retry-errors=missing`.",
+    ErrorCode.EMPTY: "Upload the image again; what changes is labelled by itself.",
+    ErrorCode.NOT_AN_IMAGE: "Leave it out with `--exclude`, or upload the image that it should be.",
+    ErrorCode.TRUNCATED: "Upload the whole image; what changes is labelled by itself.",
+    ErrorCode.UNDECODABLE: "Open it in another program: save it anew there, or restore a copy.",
+    ErrorCode.UNSUPPORTED: "Convert it, to JPEG or PNG for instance, and upload that.",
+    ErrorCode.TOO_LARGE: "Raise `--max-bytes` or `--max-pixels`, with `--retry-errors=too_large`.",
+    ErrorCode.DENIED: "Let these credentials read it, or restore it from the archive class; then "
+    "`--retry-errors=denied`. If its address is not public: `--allow-private`.",
+    ErrorCode.CHANGED: "Nothing: the next run labels what is there then.",
+    ErrorCode.TRANSIENT: "Run again. If it stays, the message says why: a store that is away, a "
+    "signed address that has expired.",
+    ErrorCode.CRASHED: "Raise `--max-seconds` if it took too long, with `--retry-errors=crashed`; "
+    "else convert it and upload that.",
+}
+
+#: Ends the message of each row that is `denied` since its address is not public, so that a run
+#: with --allow-private knows it again. Stores hold it: it must not change.
+NOT_PUBLIC: Final = "is no public address; --allow-private reads it all the same"
+
+
+def error_codes(names: Iterable[str]) -> tuple[ErrorCode, ...]:
+    """The codes of these names, each once. Raises ValueError for one that is none."""
+    wanted = [name.strip() for name in names]
+    if unknown := [name for name in wanted if name not in {*ErrorCode}]:
+        known = ", ".join(sorted(ErrorCode))
+        raise ValueError(f"{unknown[0]!r} is no error code; known are {known}")
+    return tuple(dict.fromkeys(map(ErrorCode, wanted)))
 
 
 def printable(text: str) -> str:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from pipeline.errors import SpecError
+from pipeline.errors import ErrorCode, SpecError, error_codes
 from pipeline.validation import first_problem
 
 DEFAULT_MODEL = "google/vit-base-patch16-224"
@@ -43,6 +43,9 @@ MAX_PIXELS = 178_956_970
 MAX_BYTES = 256 * 2**20
 #: Most images take milliseconds, the longest strip that is allowed some 10 s.
 MAX_SECONDS = 60.0
+
+#: So many errors are allowed by default, if more images than that succeeded.
+ERRORS_ALLOWED = 100
 
 #: Fields whose whole value may be a secret: who knows a webhook's address may post to it.
 SECRETS = frozenset({"notify"})
@@ -88,7 +91,9 @@ class LabelSpec(BaseModel):
 
     new_recipe: bool = False
     promote: bool = Field(False, description="let readers see this recipe once it is whole")
-    retry_errors: bool = False
+    retry_errors: bool | tuple[ErrorCode, ...] = Field(
+        False, description="true: every permanent error; or the codes to try again"
+    )
     delete: bool = False
     take_over: bool = False
     partial_ok: bool = False
@@ -136,6 +141,16 @@ class LabelSpec(BaseModel):
             raise ValueError("give a web address, such as https://hooks.example.com/night")
         return text
 
+    @field_validator("retry_errors", mode="before")
+    @classmethod
+    def _retry_known_codes(cls, given: object) -> object:
+        if isinstance(given, bool) or given in ("all", "true", "false"):
+            return given not in (False, "false")
+        names = given.split(",") if isinstance(given, str) else given
+        if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
+            raise ValueError("give true, false, or a list of error codes")
+        return error_codes(names)
+
     @field_validator("deadline")
     @classmethod
     def _deadline_parses(cls, text: str | None) -> str | None:
@@ -167,18 +182,20 @@ class LabelSpec(BaseModel):
         low, _, high = self.predictors.partition(":")
         return int(low), int(high or low)
 
-    def errors_allowed(self, total: int | None) -> float:
-        """How many of `total` objects may fail before the gate: 1% or 100, whichever is more.
+    def errors_allowed(self, processed: int | None, failed: int) -> float:
+        """How many of `processed` objects, of which `failed` did fail, may do so.
 
-        While the listing goes on there is no `total` yet, and only a plain number is a limit.
+        By default 1% of them; or 100, but never more than succeeded: where more failed than
+        succeeded the gate is passed, however few they are. While the listing goes on it is not
+        known yet how many there will be (None), and only a plain number is a limit.
         """
         if self.max_errors is not None and not self.max_errors.endswith("%"):
             return int(float(self.max_errors))
-        if total is None:
+        if processed is None:
             return math.inf
         if self.max_errors is None:
-            return max(100, total // 100)
-        return int(total * float(self.max_errors[:-1]) / 100)
+            return max(processed // 100, min(ERRORS_ALLOWED, processed - failed))
+        return int(processed * float(self.max_errors[:-1]) / 100)
 
 
 def make_spec(**fields: Any) -> LabelSpec:

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline import schema
 from pipeline.errors import ErrorCode, Exit
 from pipeline.spec import load_spec
+from pipeline.store.runs import DERIVED, Counts, word
 
 ROOT = Path(__file__).parent.parent
 LABELS = (ROOT / "docs" / "labels.md").read_text()
@@ -16,7 +17,15 @@ LABELS = (ROOT / "docs" / "labels.md").read_text()
 def test_every_error_code_is_documented_as_it_is() -> None:
     for code in ErrorCode:
         again = "tries again" if code.transient else "leaves it"
-        assert f"| `{code}` | {code.meaning} | {again} |" in LABELS
+        assert f"| `{code}` | {code.meaning} | {again} | {code.advice} |" in LABELS
+
+
+def test_every_count_is_documented_by_the_word_that_people_read() -> None:
+    table = LABELS.partition("## What the numbers mean")[2].partition("## Layout")[0]
+    for name, field in Counts.model_fields.items():
+        assert f"| {word(name)} | `{name}` | {field.description} |" in table
+    for name, formula in DERIVED.items():
+        assert f"| {name} | | {formula} |" in table
 
 
 def test_every_column_is_documented() -> None:

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline import errors
+from pipeline.cli.label import label
 from pipeline.errors import (
+    ADVICE,
     MEANINGS,
     TRANSIENT_CODES,
     ErrorCode,
@@ -16,6 +18,7 @@ from pipeline.errors import (
     NightlabelError,
     SpecError,
     TransientError,
+    error_codes,
 )
 
 
@@ -66,6 +69,22 @@ def test_a_spec_error_names_field_and_value() -> None:
 def test_every_code_has_one_meaning() -> None:
     assert set(MEANINGS) == set(ErrorCode)
     assert len({code.meaning for code in ErrorCode}) == len(ErrorCode)
+    assert set(ADVICE) == set(ErrorCode)
+
+
+def test_advice_names_options_that_there_are_and_no_other_codes() -> None:
+    known = {option for parameter in label.params for option in parameter.opts}
+    for code in ErrorCode:
+        assert set(re.findall(r"--[a-z-]+", code.advice)) <= known
+        assert set(re.findall(r"--retry-errors=(\w+)", code.advice)) <= {str(code)}
+
+
+def test_codes_by_name() -> None:
+    assert error_codes([" denied", "missing", "denied"]) == (ErrorCode.DENIED, ErrorCode.MISSING)
+    assert error_codes([]) == ()
+    for names in (["denied", "gone"], [""]):
+        with pytest.raises(ValueError, match="is no error code; known are changed, crashed,"):
+            error_codes(names)
 
 
 def test_only_what_may_heal_is_transient() -> None:

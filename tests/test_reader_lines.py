@@ -63,7 +63,7 @@ def test_what_pages_hand_to_duckdb(name: str, sql: str) -> None:
 
 
 def test_there_are_such_lines() -> None:
-    assert {name for name, _ in SQL} == {"README.md", "quickstart.md", "troubleshooting.md"}
+    assert {name for name, _ in SQL} == {"README.md", "quickstart.md"}
 
 
 def test_what_the_readme_says_in_python() -> None:

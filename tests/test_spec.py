@@ -130,6 +130,7 @@ BAD: dict[str, list[object]] = {
     "wait_for_nodes": [-1, "long"],
     "batch_size": [0, "x"],
     "commit_seconds": [0, "x"],
+    "retry_errors": ["maybe", 3, [3], "denied,maybe", {"denied": 1}],
     "max_images": [0, "x"],
     "max_errors": ["-1", "1 %", "many", "", [1], "9" * 5000],
     "deadline": ["soon", "25:00", "", 6, "9" * 30 + "h", "2026-01-31T06:30:00", "2026-13-01T0:0"],
@@ -309,27 +310,68 @@ def test_anything_else_is_no_modified_since(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "total", "allowed"),
+    ("limit", "processed", "failed", "allowed"),
     [
-        (None, 0, 100),
-        (None, 9_999, 100),
-        (None, 1_000_000, 10_000),
-        ("0", 1_000_000, 0),
-        ("7", 10, 7),
-        ("2%", 1_000, 20),
-        ("0.5%", 1_000, 5),
-        ("100%", 7, 7),
+        (None, 0, 0, 0),
+        (None, 40, 40, 0),
+        (None, 10, 1, 9),
+        (None, 9_999, 1, 100),
+        (None, 9_999, 9_990, 99),
+        (None, 1_000_000, 3, 10_000),
+        ("0", 1_000_000, 3, 0),
+        ("7", 10, 10, 7),
+        ("2%", 1_000, 1_000, 20),
+        ("0.5%", 1_000, 0, 5),
+        ("100%", 7, 7, 7),
     ],
 )
-def test_errors_allowed(limit: str | None, total: int, allowed: int) -> None:
-    assert spec(max_errors=limit).errors_allowed(total) == allowed
+def test_errors_allowed(limit: str | None, processed: int, failed: int, allowed: int) -> None:
+    assert spec(max_errors=limit).errors_allowed(processed, failed) == allowed
 
 
 @pytest.mark.parametrize(("limit", "allowed"), [("7", 7), ("0", 0), ("5%", inf), (None, inf)])
 def test_while_the_listing_goes_on_only_a_number_is_a_limit(
     limit: str | None, allowed: float
 ) -> None:
-    assert spec(max_errors=limit).errors_allowed(None) == allowed
+    assert spec(max_errors=limit).errors_allowed(None, 9) == allowed
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (True, True),
+        (False, False),
+        ("all", True),
+        ("true", True),
+        ("false", False),
+        ("denied", ("denied",)),
+        ("denied, missing,denied", ("denied", "missing")),
+        (["denied", "missing"], ("denied", "missing")),
+        ([], ()),
+    ],
+)
+def test_which_errors_to_retry(given: object, wanted: object) -> None:
+    one = spec(retry_errors=given)
+    assert one.retry_errors == wanted
+    assert parse_spec(one.model_dump_json()) == one
+
+
+@pytest.mark.parametrize("given", ["denid", "", "denied,", ["denied", "denid"], 1, ["denied", 1]])
+def test_an_unknown_code_to_retry_is_refused(given: object) -> None:
+    with pytest.raises(SpecError, match="retry_errors=") as caught:
+        spec(retry_errors=given)
+    if given not in (1, ["denied", 1]):
+        assert "known are changed, crashed, denied" in str(caught.value)
+
+
+def test_codes_to_retry_from_a_file(tmp_path: Path) -> None:
+    for text, wanted in {
+        "true": True,
+        '"denied,missing"': ("denied", "missing"),
+        '["empty"]': ("empty",),
+    }.items():
+        (tmp_path / "night.toml").write_text(f'src = "a"\ndst = "b"\nretry-errors = {text}\n')
+        assert load_spec(tmp_path / "night.toml", {}, {}).retry_errors == wanted
 
 
 def test_the_address_of_a_webhook_is_a_secret() -> None:

@@ -13,6 +13,7 @@ COMMANDS = {
     "plan": "say what label would do",
     "verify": "prove that every image has exactly one true row",
     "runs": "list the runs of a label store",
+    "errors": "list the images that failed, and what to do about them",
     "recipes": "list the recipes of a label store, and which one readers see",
     "use": "choose the recipe whose labels readers see",
     "drop": "remove a recipe's labels",

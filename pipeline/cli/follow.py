@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.label import say_summary
+from pipeline.cli.label import say_next, say_summary
 from pipeline.cli.output import say, say_json
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def say_end(
         say_json(document | dict(facts))
     elif summary:
         say_summary(summary)
+        say_next(summary)
     else:
         say(f"job {job.id}: {job.status.lower()}, exit {code}: {job.message}")
     return code

@@ -1,5 +1,6 @@
 """`nightlabel label`"""
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,12 +16,13 @@ from pipeline.cli.output import (
 )
 from pipeline.cli.progress import listener
 from pipeline.cli.quiet import quiet_libraries
+from pipeline.flow.progress import Progress
 
 if TYPE_CHECKING:
     from pipeline.store.runs import RunSummary
 
 
-@click.command()
+@click.command(cls=options.JobCommand)
 @options.job
 @click.option("--dry-run", is_flag=True, help="Say what would be done: the same as plan.")
 @options.config
@@ -55,14 +57,17 @@ def label(
         result: int = ctx.invoke(plan, no_probe=True, as_json=as_json, debug=debug, **given)
         return result
     spec = options.spec_of_run(given)
-    from pipeline.flow.driver import label as run
-
     with quiet_libraries(debug=debug), listener(silent=no_progress) as listen:
+        if listen is not None:
+            listen(Progress("importing"))
+        from pipeline.flow.driver import label as run
+
         summary = run(spec, listen)
     if as_json:
         say_json(summary.model_dump(mode="json"))
     else:
         say_summary(summary)
+        say_next(summary)
     if summary.not_promoted:
         say(f"nightlabel: {summary.not_promoted}", err=True)
     say_unreadable(summary.unreadable, summary.counts.unreadable)
@@ -70,27 +75,64 @@ def label(
 
 
 def say_summary(summary: "RunSummary") -> None:
-    """The end of a run, for people."""
+    """The end of a run, for people. docs/labels.md has the words."""
+    from pipeline.store.runs import word
+
     counts = summary.counts
-    failed = ", ".join(f"{code} {n:,}" for code, n in sorted(counts.errors.items()))
     rows: list[tuple[str, object]] = [
-        ("listed", counts.listed),
-        ("already done", counts.done + counts.failed_before),
-        ("labelled", counts.labelled),
-        ("errors", f"{counts.failed:,} ({failed})" if failed else counts.failed),
+        (word("listed"), counts.listed),
+        (word("done"), counts.done),
+        (word("failed_before"), with_codes(counts.failed_before, counts.failed_before_by_code)),
+        (word("labelled"), counts.labelled),
+        (word("failed"), with_codes(counts.failed, counts.errors)),
         ("remaining", counts.remaining),
     ]
-    optional = (
-        ("left out", counts.excluded),
-        ("changed", counts.changed),
-        ("gone", counts.gone),
-        ("deleted", counts.deleted),
-        ("cannot be read", counts.unreadable),
-    )
-    rows += [(name, number) for name, number in optional if number]
+    optional = ("excluded", "changed", "retried", "gone", "deleted", "unreadable")
+    rows += [(word(name), getattr(counts, name)) for name in optional if getattr(counts, name)]
     if summary.current not in (None, summary.recipe):
         rows.append(("current", f"{summary.current}; this run wrote {summary.recipe}"))
     rows += left_out_rows(counts.left_out)
+    if summary.images_per_second is not None:
+        rows.append(("speed", f"{summary.images_per_second:,.1f} img/s"))
     reason = f" ({summary.reason})" if summary.reason else ""
     title = f"{summary.status}{reason} in {duration(summary.seconds['all'])}"
     say_table(rows, f"run {summary.run_id}: {title}")
+
+
+def with_codes(number: int, by_code: dict[str, int]) -> str:
+    """`32 (denied 30, truncated 2)`."""
+    most_first = sorted(by_code.items(), key=lambda pair: (-pair[1], pair[0]))
+    codes = ", ".join(f"{code} {count:,}" for code, count in most_first)
+    return f"{number:,} ({codes})" if codes else f"{number:,}"
+
+
+def say_next(summary: "RunSummary") -> None:
+    """Where the labels are, how to read them, and what to do next."""
+    dst = summary.spec["dst"]
+    rows = [("labels", dst), ("read them", f"{dst}/recipe={summary.recipe}/*.parquet")]
+    rows += [("next", command) for command in _next(summary)]
+    say_table(rows)
+
+
+def _next(summary: "RunSummary") -> list[str]:
+    spec, counts = summary.spec, summary.counts
+    ends = [spec["src"], spec["dst"]]
+    found = []
+    if counts.failed or counts.failed_before:
+        found.append(["errors", spec["dst"]])
+    if summary.status == "complete":
+        found.append(["verify", *ends, *_scope_options(spec)])
+    elif summary.status == "incomplete":
+        found.append(["runs", spec["dst"]])
+    return [shlex.join(["nightlabel", *words]) for words in found]
+
+
+def _scope_options(spec: dict[str, Any]) -> list[str]:
+    """What chose the images of this run must choose those of the next command too."""
+    found = [f"--{name}={glob}" for name in ("include", "exclude") for glob in spec.get(name) or ()]
+    if spec.get("limit"):
+        found.append(f"--limit={spec['limit']}")
+    if spec.get("manifest") is not None:
+        found.append("--manifest" if spec["manifest"] else "--no-manifest")
+    flags = ("check_changes", "allow_private")
+    return found + [f"--{name.replace('_', '-')}" for name in flags if spec.get(name)]

@@ -38,6 +38,22 @@ def paths(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
     return [CompletionItem(incomplete, type="file")]
 
 
+#: May stand alone, or have codes after a `=`.
+RETRY_ERRORS = "--retry-errors"
+
+
+class JobCommand(click.Command):
+    """A command with the options of a job.
+
+    Click would take the word after an option of optional value for it: SRC, where it comes next.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        options = [f"{word}=all" if word == RETRY_ERRORS else word for word in args[:end]]
+        return super().parse_args(ctx, [*options, *args[end:]])
+
+
 output = stack(
     click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
     click.option("--debug", is_flag=True, help="Show the traceback of a failure."),
@@ -136,12 +152,21 @@ placement = stack(
 run = stack(
     _flag("--new-recipe", "Label beside the labels of another model or setting."),
     _flag("--promote", "Let readers see this recipe at the end, if all is labelled (exit 0)."),
-    _flag("--retry-errors", "Try images with permanent errors again."),
+    _option(
+        RETRY_ERRORS,
+        metavar="[=CODE,…]",
+        help="Try images with permanent errors again; with =CODE,… only those. [none]",
+    ),
     _flag("--delete", "Remove rows of images that are no longer listed."),
     _flag("--take-over", "Fence a run that holds the store, and go on in its place."),
     _flag("--partial-ok", "Exit 0 where 4 would say that objects remain."),
     _option("--max-images", type=int, help="Stop after labelling N (exit 4)."),
-    _option("--max-errors", metavar="N|P%", help="Fail (exit 3) above. [1% or 100, the larger]"),
+    _option(
+        "--max-errors",
+        metavar="N|P%",
+        help="Exit 3 if more images than this fail. [1%, or 100 where more than that succeed; "
+        "always if fewer than half succeed]",
+    ),
     _option("--deadline", metavar="6h|06:30", help="Stop then, all committed (exit 4)."),
     _option("--commit-seconds", type=float, help="How often rows become true. [30]"),
 )

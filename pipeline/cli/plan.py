@@ -14,14 +14,16 @@ from pipeline.cli.output import (
     say_unreadable,
     size,
 )
+from pipeline.cli.progress import listener
 from pipeline.cli.quiet import quiet_libraries
 from pipeline.errors import Exit
+from pipeline.flow.progress import nobody
 
 if TYPE_CHECKING:
     from pipeline.flow.plan import Plan
 
 
-@click.command()
+@click.command(cls=options.JobCommand)
 @options.job
 @click.option("--no-probe", is_flag=True, help="Do not label a few images to tell the time.")
 @options.config
@@ -38,8 +40,8 @@ def plan(no_probe: bool, as_json: bool, debug: bool, **given: Any) -> int:
     spec = options.spec_of_run(given)
     from pipeline.flow.plan import plan as run
 
-    with quiet_libraries(debug=debug):
-        found = run(spec, probe=not no_probe)
+    with quiet_libraries(debug=debug), listener(silent=False) as listen:
+        found = run(spec, probe=not no_probe, listener=listen or nobody)
     if as_json:
         say_json(found.model_dump(mode="json"))
     else:
@@ -49,26 +51,32 @@ def plan(no_probe: bool, as_json: bool, debug: bool, **given: Any) -> int:
 
 
 def _say(found: "Plan") -> None:
+    from pipeline.cli.label import with_codes
+    from pipeline.store.runs import word
+
     counts = found.counts
+    failed = with_codes(counts.failed_before, counts.failed_before_by_code)
+    kinds = ", ".join(f"{getattr(counts, n):,} {word(n)}" for n in ("new", "changed", "retried"))
     rows: list[tuple[str, object]] = [
-        ("listed", counts.listed),
-        ("left out", counts.excluded),
-        ("labelled already", counts.done),
-        ("failed before", counts.failed_before),
-        ("to label", f"{counts.todo:,} ({counts.new:,} new, {counts.changed:,} changed)"),
-        ("to read", size(counts.bytes)),
-        ("gone", counts.gone),
+        (word("listed"), counts.listed),
+        (word("excluded"), counts.excluded),
+        (word("done"), counts.done),
+        (word("failed_before"), failed),
+        ("to label", f"{counts.todo:,} ({kinds})"),
+        (word("bytes"), size(counts.bytes)),
+        (word("gone"), counts.gone),
         ("recipe", found.recipe),
         *left_out_rows(counts.left_out),
     ]
     if found.current not in (None, found.recipe):
         rows.append(("current", f"{found.current}; label would write {found.recipe}"))
     if counts.unreadable:
-        rows.append(("cannot be read", counts.unreadable))
-    if found.probe:
+        rows.append((word("unreadable"), counts.unreadable))
+    if probe := found.probe:
+        start = f"of it {duration(probe.start_seconds)} to start Ray and load the model"
         rows += [
-            ("speed here", f"{found.probe.images_per_second} img/s on {found.probe.device}"),
-            ("time here", duration(found.probe.expected_seconds)),
+            ("speed here", f"{probe.images_per_second} img/s on {probe.device}"),
+            ("time here", f"{duration(probe.expected_seconds)}, {start}"),
         ]
     say_table(rows, f"{found.src} → {found.dst}")
     if found.refused:

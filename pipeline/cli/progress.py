@@ -4,12 +4,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.output import duration
+from pipeline.flow.progress import COUNTED, LABELLING, OTHER_STAGES, STAGES
 
 if TYPE_CHECKING:
-    from pipeline.flow.stream import Listener, Progress
+    from pipeline.flow.progress import Listener, Progress
 
 PLAIN_SECONDS = 10.0
 #: The rate shown is that of the last so many seconds.
@@ -31,18 +33,26 @@ class Rate:
 
 
 def line_of(progress: "Progress", rate: float) -> str:
-    """One line: stage, listed, done, errors, img/s, time left."""
-    if progress.stage != "labelling":
-        return progress.stage
+    """One line: what it waits for; or listed, to label, processed, failed, img/s, time left."""
+    stage = (STAGES | OTHER_STAGES).get(progress.stage, progress.stage)
+    if progress.stage not in COUNTED:
+        return stage
     listed = f"{progress.listed:,}" + ("" if progress.listing_complete else "+")
-    done = progress.done_before + progress.labelled
-    words = [f"listed {listed}", f"done {done:,}", f"errors {progress.errors:,}"]
+    words = [f"listed {listed}", f"to label {progress.todo:,}"]
+    if progress.stage != LABELLING:
+        return " · ".join([stage, *words])
+    words += [f"processed {progress.labelled:,}", f"failed {progress.errors:,}"]
     if rate:
         words.append(f"{rate:,.1f} img/s")
         if progress.listing_complete:
             left = max(0, progress.todo - progress.labelled)
             words.append(f"{duration(left / rate)} left")
     return " · ".join(words)
+
+
+def plain(line: str) -> None:
+    """A line of a log, with the wall clock's time."""
+    print(f"{datetime.now().astimezone():%H:%M:%S} {line}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -54,7 +64,7 @@ def listener(*, silent: bool) -> Iterator["Listener | None"]:
         with _live() as update:
             yield _throttled(update, every=0.0)
     else:
-        yield _throttled(lambda line: print(line, file=sys.stderr, flush=True), PLAIN_SECONDS)
+        yield _throttled(plain, PLAIN_SECONDS)
 
 
 def _throttled(update: Any, every: float) -> "Listener":
@@ -76,5 +86,5 @@ def _throttled(update: Any, every: float) -> "Listener":
 def _live() -> Iterator[Any]:
     from rich.console import Console
 
-    with Console(stderr=True).status("checking") as status:
+    with Console(stderr=True).status("starting") as status:
         yield status.update

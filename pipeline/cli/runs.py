@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pipeline.storage import Folder
     from pipeline.store.runs import RunSummary
 
-COLUMNS = ("run", "started", "took", "labelled", "errors", "left", "exit", "status")
+COLUMNS = ("run", "started", "took", "labelled", "failed", "remaining", "exit", "status")
 
 
 @click.command()

@@ -13,7 +13,7 @@ from pipeline.cli.output import say, say_json
 from pipeline.errors import Exit, SpecError
 
 
-@click.command()
+@click.command(cls=options.JobCommand)
 @options.job
 @click.option(
     "--night",

@@ -6,7 +6,9 @@ import click
 
 from pipeline.cli import options
 from pipeline.cli.output import left_out_rows, say, say_json, say_table, say_unreadable
+from pipeline.cli.progress import listener
 from pipeline.cli.quiet import quiet_libraries
+from pipeline.flow.progress import nobody
 
 if TYPE_CHECKING:
     from pipeline.flow.verify import Verification
@@ -41,7 +43,7 @@ def verify(
     debug: bool,
     **given: Any,
 ) -> int:
-    """Prove that listed = labelled + failed + remaining, and that no row is there twice.
+    """Prove that listed = done + failed before + remaining, and that no row is there twice.
 
     Holds SRC, the table and its files against each other, and labels a sample again with
     the reference processor.
@@ -61,8 +63,8 @@ def verify(
         check_address(spec.address)
     from pipeline.flow.verify import verify as run
 
-    with quiet_libraries(debug=debug):
-        found = run(spec, sample=sample, seed=seed, model=where)
+    with quiet_libraries(debug=debug), listener(silent=False) as listen:
+        found = run(spec, sample=sample, seed=seed, model=where, listener=listen or nobody)
     if as_json:
         say_json(found.model_dump(mode="json") | {"exit_code": found.exit_code})
     else:
@@ -72,13 +74,17 @@ def verify(
 
 
 def _say(found: "Verification") -> None:
+    from pipeline.cli.label import with_codes
+    from pipeline.store.runs import word
+
     counts = found.counts
+    failed = with_codes(counts.failed_before, counts.failed_before_by_code)
     rows: list[tuple[str, object]] = [
-        ("listed", counts.listed),
-        ("labelled", counts.done),
-        ("failed", counts.failed_before),
+        (word("listed"), counts.listed),
+        (word("done"), counts.done),
+        (word("failed_before"), failed),
         ("remaining", f"{counts.todo:,} ({found.newer:,} newer than the last whole run)"),
-        ("gone", counts.gone),
+        (word("gone"), counts.gone),
         ("rows", found.rows),
         ("rows twice", found.doubled),
     ]

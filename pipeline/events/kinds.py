@@ -37,7 +37,10 @@ class Progressed(Event):
     """How far the run is, every ten seconds and where a stage begins."""
 
     event: Literal["progress"] = "progress"
-    stage: str = Field(description="`checking`, `listing`, `starting`, `labelling` or `merging`")
+    stage: str = Field(
+        description="`checking`, `model`, `listing`, `starting`, `waiting` (for nodes), `loading` "
+        "(the model), `labelling`, `deleting` or `merging`"
+    )
     listed: int = Field(description="objects listed so far")
     listing_complete: bool = Field(description="whether those are all")
     done_before: int = Field(description="of them, those that have a row of an earlier run")
@@ -78,6 +81,9 @@ class Finished(Event):
     recipe: str | None = Field(description="null where the run ended before its model was known")
     counts: dict[str, int] = Field(description="as in the run's summary; empty as above")
     errors: dict[str, int] = Field(description="rows of this run by error code")
+    failed_before_by_code: dict[str, int] = Field(
+        default_factory=dict, description="rows of earlier runs that stay, by error code"
+    )
     seconds: float = Field(description="from start to end")
     text: str = Field(description="all of it in a line, which chat services show")
 

@@ -21,10 +21,10 @@ from pipeline.flow.driver import label
 from pipeline.flow.job import Job
 from pipeline.flow.placement import Placement
 from pipeline.flow.prepare import prepare
+from pipeline.flow.progress import Listener, Progress
 from pipeline.flow.room import placed
 from pipeline.flow.session import fetch, session
 from pipeline.flow.stages import Decode, load_classifier
-from pipeline.flow.stream import Listener, Progress
 from pipeline.flow.tally import TallyBoard
 from pipeline.spec import LabelSpec, make_spec
 from pipeline.storage import join

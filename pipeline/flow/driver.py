@@ -18,10 +18,11 @@ from pipeline.flow.look import nothing_to_label
 from pipeline.flow.outcome import conclude
 from pipeline.flow.placement import Placement
 from pipeline.flow.prepare import check_recipe, open_table, prepare
+from pipeline.flow.progress import LABELLING, Listener, Progress
 from pipeline.flow.promotion import Promotion
 from pipeline.flow.room import make_room
 from pipeline.flow.session import session, totals
-from pipeline.flow.stream import Listener, Progress, Stream
+from pipeline.flow.stream import Stream
 from pipeline.flow.survey import Survey
 from pipeline.flow.tasks import in_tasks
 from pipeline.flow.telling import Teller, telling
@@ -58,7 +59,7 @@ def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
     with telling(spec, run_id) as teller, stop.on_signals():
         listener = _both(on_progress, teller)
         listener(Progress("checking"))
-        job = prepare(spec, run_id)
+        job = prepare(spec, run_id, listener)
         job.folder.ensure()
         with Lease(job.folder, job.run_id, take_over=spec.take_over) as lease:
             table = _open_or_create(job)
@@ -102,7 +103,12 @@ class Run:
     def execute(self) -> RunSummary:
         self._took("check")
         try:
-            self._reader = FileReader(self._job.folder, self._job.source, self._runs_of_scope())
+            self._reader = FileReader(
+                self._job.folder,
+                self._job.source,
+                self._runs_of_scope(),
+                self._job.spec.allow_private,
+            )
             save_run(self._job.folder, self._summary)
             if (survey := self._nothing_to_label()) is not None:
                 self._finish(survey, complete=True, run=inline)
@@ -142,7 +148,7 @@ class Run:
                 stack.enter_context(session(spec.address, in_use=lambda: self._stop.graph_runs))
                 if self._stop:
                     return
-                placement = make_room(self._job, self._stop)
+                placement = make_room(self._job, self._stop, self._listener)
                 if placement is None:
                     return
                 self._committer.options = placement.elsewhere
@@ -188,6 +194,7 @@ class Run:
         self._took("merge")
 
     def _delete(self, survey: Survey, in_scope: int, run: Runner) -> None:
+        self._listener(Progress("deleting"))
         job, counts = self._job, self._summary.counts
         files = self._committer.present_files()
         unseen = survey.unseen(self._ledgers)
@@ -205,6 +212,8 @@ class Run:
 
     def _labelling(self, progress: Progress) -> None:
         self._listener(progress)
+        if progress.stage == LABELLING and "load" not in self._summary.seconds:
+            self._took("load")
         self._teller.measured(progress, self._committer)
 
     def _committed(self, written: Written) -> None:
@@ -240,6 +249,7 @@ class Run:
     def _saved(self) -> RunSummary:
         self._summary.finished = datetime.now(UTC)
         self._took("all")
+        self._summary.images_per_second = self._summary.rate()
         save_run(self._job.folder, self._summary)
         return self._summary
 

@@ -30,14 +30,19 @@ _READERS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class FileReader:
-    """Reads the entries of one live file. `runs` are the run ids of this run's scope."""
+    """Reads the entries of one live file. `runs` are the run ids of this run's scope.
+
+    With `allow_private` it finds the rows that were denied for want of it; see states.PRIVATE.
+    """
 
     folder: Folder
     source: Source
     runs: frozenset[str]
+    allow_private: bool = False
 
     def entries(self, ordinal: int, path: str) -> Ledger:
-        rows = read_part(self.folder, path, [*COLUMNS, "run_id"])
+        messages = ["error_message"] if self.allow_private else []
+        rows = read_part(self.folder, path, [*COLUMNS, *messages, "run_id"])
         return Ledger.of_file(rows, ordinal, self._in_scope(path, rows["run_id"]))
 
     def in_scope(self, path: str) -> Mask:

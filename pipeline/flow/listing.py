@@ -13,6 +13,7 @@ from pipeline.flow.survey import Survey
 from pipeline.flow.tasks import in_tasks
 from pipeline.sources import Source
 from pipeline.store.ledger import Ledger
+from pipeline.store.states import Retried
 from pipeline.store.table import LiveFile
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def survey(
     ledgers: Sequence[Ledger],
     watch: Watcher,
     *,
-    retry_errors: bool,
+    retry_errors: Retried,
     keep_seen: bool = False,
 ) -> Survey:
     """List all of `source`; counts include what `watch` counted of the refs to label."""
@@ -63,7 +64,7 @@ def _one(
     shard: Any,
     ledgers: Sequence[Ledger],
     watch: Watcher,
-    retry_errors: bool,
+    retry_errors: Retried,
     keep_seen: bool,
 ) -> Survey:
     found = Survey(keep_seen=keep_seen)

@@ -7,6 +7,7 @@ from typing import Final
 from pipeline.flow.survey import Survey
 from pipeline.sources import Source
 from pipeline.store.ledger import Ledger
+from pipeline.store.states import Retried
 
 #: A look may always take this long.
 GLANCE_SECONDS: Final = 3.0
@@ -19,7 +20,7 @@ def nothing_to_label(
     ledgers: Sequence[Ledger],
     *,
     keep_seen: bool,
-    retry_errors: bool,
+    retry_errors: Retried,
     clock: Callable[[], float] = time.monotonic,
 ) -> Survey | None:
     """The whole survey where nothing is to be labelled and that shows soon, else None.

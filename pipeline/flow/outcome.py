@@ -19,7 +19,7 @@ _STOPPED: dict["Reason", tuple[Status, Exit, str]] = {
 
 def over_gate(spec: LabelSpec, counts: Counts) -> bool:
     """Did too many of the objects that this run processed fail?"""
-    return counts.failed > spec.errors_allowed(counts.labelled + counts.failed)
+    return counts.failed > spec.errors_allowed(counts.processed, counts.failed)
 
 
 def conclude(
@@ -33,8 +33,7 @@ def conclude(
         return _STOPPED[reason]
     unreadable = f"{counts.unreadable:,} folders cannot be read" if counts.unreadable else None
     if over_gate(spec, counts):
-        allowed = spec.errors_allowed(counts.labelled + counts.failed)
-        return "gate", Exit.GATE, f"{counts.failed:,} errors, over the {allowed:,} allowed"
+        return "gate", Exit.GATE, _gate_words(spec, counts)
     if spec.strict_listing and counts.unreadable:
         return "failed", Exit.FAILED, unreadable
     if reason in _STOPPED:
@@ -45,6 +44,15 @@ def conclude(
         words = f"{counts.remaining + transient:,} objects are left for the next run"
         return "incomplete", _softened(spec, Exit.INCOMPLETE), words
     return "complete", Exit.OK, unreadable
+
+
+def _gate_words(spec: LabelSpec, counts: Counts) -> str:
+    processed = counts.processed
+    allowed = spec.errors_allowed(processed, counts.failed)
+    return (
+        f"{counts.failed:,} errors, over the {allowed:,} allowed of {processed:,} processed "
+        "(--max-errors)"
+    )
 
 
 def _softened(spec: LabelSpec, code: Exit) -> Exit:

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import SpecError
 from pipeline.flow.gone import count_gone
@@ -13,6 +13,7 @@ from pipeline.flow.ledgers import FileReader
 from pipeline.flow.listing import ledgers_of, survey
 from pipeline.flow.placement import place
 from pipeline.flow.prepare import check_recipe, open_table, prepare
+from pipeline.flow.progress import Listener, Progress, nobody
 from pipeline.flow.promotion import current_of
 from pipeline.flow.session import cores
 from pipeline.flow.stages import Decode, load_classifier
@@ -21,6 +22,10 @@ from pipeline.spec import LabelSpec
 from pipeline.store.runs import Counts, load_runs, named_unreadable
 
 PROBE_IMAGES = 16
+
+#: From "starting" to where predictors begin to load: Ray's own start (1.5 s on two cores, less on
+#: more) and its first workers. On a cluster, whose Ray runs, connecting takes about as long.
+RAY_START_SECONDS = 3.0
 
 
 class Probe(BaseModel):
@@ -33,7 +38,10 @@ class Probe(BaseModel):
     predict_seconds: float
     device: str
     images_per_second: float
-    expected_seconds: float
+    start_seconds: float = Field(
+        description="Ray's start, by experience, and the model's, measured"
+    )
+    expected_seconds: float = Field(description="of the whole run, its start too")
 
 
 class Plan(BaseModel):
@@ -51,12 +59,14 @@ class Plan(BaseModel):
     probe: Probe | None = None
 
 
-def plan(spec: LabelSpec, *, probe: bool = True) -> Plan:
+def plan(spec: LabelSpec, *, probe: bool = True, listener: Listener = nobody) -> Plan:
     """List and subtract, label nothing, write nothing.
 
     With `probe`, the first few images are labelled in this process to tell the time.
     """
-    job = prepare(spec)
+    listener(Progress("checking"))
+    job = prepare(spec, listener=listener)
+    listener(Progress("listing"))
     table = open_table(job.folder)
     live = table.live() if table else []
     files = [file for file in live if file.recipe == job.recipe.id]
@@ -64,13 +74,15 @@ def plan(spec: LabelSpec, *, probe: bool = True) -> Plan:
     runs = load_runs(job.folder) if table else iter(())
     ours = frozenset(run.run_id for run in runs if run.scope == scope)
     first = _First(PROBE_IMAGES if probe else 0)
-    reader = FileReader(job.folder, job.source, ours)
+    reader = FileReader(job.folder, job.source, ours, spec.allow_private)
     with ledgers_of(reader, files, spec.address) as ledgers:
         found = survey(job.source, ledgers, first, retry_errors=spec.retry_errors)
         in_scope = sum(ledger.count_in_scope() for ledger in ledgers)
         counts = Counts.of(found.counts)
         counts.unreadable = len(found.unreadable)
         counts.gone = count_gone(spec, found, reader, files, in_scope)
+    if first.refs is not None:
+        listener(Progress("probing"))
     return Plan(
         src=job.recorded_spec["src"],
         dst=job.recorded_spec["dst"],
@@ -109,8 +121,10 @@ def _probe(job: Job, refs: pa.Table, todo: int) -> Probe:
     decode = Decode(job).pixels
     decode(refs.slice(0, 1))  # imports and connections are no part of the rate
     decoding, pixels = _timed(decode, refs)
+    began = time.perf_counter()
     classify = load_classifier(job)
     classify(pixels.slice(0, 1))
+    start = RAY_START_SECONDS + time.perf_counter() - began
     predicting, _ = _timed(classify, pixels)
     gpus = 0 if classify.device == "cpu" else device_count()
     here = {"CPU": cores(), "GPU": gpus}
@@ -124,7 +138,8 @@ def _probe(job: Job, refs: pa.Table, todo: int) -> Probe:
         predict_seconds=round(predicting / images, 5),
         device=classify.device,
         images_per_second=round(rate, 1),
-        expected_seconds=round(todo / rate, 1),
+        start_seconds=round(start, 1),
+        expected_seconds=round(start + todo / rate, 1),
     )
 
 

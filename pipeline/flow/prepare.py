@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pipeline.errors import MissingError, SpecError
 from pipeline.flow.gcs import check_cluster
 from pipeline.flow.job import Job
+from pipeline.flow.progress import Listener, Progress, nobody
 from pipeline.flow.remembered import preprocess_of
 from pipeline.flow.usage import check_usage
 from pipeline.models.fetch import fetch
@@ -17,7 +18,7 @@ from pipeline.store.runs import load_recipes, new_run_id
 from pipeline.store.table import Table
 
 
-def prepare(spec: LabelSpec, run_id: str | None = None) -> Job:
+def prepare(spec: LabelSpec, run_id: str | None = None, listener: Listener = nobody) -> Job:
     """Resolve and check cluster, source, model and recipe, of a run with this id or a new one.
 
     Raises SpecError, ClusterError, ModelError, MissingError or DeniedError, each naming the mend.
@@ -26,6 +27,7 @@ def prepare(spec: LabelSpec, run_id: str | None = None) -> Job:
     check_cluster(spec.address)
     source = open_source(spec)
     source.check(spec.dst)
+    listener(Progress("model"))
     model = fetch(spec.model, spec.revision)
     preprocess = preprocess_of(model.path)
     return Job(

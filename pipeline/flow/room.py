@@ -12,6 +12,7 @@ from pipeline.flow.address import cluster_address
 from pipeline.flow.feed import Stop
 from pipeline.flow.job import Job
 from pipeline.flow.placement import Placement, place, resources_of
+from pipeline.flow.progress import Listener, Progress
 from pipeline.flow.session import nodes
 from pipeline.spec import LabelSpec
 
@@ -20,7 +21,7 @@ LOOK_SECONDS: Final = 1.0
 Bundles = list[dict[str, float]]
 
 
-def make_room(job: Job, stop: Stop) -> Placement | None:
+def make_room(job: Job, stop: Stop, listener: Listener) -> Placement | None:
     """Place a graph as soon as there is room; None where `stop` comes first.
 
     On a cluster, nodes that are just joining are waited for, and an autoscaler is asked for what
@@ -35,6 +36,7 @@ def make_room(job: Job, stop: Stop) -> Placement | None:
             except PlacementError:
                 if time.monotonic() >= until:
                     raise
+            listener(Progress("waiting"))
             ask(_least(job.spec))
             time.sleep(LOOK_SECONDS)
     return None

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from pipeline.flow.feed import Feed, Stop
 from pipeline.flow.job import Job
 from pipeline.flow.lean import Live
 from pipeline.flow.placement import Placement, resources_of
+from pipeline.flow.progress import LABELLING, LOADING, Listener, Progress
 from pipeline.flow.session import nodes, ray_error
 from pipeline.flow.survey import Survey
 from pipeline.flow.tally import TallyBoard
@@ -26,32 +26,12 @@ from pipeline.store.lease import Lease
 if TYPE_CHECKING:
     from ray import ObjectRef
 
-#: The one stage whose progress has counts.
-LABELLING = "labelling"
-
 TICK_SECONDS = 0.2
 #: What is held gets this long to be committed after a signal, and after the graph's death.
 SIGNAL_FLUSH_SECONDS = 4.0
 DEATH_FLUSH_SECONDS = 60.0
 #: Ray Data gets this long to end its graph; then the process ends over it.
 LEAVE_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run is. `labelled` counts rows out of the graph, `committed` true ones."""
-
-    stage: str
-    listed: int = 0
-    listing_complete: bool = False
-    done_before: int = 0
-    todo: int = 0
-    labelled: int = 0
-    committed: int = 0
-    errors: int = 0
-
-
-Listener = Callable[[Progress], None]
 
 
 class Stream:
@@ -130,7 +110,7 @@ class Stream:
         done, counts = board.progress()
         committed = self._committer.rows
         progress = Progress(
-            LABELLING,
+            LABELLING if counts.get("predictors_ready") or committed else LOADING,
             listed=counts.get("listed", 0),
             listing_complete=done == shards,
             done_before=counts.get("done", 0) + counts.get("failed_before", 0),
@@ -140,8 +120,9 @@ class Stream:
             errors=self._committer.failed,
         )
         self._listener(progress)
+        # What is not labelled yet may all succeed: only what no rest of the run can mend stops it.
         total = progress.todo if progress.listing_complete else None
-        if progress.errors > self._job.spec.errors_allowed(total):
+        if progress.errors > self._job.spec.errors_allowed(total, progress.errors):
             self._stop.now("gate")
 
     def _look_around(self) -> None:

@@ -9,6 +9,7 @@ import pyarrow as pa
 from pipeline.sources import Page
 from pipeline.store.ledger import Ledger, subtract
 from pipeline.store.runs import LEFT_OUT
+from pipeline.store.states import Retried
 
 Seen = dict[int, list[np.ndarray[Any, np.dtype[np.int64]]]]
 
@@ -24,7 +25,7 @@ class Survey:
         self.unreadable: dict[str, str] = {}
         self._keep_seen = keep_seen
 
-    def add(self, ledgers: Sequence[Ledger], page: Page, *, retry_errors: bool) -> pa.Table:
+    def add(self, ledgers: Sequence[Ledger], page: Page, *, retry_errors: Retried) -> pa.Table:
         """Count one page of a source; returns its refs that need a label."""
         todo = subtract(ledgers, page.refs, retry_errors=retry_errors)
         self.count(todo.counts | {"excluded": page.excluded})

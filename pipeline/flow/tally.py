@@ -21,6 +21,7 @@ class Tally:
     def __init__(self, max_images: int | None = None) -> None:
         self._left = max_images
         self._labelled = 0
+        self._ready = 0
         self._shards: dict[int, Survey] = {}
         self._counts: dict[int, dict[str, int]] = {}
         self._failure: NightlabelError | None = None
@@ -36,6 +37,7 @@ class Tally:
 
     def ready(self, predictor: str) -> None:
         del self._starts[predictor]
+        self._ready += 1
 
     def retried(self, block: str) -> int:
         """How often a predictor has begun this block anew."""
@@ -95,7 +97,8 @@ class Tally:
         total = Survey(keep_seen=False)
         for counts in self._counts.values():
             total.count(counts)
-        return len(self._shards), total.counts | {"labelled": self._labelled}
+        told = {"labelled": self._labelled, "predictors_ready": self._ready}
+        return len(self._shards), total.counts | told
 
     def survey(self) -> Survey:
         """Everything told so far; what was seen, of the shards that were listed to their end."""

@@ -28,14 +28,14 @@ from pipeline.flow.metrics import (
     Meters,
     named,
 )
-from pipeline.flow.stream import LABELLING, Progress
+from pipeline.flow.progress import COUNTED, LABELLING, Progress
 from pipeline.spec import LabelSpec
 from pipeline.storage import redacted
 
 if TYPE_CHECKING:
     from pipeline.flow.committer import Committer, Written
     from pipeline.flow.job import Job
-    from pipeline.store.runs import RunSummary
+    from pipeline.store.runs import Counts, RunSummary
 
 PROGRESS_SECONDS: Final = 10.0
 
@@ -92,7 +92,7 @@ class Teller:
 
     def progress(self, progress: Progress) -> None:
         """As often as one likes; it is told further every ten seconds."""
-        if progress.stage == LABELLING:
+        if progress.stage in COUNTED:
             self._counted = progress
         else:
             progress = replace(self._counted, stage=progress.stage)
@@ -129,9 +129,6 @@ class Teller:
 
     def finished(self, summary: "RunSummary") -> None:
         """The end of a run that has a summary."""
-        counts = summary.counts.model_dump()
-        errors = counts.pop("errors")
-        counts["left_out"] = sum(counts["left_out"].values())
         if summary.status == "gate":
             gate = GateBreached(
                 run_id=self._run_id,
@@ -140,7 +137,7 @@ class Teller:
                 reason=summary.reason or "",
             )
             self._tell(gate)
-        self._finish(summary.status, summary.exit_code, summary.reason, counts, errors)
+        self._finish(summary.status, summary.exit_code, summary.reason, summary.counts)
 
     def failed(self, error: BaseException) -> None:
         """The end of a run that raised; nothing where its end is told already."""
@@ -148,7 +145,7 @@ class Teller:
             return
         status, code = _how(error)
         reason = redacted(str(error)) if isinstance(error, NightlabelError) else None
-        self._finish(status, code, reason or type(error).__name__, {}, {})
+        self._finish(status, code, reason or type(error).__name__, None)
 
     def close(self) -> None:
         """Write what is not written yet, and send the message of the end."""
@@ -163,16 +160,12 @@ class Teller:
                 "could not notify", notify(self._notify, self._end, self._key, patient=not hurried)
             )
 
-    def _finish(
-        self,
-        status: str,
-        code: int,
-        reason: str | None,
-        counts: dict[str, int],
-        errors: dict[str, int],
-    ) -> None:
+    def _finish(self, status: str, code: int, reason: str | None, counts: "Counts | None") -> None:
         because = f" ({reason})" if reason else ""
-        labelled, failed = counts.get("labelled", 0), counts.get("failed", 0)
+        known = counts.model_dump() if counts else {}
+        known |= {"left_out": sum(counts.left_out.values())} if counts else {}
+        errors, before = known.pop("errors", {}), known.pop("failed_before_by_code", {})
+        labelled, failed = known.get("labelled", 0), known.get("failed", 0)
         self._end = Finished(
             run_id=self._run_id,
             dst=self._dst,
@@ -181,8 +174,9 @@ class Teller:
             exit_code=code,
             reason=reason,
             recipe=self._recipe,
-            counts=counts,
+            counts=known,
             errors=errors,
+            failed_before_by_code=before,
             seconds=round(time.monotonic() - self._began, 3),
             text=f"nightlabel: {self._dst}: {status}{because}, {labelled:,} labelled, "
             f"{failed:,} failed",

@@ -14,11 +14,12 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline import schema
-from pipeline.errors import Exit, MissingError, StoreError
+from pipeline.errors import TRANSIENT_CODES, Exit, MissingError, StoreError
 from pipeline.flow.gcs import check_cluster
 from pipeline.flow.gone import count_gone
 from pipeline.flow.ledgers import FileReader
 from pipeline.flow.listing import ledgers_of, survey
+from pipeline.flow.progress import Listener, Progress, nobody
 from pipeline.flow.sample import Sample, check_sample
 from pipeline.flow.usage import check_paths
 from pipeline.models.recipe import Recipe
@@ -62,7 +63,12 @@ class Verification(BaseModel):
 
 
 def verify(
-    spec: LabelSpec, *, sample: int = SAMPLE_IMAGES, seed: int = 0, model: str | None = None
+    spec: LabelSpec,
+    *,
+    sample: int = SAMPLE_IMAGES,
+    seed: int = 0,
+    model: str | None = None,
+    listener: Listener = nobody,
 ) -> Verification:
     """Hold the labels at `spec.dst` against the images at `spec.src`; writes nothing.
 
@@ -71,6 +77,7 @@ def verify(
     Raises SpecError for a SRC or model that is not there, ClusterError where a cluster was asked
     for and is away, MissingError where there is no store or nothing was ever labelled.
     """
+    listener(Progress("checking"))
     check_paths(spec.src, model)
     if spec.address:
         check_cluster(spec.address)
@@ -80,6 +87,7 @@ def verify(
         raise MissingError(f"{spec.dst}: nothing has been labelled here yet")
     source = open_source(spec)
     source.check()
+    listener(Progress("listing"))
     files = store.live(recipe)
     runs = [run for run in store.runs() if run.scope == source.scope]
     since = _last_whole_run(runs, recipe)
@@ -96,9 +104,11 @@ def verify(
     missing = counts.todo - newer if since else 0
     checked = None
     if sample and there:
+        listener(Progress("sampling"))
         made_by = _recipe(store, recipe, model)
         drawn = _draw(store, there, sample, seed)
-        checked = check_sample(spec, made_by, _with_addresses(source, drawn))
+        if drawn.num_rows:
+            checked = check_sample(spec, made_by, _with_addresses(source, drawn))
     return Verification(
         recipe=recipe,
         version=store.version,
@@ -120,10 +130,17 @@ def verify(
 
 
 def _last_whole_run(runs: "Sequence[RunSummary]", recipe: str) -> datetime | None:
-    ended = [run for run in runs if run.status in ("complete", "gate") and not run.dropped]
-    whole = [run for run in ended if run.listing_complete]
+    whole = [run for run in runs if _is_whole(run)]
     started = [run.started for run in whole if run.recipe == recipe and not run.spec.get("limit")]
     return max(started, default=None)
+
+
+def _is_whole(run: "RunSummary") -> bool:
+    """Did it leave nothing to the next one? A gate may stop a run early, or end a whole one."""
+    if run.status not in ("complete", "gate") or not run.listing_complete or run.dropped:
+        return False
+    counts = run.counts
+    return not counts.remaining and not any(map(counts.errors.get, TRANSIENT_CODES))
 
 
 class _NewerThan:
@@ -184,7 +201,8 @@ def _draw(store: LabelStore, files: "Sequence[LiveFile]", size: int, seed: int) 
     columns = ["uri", "etag", "size", "modified", "label", "score"]
     rows = read_part(store.folder, file.path, columns)
     labelled = [int(row) for row in np.flatnonzero(rows["label"].is_valid().to_numpy())]
-    return rows.take(draw.sample(labelled, min(size, len(labelled))))
+    drawn = draw.sample(labelled, min(size, len(labelled)))
+    return rows.take(pa.array(drawn, pa.int64()))  # a file may hold errors alone
 
 
 def _with_addresses(source: Source, rows: pa.Table) -> pa.Table:

@@ -8,7 +8,8 @@ import re
 import sys
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 
 class Kind(Enum):
@@ -16,7 +17,8 @@ class Kind(Enum):
     NO_BUCKET = auto()
     DENIED = auto()  # this object is not for us
     ARCHIVED = auto()  # it lies in a cold storage class
-    CREDENTIALS = auto()  # nothing is: wrong, expired or absent credentials
+    CREDENTIALS = auto()  # nothing is: wrong or absent credentials
+    EXPIRED = auto()  # what opens it has expired: a signed address, a session's token
     CHANGED = auto()
     EXISTS = auto()
     REFUSED = auto()  # by us: where it leads is not public
@@ -34,14 +36,34 @@ class Fault:
 
 
 class Answer(Exception):  # noqa: N818 - what a server said, not yet judged
-    """An HTTP answer that is no success; raised and translated within this package."""
+    """An HTTP answer that is no success; raised and translated within this package.
 
-    def __init__(self, status: int, code: str | None = None) -> None:
+    `expired`: its text says that a signature or token has expired.
+    """
+
+    def __init__(self, status: int, code: str | None = None, *, expired: bool = False) -> None:
         super().__init__(f"{status} {code or ''}".strip())
-        self.status, self.code = status, code
+        self.status, self.code, self.expired = status, code, expired
 
-    def __reduce__(self) -> tuple[type, tuple[int, str | None]]:
-        return type(self), (self.status, self.code)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(Answer, expired=self.expired), (self.status, self.code)
+
+    @classmethod
+    def of(cls, status: int, text: str) -> "Answer":
+        """From the text of an answer, which in stores is XML with a code."""
+        code = _CODE.search(text)
+        if code is None:
+            return cls(status)
+        return cls(status, code[1], expired=status in _REFUSALS and says_expired(text))
+
+
+def says_expired(text: str) -> bool:
+    """Whether a store's words mean that a signature or a token has expired.
+
+    Many stores answer an address that has expired as one that was never allowed, with the code
+    AccessDenied or AuthenticationFailed, and tell the difference in words alone.
+    """
+    return _EXPIRED_WORDS.search(text) is not None
 
 
 class Damaged(Exception):  # noqa: N818 - it is judged here too
@@ -66,14 +88,28 @@ CREDENTIAL_CODES: Final = frozenset(
     {
         "AuthFailure",
         "AuthorizationHeaderMalformed",
-        "ExpiredToken",
         "InvalidAccessKeyId",
         "InvalidToken",
         "RequestTimeTooSkewed",
         "SignatureDoesNotMatch",
+    }
+)
+_EXPIRED_CODES: Final = frozenset(
+    {
+        "ExpiredRequest",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "RequestExpired",
         "TokenRefreshRequired",
     }
 )
+#: S3 and most stores that speak it; Azure, which says it of a shared access signature; Google.
+_EXPIRED_WORDS: Final = re.compile(
+    r"\brequest has expired\b|\bsignature not valid in the specified time frame\b"
+    r"|\b(?:signature|token)(?: has)? expired\b",
+    re.IGNORECASE,
+)
+_REFUSALS: Final = frozenset({400, 401, 403})
 _TRANSIENT_CODES = frozenset({"RequestTimeout", "SlowDown", "Throttling", "OperationAborted"})
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
@@ -119,7 +155,7 @@ def judge(error: BaseException) -> Fault:
     """What a foreign exception means; Kind.OTHER where nothing is known of it."""
     module = type(error).__module__.partition(".")[0]
     if isinstance(error, Answer):
-        return _answered(error.status, error.code)
+        return _answered(error)
     if kind := _SAID_BY_US.get(type(error)):
         return Fault(kind, str(error))
     if module in {"obstore", "_internal"}:  # the latter is deltalake
@@ -130,7 +166,7 @@ def judge(error: BaseException) -> Fault:
         return _urllib3(error)
     if module == "aiohttp":
         status = getattr(error, "status", None)
-        return _answered(status) if status else Fault(Kind.TRANSIENT, _words(error))
+        return _answered(Answer(status)) if status else Fault(Kind.TRANSIENT, _words(error))
     if isinstance(error, OSError):
         return _os(error)
     if isinstance(error, ImportError):
@@ -138,13 +174,19 @@ def judge(error: BaseException) -> Fault:
     return Fault(Kind.OTHER, f"not understood ({type(error).__name__})")
 
 
-def _answered(status: int, code: str | None = None) -> Fault:
+def _answered(answer: Answer) -> Fault:
+    status, code = answer.status, answer.code
     detail = f"{status} {code}" if code else str(status)
     kind = Kind.OTHER
     if code == "NoSuchBucket":
         kind = Kind.NO_BUCKET
     elif code == "InvalidObjectState":
         kind = Kind.ARCHIVED
+    elif code in _EXPIRED_CODES or answer.expired:
+        return Fault(
+            Kind.EXPIRED,
+            f"the store answered {detail}: what opens it, address or token, has expired",
+        )
     elif code in CREDENTIAL_CODES:
         kind = Kind.CREDENTIALS
     elif status == 507 or code in _FULL_CODES:
@@ -169,8 +211,7 @@ def _rust(error: BaseException) -> Fault:
     if name == "UnauthenticatedError":
         return Fault(Kind.CREDENTIALS, "no valid credentials")
     if status := _STATUS.search(text):
-        code = _CODE.search(text)
-        return _answered(int(status[1]), code and code[1])
+        return _answered(Answer.of(int(status[1]), text))
     if found := _OS_ERROR.search(text):
         return _os(OSError(int(found[1]), text))
     by_name = {
@@ -194,9 +235,11 @@ def _urllib3(error: BaseException) -> Fault:
 def _botocore(error: BaseException) -> Fault:
     response = getattr(error, "response", None)
     if isinstance(response, dict):
-        code = response.get("Error", {}).get("Code")
+        said = response.get("Error", {})
+        code = said.get("Code")
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
-        return _answered(status, None if code and code.isdigit() else code)
+        expired = status in _REFUSALS and says_expired(said.get("Message") or "")
+        return _answered(Answer(status, None if code and code.isdigit() else code, expired=expired))
     name = type(error).__name__
     if "Credential" in name or "Token" in name or "Profile" in name or "SSO" in name:
         return Fault(Kind.CREDENTIALS, f"no valid credentials ({name})")
@@ -213,7 +256,7 @@ def _os(error: OSError) -> Fault:
     if isinstance(error, FileNotFoundError):
         # obstore raises the builtin one too, and only its text tells a bucket from a key.
         code = _CODE.search(str(error))
-        return _answered(404, code and code[1]) if code else Fault(Kind.MISSING, "not there")
+        return _answered(Answer(404, code[1])) if code else Fault(Kind.MISSING, "not there")
     if isinstance(error, NotADirectoryError):
         return Fault(Kind.MISSING, "not there")
     if isinstance(error, PermissionError):

@@ -28,6 +28,7 @@ from urllib3.exceptions import (
 )
 from urllib3.util import create_urllib3_context
 
+from pipeline.errors import NOT_PUBLIC
 from pipeline.storage.faults import Refused, Slow
 
 CONNECT_SECONDS: Final = 5.0
@@ -117,7 +118,7 @@ def refuse_literal(host: str) -> None:
 
 
 def refused(address: str) -> Refused:
-    return Refused(f"{address} is no public address; --allow-private reads it all the same")
+    return Refused(f"{address} {NOT_PUBLIC}")
 
 
 class _Bounded:

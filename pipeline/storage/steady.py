@@ -37,7 +37,7 @@ _CANARIES: Final = 4
 
 _WEB: Final = "http(s)"
 
-_REFUSED: Final = frozenset({Kind.DENIED, Kind.CREDENTIALS, Kind.NO_BUCKET})
+_REFUSED: Final = frozenset({Kind.DENIED, Kind.CREDENTIALS, Kind.EXPIRED, Kind.NO_BUCKET})
 _GONE: Final = frozenset({Kind.MISSING, Kind.NO_BUCKET})
 _UNANSWERED: Final = frozenset({Kind.TRANSIENT, Kind.OTHER})
 _SUSPECT: Final = _REFUSED | _GONE | _UNANSWERED

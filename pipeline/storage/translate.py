@@ -63,7 +63,7 @@ def fault_error(fault: Fault, uri: str) -> NightlabelError:
             return MissingError(f"{root}: no such bucket; check its name, or create it")
         case Kind.DENIED | Kind.ARCHIVED:
             return DeniedError(f"{where}: {fault.detail}; {_access_mend(uri)}")
-        case Kind.CREDENTIALS:
+        case Kind.CREDENTIALS | Kind.EXPIRED:
             return DeniedError(f"{root}: {fault.detail}; {_credentials_mend(uri)}")
         case Kind.CHANGED | Kind.EXISTS:
             return ConflictError(f"{where}: someone else wrote it first ({fault.detail})")
@@ -88,6 +88,8 @@ def _credentials_mend(uri: str) -> str:
     names = {
         "s3": "check AWS_ACCESS_KEY_ID, AWS_PROFILE or the instance's role",
         "gs": "check GOOGLE_APPLICATION_CREDENTIALS",
+        "http": "check the address; one that is signed may want to be signed anew",
+        "https": "check the address; one that is signed may want to be signed anew",
     }
     return names.get(scheme(uri), "check the credentials of this store")
 
@@ -100,7 +102,7 @@ def row_error(error: BaseException) -> ImageError | TransientError:
 def fault_row(fault: Fault) -> ImageError | TransientError:
     """A fault about one image, as its row will say it.
 
-    Refused credentials are transient here: they are the night's fault, not the image's.
+    Refused or expired credentials are transient here: they are the night's fault, not the image's.
     """
     match fault.kind:
         case Kind.MISSING | Kind.NO_BUCKET:
@@ -111,6 +113,8 @@ def fault_row(fault: Fault) -> ImageError | TransientError:
             return ImageError(ErrorCode.DENIED, "archived by its storage class; restore it first")
         case Kind.CHANGED:
             return ImageError(ErrorCode.CHANGED, "replaced since it was listed")
+        case Kind.EXPIRED:
+            return TransientError(f"{fault.detail}; make the list anew, or renew the token")
         case _:
             return TransientError(fault.detail)
 

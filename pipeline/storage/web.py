@@ -28,7 +28,6 @@ from pipeline.storage.faults import Answer, Refused
 REDIRECTS: Final = 5
 _TIMEOUT: Final = urllib3.Timeout(connect=peers.CONNECT_SECONDS, read=peers.READ_SECONDS)
 _HEADERS: Final = {"User-Agent": "nightlabel", "Accept-Encoding": "identity"}
-_CODE = re.compile(rb"<Code>(\w+)</Code>")
 _CHUNK: Final = 2**18
 _LARGEST: Final = 2**63 - 1
 
@@ -214,8 +213,7 @@ def too_large(size: int, max_bytes: int) -> ImageError:
 
 
 def answer(response: urllib3.BaseHTTPResponse) -> Answer:
-    code = _CODE.search(response.read(4096) or b"")
-    return Answer(response.status, code[1].decode() if code else None)
+    return Answer.of(response.status, (response.read(4096) or b"").decode("utf-8", "replace"))
 
 
 def _time(text: str | None) -> datetime | None:

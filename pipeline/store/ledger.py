@@ -1,7 +1,7 @@
 """The ledger: what a recipe has labelled already, 24 bytes an object.
 
 An object's row is found by its 96-bit id (8 + 4 bytes, sorted), and gives its version
-(8 bytes) and its place (4 bytes: the file's ordinal, the row's state, whether it is in
+(8 bytes) and its place (4 bytes: the file's ordinal, the row's error code, whether it is in
 the scope of this run). Ledgers are plain NumPy arrays, so that they cross processes
 without a copy and can be built in shards by ranges of the id.
 """
@@ -16,15 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import schema
-from pipeline.errors import TRANSIENT_CODES, StoreError
+from pipeline.errors import StoreError
+from pipeline.store.states import STATE_BITS, Retried, counts_of, retried, states_of
 
-LABELLED: Final = 0
-FAILED: Final = 1
-RETRY: Final = 2
-
-_STATE_BITS: Final = 2
-_SCOPE_BIT: Final = 1 << _STATE_BITS
-_FILE_SHIFT: Final = _STATE_BITS + 1
+_SCOPE_BIT: Final = 1 << STATE_BITS
+_FILE_SHIFT: Final = STATE_BITS + 1
 
 #: What is known of an id beyond its first 64 bits. It lies together, since all of it is looked up
 #: at one place and moved there when ledgers are sorted.
@@ -84,7 +80,7 @@ class Found:
 
     @property
     def state(self) -> I32:
-        return self.place & ((1 << _STATE_BITS) - 1)
+        return self.place & ((1 << STATE_BITS) - 1)
 
     @property
     def in_scope(self) -> Mask:
@@ -116,9 +112,12 @@ class Ledger:
 
     @classmethod
     def of_file(cls, rows: pa.Table, file: int, in_scope: Mask) -> Self:
-        """The unsorted entries of one file's rows (COLUMNS), `file` being its ordinal."""
+        """The unsorted entries of one file's rows (COLUMNS), `file` being its ordinal.
+
+        With error_message among them too, states.PRIVATE rows are told apart.
+        """
         version = rows["version"].to_numpy().astype(np.int64, copy=False)
-        place = (file << _FILE_SHIFT) | np.where(in_scope, _SCOPE_BIT, 0) | _states(rows)
+        place = (file << _FILE_SHIFT) | np.where(in_scope, _SCOPE_BIT, 0) | states_of(rows)
         return cls.of(Ids.of(rows["object_id"]), version, place.astype(np.int32))
 
     @classmethod
@@ -247,7 +246,7 @@ class Todo:
     found: list[tuple[int, npt.NDArray[np.int64]]]  # (shard, indices of entries in scope)
 
 
-def subtract(ledgers: Sequence[Ledger], refs: pa.Table, *, retry_errors: bool) -> Todo:
+def subtract(ledgers: Sequence[Ledger], refs: pa.Table, *, retry_errors: Retried) -> Todo:
     """Refs that need a label, `replaces` set where they have a row that must go.
 
     An object is done if it has a row of the same version that is a label or a permanent
@@ -259,19 +258,17 @@ def subtract(ledgers: Sequence[Ledger], refs: pa.Table, *, retry_errors: bool) -
     listed = refs["version"].to_numpy()
     known, state = found.known, found.state
     changed = known & (listed != found.version) & (listed != 0) & (found.version != 0)
-    again = known & ~changed & ((state == RETRY) | ((state == FAILED) & retry_errors))
+    again = known & ~changed & retried(retry_errors)[state]
     todo = ~known | changed | again
-    done = ~todo
     counts = {
         "listed": len(listed),
         "bytes": pc.sum(refs["size"].filter(pa.array(todo))).as_py() or 0,
         "new": int(np.count_nonzero(~known)),
         "changed": int(np.count_nonzero(changed)),
         "retried": int(np.count_nonzero(again)),
-        "done": int(np.count_nonzero(done & (state == LABELLED))),
-        "failed_before": int(np.count_nonzero(done & (state != LABELLED))),
         "matched": int(np.count_nonzero(found.in_scope)),
     }
+    counts |= counts_of(state[~todo])
     replaces = pa.array(found.file, pa.int32(), mask=~known)
     with_replaces = refs.set_column(refs.schema.get_field_index("replaces"), "replaces", replaces)
     return Todo(with_replaces.filter(pa.array(todo)), counts, in_scope)
@@ -291,18 +288,6 @@ def _find_in_shards(
         found.place[asked] = answer.place
         in_scope.append((shard, answer.at[answer.in_scope]))
     return found, in_scope
-
-
-def _states(rows: pa.Table) -> I32:
-    codes = rows["error_code"]
-    retry = pc.is_in(codes, value_set=pa.array([str(code) for code in TRANSIENT_CODES]))
-    failed = pc.is_valid(codes)
-    state = np.where(_numpy(failed), FAILED, LABELLED)
-    return np.where(_numpy(retry), RETRY, state).astype(np.int32)
-
-
-def _numpy(mask: pa.ChunkedArray) -> Mask:
-    return np.asarray(mask.to_numpy(), dtype=bool)
 
 
 def _fixed_bytes(chunk: pa.Array, width: int) -> bytes:

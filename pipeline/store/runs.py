@@ -12,6 +12,7 @@ from pipeline import schema
 from pipeline.errors import MissingError, StoreError
 from pipeline.storage import Folder, public
 from pipeline.storage.folder import DOCUMENT_BYTES
+from pipeline.store.states import FAILED_BEFORE
 
 RUNS: Final = "_nightlabel/runs/"
 RECIPES: Final = "_nightlabel/recipes/"
@@ -35,34 +36,54 @@ class Counts(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    listed: int = 0
-    excluded: int = 0
-    #: by pattern, what default excludes left out; a folder that was not opened counts as one
-    left_out: dict[str, int] = Field(default_factory=dict)
-    #: folders, and a few files, that could not be listed
-    unreadable: int = 0
-    done: int = 0
-    failed_before: int = 0
-    new: int = 0
-    changed: int = 0
-    retried: int = 0
-    labelled: int = 0
-    failed: int = 0
-    gone: int = 0
-    deleted: int = 0
-    bytes: int = 0
-    errors: dict[str, int] = Field(default_factory=dict)
+    listed: int = Field(
+        default=0, title="listed", description="images that SRC holds, those left out aside"
+    )
+    excluded: int = Field(
+        default=0, title="excluded", description="files left out: by their names, or by `--exclude`"
+    )
+    left_out: dict[str, int] = Field(
+        default_factory=dict,
+        title="left out by default",
+        description="by pattern; a folder that was not opened counts as one",
+    )
+    unreadable: int = Field(
+        default=0, title="cannot be read", description="folders that could not be listed"
+    )
+    done: int = Field(default=0, title="done", description="have a label of an earlier run")
+    failed_before: int = Field(
+        default=0, title="failed before", description="have an error of an earlier run that stays"
+    )
+    new: int = Field(default=0, title="new", description="had no row")
+    changed: int = Field(
+        default=0, title="changed", description="have a row of an older version of the file"
+    )
+    retried: int = Field(
+        default=0, title="retried", description="have an error that is tried again"
+    )
+    labelled: int = Field(default=0, title="labelled", description="got a label in this run")
+    failed: int = Field(default=0, title="failed", description="got an error in this run")
+    gone: int = Field(default=0, title="gone", description="have a row and are listed no more")
+    deleted: int = Field(
+        default=0, title="deleted", description="of those, rows that `--delete` removed"
+    )
+    bytes: int = Field(
+        default=0, title="to read", description="size of what was to label, where known"
+    )
+    errors: dict[str, int] = Field(
+        default_factory=dict, title="failed", description="the same by error code"
+    )
+    failed_before_by_code: dict[str, int] = Field(
+        default_factory=dict, title="failed before", description="the same by error code"
+    )
 
     @classmethod
     def of(cls, counts: Mapping[str, int]) -> Self:
         """From counts by name; names that are no field are left out."""
-        known = {name: number for name, number in counts.items() if name in cls.model_fields}
-        left_out = {
-            name.removeprefix(LEFT_OUT): number
-            for name, number in counts.items()
-            if name.startswith(LEFT_OUT)
-        }
-        return cls.model_validate(known | {"left_out": left_out})
+        known: dict[str, Any] = {n: count for n, count in counts.items() if n in cls.model_fields}
+        by_code = _below(counts, FAILED_BEFORE)
+        left_out = _below(counts, LEFT_OUT)
+        return cls.model_validate(known | {"failed_before_by_code": by_code, "left_out": left_out})
 
     @property
     def todo(self) -> int:
@@ -71,6 +92,32 @@ class Counts(BaseModel):
     @property
     def remaining(self) -> int:
         return self.todo - self.labelled - self.failed
+
+    @property
+    def processed(self) -> int:
+        return self.labelled + self.failed
+
+
+#: What people and programs read of numbers that follow from the counts.
+DERIVED: Final = {
+    "to label": "new + changed + retried",
+    "processed": "labelled + failed",
+    "remaining": "to label - processed",
+}
+
+
+def word(name: str) -> str:
+    """What people read of a count: one word, or two, everywhere."""
+    return Counts.model_fields[name].title or name
+
+
+def _below(counts: Mapping[str, int], prefix: str) -> dict[str, int]:
+    """The counts whose names begin with `prefix`, without it."""
+    return {
+        name.removeprefix(prefix): number
+        for name, number in sorted(counts.items())
+        if name.startswith(prefix)
+    }
 
 
 class RunSummary(BaseModel):
@@ -94,6 +141,14 @@ class RunSummary(BaseModel):
     counts: Counts = Field(default_factory=Counts)
     hardware: dict[str, Any] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)
+    images_per_second: float | None = None
+
+    def rate(self) -> float | None:
+        """Images a second, from the first model that was ready on; None under a second of that."""
+        began = self.seconds.get("load", self.seconds.get("start"))
+        took = self.seconds.get("label", 0.0) - began if began is not None else 0.0
+        return round(self.counts.processed / took, 1) if took >= 1 else None
+
     #: The recipe that readers saw when this was written.
     current: str | None = None
     #: Whether --promote moved it here; null where that was not asked. And why not, in words.

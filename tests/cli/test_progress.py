@@ -1,10 +1,16 @@
 """What people see while a run lasts."""
 
+import re
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from pipeline.cli.output import duration, size
-from pipeline.cli.progress import Rate, line_of
-from pipeline.flow.stream import Progress
+from pipeline.cli.progress import Rate, line_of, listener
+from pipeline.events.kinds import Progressed
+from pipeline.flow import progress as progress_module
+from pipeline.flow.progress import OTHER_STAGES, STAGES, Progress
 
 
 def test_the_rate_counts_from_the_first_image() -> None:
@@ -25,12 +31,41 @@ def test_the_rate_is_that_of_the_last_twenty_seconds() -> None:
 
 def test_a_line_tells_how_far_it_is() -> None:
     progress = Progress("labelling", listed=5000, done_before=1000, todo=4000, labelled=1000)
-    assert line_of(progress, 0.0) == "listed 5,000+ · done 2,000 · errors 0"
+    assert line_of(progress, 0.0) == "listed 5,000+ · to label 4,000 · processed 1,000 · failed 0"
     complete = Progress(
         "labelling", 5000, listing_complete=True, done_before=1000, todo=4000, labelled=1000
     )
     assert line_of(complete, 50.0).endswith("50.0 img/s · 1m00s left")
-    assert line_of(Progress("merging"), 50.0) == "merging"
+    loading = replace(progress, stage="loading")
+    assert line_of(loading, 0.0) == "loading the model · listed 5,000+ · to label 4,000"
+
+
+@pytest.mark.parametrize("stage", [*STAGES, *OTHER_STAGES, "decoding alone"])
+def test_every_stage_says_what_it_waits_for(stage: str) -> None:
+    line = line_of(Progress(stage), 0.0)
+    words = (STAGES | OTHER_STAGES).get(stage, stage)
+    assert line.startswith("listed" if stage == "labelling" else words)
+
+
+def test_stages_of_the_code_are_those_that_are_told() -> None:
+    folder = Path(progress_module.__file__).parent
+    files = [path for path in folder.glob("*.py") if path.stem != "bench"]
+    files += [folder.parent / "cli" / "label.py"]
+    told = {name for path in files for name in re.findall(r'Progress\("(\w+)"', path.read_text())}
+    assert told | {"loading", "labelling"} == {*STAGES, *OTHER_STAGES}
+    described = Progressed.model_fields["stage"].description or ""
+    assert set(re.findall(r"`(\w+)`", described)) == set(STAGES) - {"importing"}
+
+
+def test_lines_of_a_log_carry_the_time(capsys: pytest.CaptureFixture[str]) -> None:
+    with listener(silent=False) as listen:
+        assert listen is not None
+        listen(Progress("model"))
+        listen(Progress("labelling", listed=7, todo=7))
+        listen(Progress("labelling", listed=8, todo=8))
+    first, second = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d checking the model", first)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d listed 7\+ · to label 7 · processed 0 · failed 0", second)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import BusyError, NightlabelError, Terminated
 from pipeline.events.kinds import KINDS
-from pipeline.flow.stream import Progress
+from pipeline.flow.progress import Progress
 from pipeline.flow.telling import telling
 from pipeline.spec import LabelSpec, make_spec
 from pipeline.store.runs import Counts, RunSummary

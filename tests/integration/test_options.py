@@ -9,7 +9,8 @@ import pytest
 from pipeline.store.reader import LabelStore
 from tests.integration.conftest import Archive, Ran, label, uris_of
 from tests.parts.s3 import S3Server
-from tests.parts.tiny import archive
+from tests.parts.tiny import archive, image_bytes
+from tests.storage.servers import web_server
 
 pytestmark = pytest.mark.s3
 
@@ -110,11 +111,65 @@ def test_limit_takes_the_same_images_every_night(
 
 
 def test_errors_are_tried_again_on_demand(here: Here, s3: S3Server, tiny_model: Path) -> None:
-    found = Archive(s3, archive(5) | {"bad.jpg": b"no image"})
-    assert here(*label(found, tiny_model)).json["counts"]["failed"] == 1
-    again = here(*label(found, tiny_model, "--retry-errors"))
-    assert (again.json["counts"]["retried"], again.json["counts"]["failed"]) == (1, 1)
+    found = Archive(s3, archive(5) | {"bad.jpg": b"no image", "empty.jpg": b""})
+    assert here(*label(found, tiny_model)).code == 0
+    one = here(*label(found, tiny_model, "--retry-errors=empty", "--max-errors", 1))
+    assert (one.code, one.json["counts"]["retried"]) == (0, 1)
+    assert one.json["counts"]["failed_before_by_code"] == {"not_an_image": 1}
+    none = here(*label(found, tiny_model, "--retry-errors=missing"))
+    assert (none.code, none.json["counts"]["failed_before"]) == (0, 2)
+    every = here(*label(found, tiny_model, "--retry-errors", "--max-errors", 2))
+    assert (every.json["counts"]["retried"], every.json["counts"]["failed"]) == (2, 2)
     assert uris_of(found.delta()) == found.uris()
+    told = here("errors", found.dst, "--json").json
+    assert [(group["code"], group["rows"]) for group in told["codes"]] == [
+        ("not_an_image", 1),
+        ("empty", 1),
+    ]
+
+
+def test_a_night_in_which_nothing_succeeds_is_red_and_the_next_without_news_green(
+    here: Here, s3: S3Server, tiny_model: Path
+) -> None:
+    found = Archive(s3, {f"{n}.jpg": b"no image" for n in range(6)})
+    red = here(*label(found, tiny_model))
+    assert (red.code, red.json["status"], red.json["counts"]["failed"]) == (3, "gate", 6)
+    assert "6 errors, over the 0 allowed" in red.json["reason"]
+    again = here(*label(found, tiny_model))
+    assert (again.code, again.json["counts"]["failed_before_by_code"]) == (0, {"not_an_image": 6})
+    assert here("verify", found.src, found.dst).code == 0
+
+
+def test_addresses_are_tried_again_once_they_are_allowed_or_signed_anew(
+    here: Here, tiny_model: Path, tmp_path: Path
+) -> None:
+    files = {f"/signed/{n}.jpg": image_bytes(n) for n in range(4)}
+    files["/signed/bad.jpg"] = b"no image"
+    names = [path.rpartition("/")[2] for path in files]
+    arguments = ["label", tmp_path / "list.txt", tmp_path / "labels", "--model", tiny_model]
+
+    def night(url: str, last: str, *more: str) -> Ran:
+        signatures = dict.fromkeys(names, "right") | {names[0]: last}
+        (tmp_path / "list.txt").write_text(
+            "".join(
+                f"{url}/signed/{name}?X-Amz-Signature=x&sig={said}\n"
+                for name, said in signatures.items()
+            )
+        )
+        return here(*arguments, "--json", *more)
+
+    with web_server(files) as url:
+        refused = night(url, "right")
+        assert (refused.code, refused.json["counts"]["errors"]) == (3, {"denied": 5})
+        still = night(url, "right")
+        assert (still.code, still.json["counts"]["failed_before"]) == (0, 5)
+        allowed = night(url, "expired", "--allow-private")
+        assert allowed.json["counts"]["retried"] == 5
+        assert allowed.json["counts"]["errors"] == {"transient": 1, "not_an_image": 1}
+        assert allowed.code == 4
+        anew = night(url, "right", "--allow-private")
+        assert (anew.code, anew.json["counts"]["labelled"]) == (0, 1)
+        assert anew.json["counts"]["failed_before_by_code"] == {"not_an_image": 1}
 
 
 def test_many_nights_are_compacted(here: Here, s3: S3Server, tiny_model: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.flow.progress import STAGES
 from tests.integration.conftest import Archive, Ran, command, nightlabel, uris_of
 from tests.parts.cluster import LocalCluster, free_port, local_cluster
 from tests.parts.s3 import S3Process
@@ -73,8 +74,9 @@ def test_a_night_is_submitted_once_and_seen_through(done: Night) -> None:
     assert told["status"] == "SUCCEEDED"
     assert told["summary"]["counts"]["labelled"] == 60
     assert told["summary"]["hardware"]["predictors"] == [2, 2]
-    stages = ["checking", "listing", "starting", "merging"]
-    assert [line for line in first.err.splitlines() if line in stages] == stages
+    stages = [STAGES[name] for name in ("checking", "model", "listing", "starting", "merging")]
+    said = [line.partition(" ")[2] for line in first.err.splitlines()]
+    assert [line for line in said if line in stages] == stages
     assert uris_of(one.found.delta()) == uris_of(one.found.plain()) == one.found.uris()
 
     again = one.night("--night", told["night"])
@@ -230,7 +232,7 @@ def _once_it_follows(one: Person, follower: "subprocess.Popen[str]") -> str:
     """The id of their job, when the follower has told of its first stage."""
     assert follower.stderr is not None
     for line in follower.stderr:
-        if line.strip() == "checking":
+        if line.strip().endswith(STAGES["checking"]):
             return _job_of(one)
     raise AssertionError("the follower ended before the job began")
 

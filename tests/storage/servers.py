@@ -15,6 +15,7 @@ from tests.parts.http import serving
 HERE = Rules(allow_private=True)
 
 BODY = bytes(range(256)) * 40
+EXPIRED = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
 ETAG = hashlib.md5(BODY).hexdigest()
 
 
@@ -107,11 +108,18 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(302, b"", Location=path)
 
     def on_signed(self, path: str) -> None:
-        """Files for those whose query ends in the right signature."""
+        """Files for those whose query ends in the right signature; one may have expired."""
         if self.path.endswith("sig=right"):
             self.on_file(path)
+        elif self.path.endswith("sig=expired"):
+            self.answer(403, EXPIRED)
         else:
             self.answer(403, b"")
+
+    def on_says(self, path: str) -> None:
+        """Answers with the status in its name and the text in its query."""
+        text = unquote(self.path.partition("?")[2]).encode()
+        self.answer(int(path.rpartition("/")[2]), text)
 
     def on_asked(self, path: str) -> None:
         """What the request's header of that name was."""

@@ -80,6 +80,10 @@ ANSWERS = [
     (403, "InvalidObjectState", DeniedError, ErrorCode.DENIED),
     (403, "InvalidAccessKeyId", DeniedError, ErrorCode.TRANSIENT),
     (400, "ExpiredToken", DeniedError, ErrorCode.TRANSIENT),
+    (400, "ExpiredTokenException", DeniedError, ErrorCode.TRANSIENT),
+    (400, "TokenRefreshRequired", DeniedError, ErrorCode.TRANSIENT),
+    (403, "RequestExpired", DeniedError, ErrorCode.TRANSIENT),
+    (403, "ExpiredRequest", DeniedError, ErrorCode.TRANSIENT),
     (404, "NoSuchKey", MissingError, ErrorCode.MISSING),
     (404, "NoSuchBucket", MissingError, ErrorCode.MISSING),
     (410, None, MissingError, ErrorCode.MISSING),
@@ -206,4 +210,5 @@ def test_retries_are_for_what_passes() -> None:
 
 def test_errors_pickle() -> None:
     answer = pickle.loads(pickle.dumps(Answer(503, "SlowDown")))
-    assert (answer.status, answer.code) == (503, "SlowDown")
+    assert (answer.status, answer.code, answer.expired) == (503, "SlowDown", False)
+    assert pickle.loads(pickle.dumps(Answer(403, "AccessDenied", expired=True))).expired

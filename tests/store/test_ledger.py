@@ -7,8 +7,11 @@ import pyarrow as pa
 import pytest
 
 from pipeline import schema
-from pipeline.errors import StoreError
-from pipeline.store.ledger import FAILED, LABELLED, RETRY, Ids, Ledger, shard_of, subtract
+from pipeline.errors import NOT_PUBLIC, ErrorCode, StoreError, error_codes
+from pipeline.storage.peers import refused
+from pipeline.store.ledger import Ids, Ledger, shard_of, subtract
+from pipeline.store.runs import Counts
+from pipeline.store.states import CODES, LABELLED, PRIVATE, UNKNOWN
 from tests.store.stores import rows
 
 
@@ -120,16 +123,23 @@ def test_the_empty_ledger_knows_nothing() -> None:
         (None, 0, False, "done"),
         ("truncated", 1, False, "failed_before"),
         ("truncated", 1, True, "retried"),
+        ("truncated", 1, ["truncated"], "retried"),
+        ("truncated", 1, ["denied", "empty"], "failed_before"),
+        ("of a newer version", 1, False, "failed_before"),
+        ("of a newer version", 1, ["denied"], "failed_before"),
+        ("of a newer version", 1, True, "retried"),
+        ("transient", 1, ["denied"], "retried"),
         ("truncated", 2, False, "changed"),
         ("transient", 1, False, "retried"),
         ("changed", 1, False, "retried"),
     ],
 )
 def test_what_is_done_and_what_is_not(
-    error: str | None, version: int, retry_errors: bool, expected: str
+    error: str | None, version: int, retry_errors: bool | list[str], expected: str
 ) -> None:
     ledger = Ledger.merged([entries(rows(["a"], error=error), file=3)])
-    todo = subtract([ledger], refs(["a"], version), retry_errors=retry_errors)
+    wanted = retry_errors if isinstance(retry_errors, bool) else error_codes(retry_errors)
+    todo = subtract([ledger], refs(["a"], version), retry_errors=wanted)
     names = ("new", "changed", "retried", "done", "failed_before")
     assert {n: todo.counts[n] for n in names} == {n: int(n == expected) for n in names}
     again = expected in ("changed", "retried")
@@ -144,8 +154,49 @@ def test_states() -> None:
         np.array([True, True, False]),
     )
     found = Ledger.merged([place]).find(Ids.of(refs([1, 2, 3])["object_id"]))
-    assert found.state.tolist() == [LABELLED, FAILED, RETRY]
+    assert found.state.tolist() == [LABELLED, CODES[ErrorCode.EMPTY], CODES[ErrorCode.TRANSIENT]]
     assert found.in_scope.tolist() == [True, True, False]
+
+
+def test_every_code_is_held_beside_the_file_and_the_scope() -> None:
+    tables = [rows([code], error=code) for code in [*ErrorCode, "of a newer version"]]
+    places = Ledger.of_file(pa.concat_tables(tables), 2**25 - 1, np.arange(len(tables)) % 2 == 0)
+    assert len(places) * (places.high.itemsize + places.rest.itemsize) == 24 * len(tables)
+    found = Ledger.merged([places]).find(Ids.of(pa.concat_tables(tables)["object_id"]))
+    assert found.state.tolist() == [*CODES.values(), UNKNOWN]
+    assert set(found.file.tolist()) == {2**25 - 1}
+    assert found.in_scope.tolist() == [n % 2 == 0 for n in range(len(tables))]
+    assert max(CODES.values()) < PRIVATE
+
+
+def test_errors_that_stay_are_counted_by_code() -> None:
+    made = {"denied": 3, "truncated": 2, "of a newer version": 1, "transient": 4}
+    names = {code: [f"{code}{n}" for n in range(count)] for code, count in made.items()}
+    tables = [rows(names[code], error=code) for code in made]
+    ledger = Ledger.merged([entries(pa.concat_tables([rows(["good"]), *tables]))])
+    page = refs(["good", "new", *(name for listed in names.values() for name in listed)])
+    counts = subtract([ledger], page, retry_errors=error_codes(["truncated"])).counts
+    assert (counts["done"], counts["retried"], counts["failed_before"]) == (1, 6, 4)
+    told = Counts.of(counts)
+    assert told.failed_before_by_code == {"denied": 3, "unknown": 1}
+    assert Counts.model_validate_json(told.model_dump_json()) == told
+
+
+def test_rows_denied_since_not_public_are_told_apart_where_messages_are_read() -> None:
+    table = rows(["denied", "private", "missing", "good"], error="denied")
+    codes = pa.array(["denied", "denied", "missing", None])
+    messages = pa.array(["the store answered 403", str(refused("10.0.0.1")), NOT_PUBLIC, None])
+    for name, column in {"error_code": codes, "error_message": messages}.items():
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    page = refs(["denied", "private", "missing", "good"])
+    told = subtract([Ledger.merged([entries(table)])], page, retry_errors=False)
+    assert uris(told.refs) == ["private"]
+    assert told.counts["failed_before"] == 2
+    unread = subtract(
+        [Ledger.merged([entries(table.drop_columns("error_message"))])], page, retry_errors=False
+    )
+    assert uris(unread.refs) == []
+    assert Counts.of(unread.counts).failed_before_by_code == {"denied": 2, "missing": 1}
 
 
 def test_doubled_rows_are_counted() -> None:
