@@ -6,9 +6,13 @@ The foreign text itself never crosses: it may hold signed urls, key ids and whol
 import errno
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
+
+from pipeline.errors import NightlabelError
 
 
 class Kind(Enum):
@@ -20,10 +24,14 @@ class Kind(Enum):
     CHANGED = auto()
     EXISTS = auto()
     REFUSED = auto()  # by us: where it leads is not public
+    REJECTED = auto()  # the server will not answer this request, now or later
+    NO_FILE = auto()  # a folder, a socket, a device
+    UNSUPPORTED = auto()  # nothing here speaks its protocol
     SLOW = auto()  # it answers, and outlasts its time
     FULL = auto()
     READ_ONLY = auto()
     TRANSIENT = auto()
+    BROKEN = auto()  # the client library is, and says nothing of the store
     OTHER = auto()
 
 
@@ -34,14 +42,19 @@ class Fault:
 
 
 class Answer(Exception):  # noqa: N818 - what a server said, not yet judged
-    """An HTTP answer that is no success; raised and translated within this package."""
+    """An HTTP answer that is no success; raised and translated within this package.
 
-    def __init__(self, status: int, code: str | None = None) -> None:
+    `retry_after` is what the server asks to be left alone for, in seconds.
+    """
+
+    def __init__(
+        self, status: int, code: str | None = None, retry_after: float | None = None
+    ) -> None:
         super().__init__(f"{status} {code or ''}".strip())
-        self.status, self.code = status, code
+        self.status, self.code, self.retry_after = status, code, retry_after
 
-    def __reduce__(self) -> tuple[type, tuple[int, str | None]]:
-        return type(self), (self.status, self.code)
+    def __reduce__(self) -> tuple[type, tuple[int, str | None, float | None]]:
+        return type(self), (self.status, self.code, self.retry_after)
 
 
 class Damaged(Exception):  # noqa: N818 - it is judged here too
@@ -56,10 +69,25 @@ class Slow(Exception):  # noqa: N818 - and here
     """An answer that outlasts the time of one object."""
 
 
+class Nowhere(Exception):  # noqa: N818 - and here
+    """An address that its own protocol does not take."""
+
+
+class Unsupported(Exception):  # noqa: N818 - and here
+    """An address that nothing on this machine can read; the mend in its text."""
+
+
+class Broken(Exception):  # noqa: N818 - and here
+    """A library failed in a way that it does not document."""
+
+
 _SAID_BY_US: Final[dict[type[BaseException], Kind]] = {
     Damaged: Kind.TRANSIENT,
     Refused: Kind.REFUSED,
     Slow: Kind.SLOW,
+    Nowhere: Kind.MISSING,
+    Unsupported: Kind.UNSUPPORTED,
+    Broken: Kind.BROKEN,
 }
 
 CREDENTIAL_CODES: Final = frozenset(
@@ -74,7 +102,9 @@ CREDENTIAL_CODES: Final = frozenset(
         "TokenRefreshRequired",
     }
 )
-_TRANSIENT_CODES = frozenset({"RequestTimeout", "SlowDown", "Throttling", "OperationAborted"})
+_TRANSIENT_CODES = frozenset(
+    {"BadDigest", "OperationAborted", "RequestTimeout", "SlowDown", "Throttling"}
+)
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _ARROWS = re.compile(r"\s*\x1b\[[0-9;]*m↳\x1b\[0m\s*")
@@ -89,7 +119,25 @@ _NAMED = (
     TimeoutError,
     ConnectionError,
 )
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_OF_ERRNO: Final[dict[int, tuple[Kind, str]]] = {
+    errno.ENOSPC: (Kind.FULL, "no space left"),
+    errno.EDQUOT: (Kind.FULL, "no space left"),
+    errno.EFBIG: (Kind.FULL, "no space left"),
+    errno.EROFS: (Kind.READ_ONLY, "read-only file system"),
+    errno.ENAMETOOLONG: (Kind.MISSING, "its name is too long for a file"),
+    errno.ELOOP: (Kind.MISSING, "its links lead nowhere"),
+    errno.EINVAL: (Kind.MISSING, "its name is none that this file system takes"),
+    errno.EILSEQ: (Kind.MISSING, "its name is none that this file system takes"),
+    errno.EISDIR: (Kind.NO_FILE, "no regular file"),
+    errno.ENXIO: (Kind.NO_FILE, "no regular file"),
+    errno.ENODEV: (Kind.NO_FILE, "no regular file"),
+    errno.EOVERFLOW: (Kind.UNSUPPORTED, "too large for this system"),
+    errno.EOPNOTSUPP: (Kind.UNSUPPORTED, "its file system does not let it be read"),
+    errno.ENOKEY: (Kind.DENIED, "encrypted, and its key is not here"),
+    errno.EKEYEXPIRED: (Kind.DENIED, "encrypted, and its key is not here"),
+    errno.EKEYREVOKED: (Kind.DENIED, "encrypted, and its key is not here"),
+}
+_PASSING: Final = frozenset({errno.EIO, errno.ESTALE, errno.EAGAIN})
 _WORDS = (
     (re.compile(r"timed? ?out", re.IGNORECASE), "timed out"),
     (
@@ -103,7 +151,7 @@ _WORDS = (
 
 def foreign() -> tuple[type[BaseException], ...]:
     """The exception types that storage libraries raise, of those that are loaded."""
-    found: list[type[BaseException]] = [Answer, Damaged, Refused, Slow, OSError, ImportError]
+    found: list[type[BaseException]] = [Answer, *_SAID_BY_US, OSError, ImportError]
     for module, names in {
         "obstore.exceptions": ("BaseError",),
         "botocore.exceptions": ("BotoCoreError", "ClientError"),
@@ -113,6 +161,35 @@ def foreign() -> tuple[type[BaseException], ...]:
         if module in sys.modules:
             found += [getattr(sys.modules[module], name) for name in names]
     return tuple(found)
+
+
+@contextmanager
+def no_panic() -> Iterator[None]:
+    """A panic of Rust's is no Exception in Python, and would end a run: here it is Unsupported."""
+    try:
+        yield
+    except BaseException as error:
+        # Each library makes a class of its own for it, and exports none.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise Unsupported("its client library gave up on it") from None
+
+
+@contextmanager
+def of_library() -> Iterator[None]:
+    """Whatever a library of any make raises within, of which nothing is known, is Broken.
+
+    Only for calls of foreign code: a bug of our own must show.
+    """
+    try:
+        with no_panic():
+            yield
+    except (NightlabelError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, foreign()):
+            raise
+        raise Broken(f"its client library failed ({type(error).__name__})") from None
 
 
 def judge(error: BaseException) -> Fault:
@@ -134,7 +211,8 @@ def judge(error: BaseException) -> Fault:
     if isinstance(error, OSError):
         return _os(error)
     if isinstance(error, ImportError):
-        return Fault(Kind.OTHER, f"needs the Python package {error.name or 'of this protocol'}")
+        package = error.name or "of this protocol"
+        return Fault(Kind.UNSUPPORTED, f"needs the Python package {package}")
     return Fault(Kind.OTHER, f"not understood ({type(error).__name__})")
 
 
@@ -153,10 +231,12 @@ def _answered(status: int, code: str | None = None) -> Fault:
         kind = Kind.TRANSIENT
     elif status in {404, 410}:
         kind = Kind.MISSING
-    elif status in {401, 403}:
+    elif status in {401, 402, 403, 407, 451}:
         kind = Kind.DENIED
     elif status == 412:
         kind = Kind.CHANGED
+    elif 400 <= status < 500:
+        kind = Kind.REJECTED
     return Fault(kind, f"the store answered {detail}")
 
 
@@ -222,11 +302,9 @@ def _os(error: OSError) -> Fault:
         return Fault(Kind.EXISTS, "already there")
     if isinstance(error, TimeoutError):
         return Fault(Kind.TRANSIENT, "timed out")
-    if error.errno in _FULL:
-        return Fault(Kind.FULL, "no space left")
-    if error.errno == errno.EROFS:
-        return Fault(Kind.READ_ONLY, "read-only file system")
-    if isinstance(error, ConnectionError) or error.errno in {errno.EIO, errno.ESTALE, errno.EAGAIN}:
+    if error.errno in _OF_ERRNO:
+        return Fault(*_OF_ERRNO[error.errno])
+    if isinstance(error, ConnectionError) or error.errno in _PASSING:
         return Fault(Kind.TRANSIENT, _words(error))
     return Fault(Kind.OTHER, errno.errorcode.get(error.errno or 0, type(error).__name__))
 
