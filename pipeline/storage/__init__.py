@@ -10,6 +10,7 @@ Web addresses are read by `Rules`, whose default refuses what is not public.
 Foreign exceptions are judged (`faults.py`) and translated here (`translate.py`) and only here.
 """
 
+from pipeline.storage.addresses import TOO_LONG
 from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry
 from pipeline.storage.folder import Folder
 from pipeline.storage.hooks import deliver
@@ -24,6 +25,7 @@ from pipeline.storage.web import STRICT, Rules
 
 __all__ = [
     "STRICT",
+    "TOO_LONG",
     "UNKNOWN_SIZE",
     "UNKNOWN_TIME",
     "Canaries",

@@ -11,6 +11,8 @@ from pipeline.storage.uris import BUCKETS, scheme, split
 
 #: The longest address that is asked for, in characters. Servers take some 8 KiB.
 LONGEST: Final = 64 * 1024
+#: Where a longer one would be read: it is kept nowhere.
+TOO_LONG: Final = "too-long://"
 #: Of a key, in bytes; Azure counts 1,024 letters.
 _LONGEST_KEY: Final = {"s3": 1024, "gs": 1024}
 _LONGEST_OTHER_KEY: Final = 4096
@@ -20,7 +22,7 @@ _BUCKET: Final = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._:@$+-]{0,254}")
 
 def impossible(uri: str) -> str | None:
     """Why nothing can lie at this uri, None where something may."""
-    if len(uri) > LONGEST:
+    if len(uri) > LONGEST or uri == TOO_LONG:
         return f"an address of over {LONGEST:,} letters"
     if "\0" in uri:
         return "a NUL in its address"
