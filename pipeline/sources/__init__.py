@@ -48,6 +48,6 @@ def kind_of(spec: LabelSpec) -> str:
     named = listed or spec.src.lower().endswith(IMAGE_SUFFIXES)
     if path is not None and path.is_file() and not named:
         problem = f"a file that is called like no image and like no list ({' '.join(LISTS)})"
-        mend = "--manifest reads it as a list of images, --no-manifest as an image"
+        mend = "--manifest reads it as a list, --no-manifest --include '*' labels it as an image"
         raise SpecError("src", spec.src, f"{problem}; {mend}")
     return "manifest" if listed else "prefix"

@@ -46,6 +46,6 @@ def _guessed(found: ListFile) -> Iterator[Rows]:
     text = found.text("\n")
     text.detach()  # it is text
     first = found.start.partition(b"\n")[0].decode("utf-8", "replace").lstrip("\ufeff \t")
-    if first.startswith(("{", "[")):
+    if first.startswith(("{", "[", '"')):
         return read_json(found)
     return read_csv(found) if divided(first, ",;\t|") else read_text(found)

@@ -20,10 +20,20 @@ from pipeline.storage.reading import Want, read_many
 from pipeline.storage.secrets import identities, identity, redacted
 from pipeline.storage.steady import Canaries, read_steadily
 from pipeline.storage.translate import border, delta_error
-from pipeline.storage.uris import as_folder, canonical, join, local_path, public, relative, scheme
+from pipeline.storage.uris import (
+    BUCKETS,
+    as_folder,
+    canonical,
+    join,
+    local_path,
+    public,
+    relative,
+    scheme,
+)
 from pipeline.storage.web import STRICT, Rules
 
 __all__ = [
+    "BUCKETS",
     "STRICT",
     "TOO_LONG",
     "UNKNOWN_SIZE",
