@@ -55,7 +55,8 @@ source = stack(
     _option("--exclude", multiple=True, metavar="GLOB", help="Leave these names out."),
     _option("--limit", type=int, help="Take only the first N listed objects."),
     _option(
-        "--manifest/--no-manifest", help="Read SRC as a list of images (default: by its name)."
+        "--manifest/--no-manifest",
+        help="Read SRC as a list: .txt .lst .csv .tsv .jsonl .json .parquet (default: by name).",
     ),
     _flag("--check-changes", "Ask the store for etags that a manifest lacks."),
     _flag("--allow-private", "Read web addresses that are not public (your own network's) too."),

@@ -22,6 +22,7 @@ ENTRY_SIZE: Final = 64 * 1024
 #: What is kept of a longer one, for people to find it.
 _KEPT_OF_LONG: Final = 256
 _INT64: Final = range(-(2**63), 2**63)
+_DIGITS: Final = 19  # fewer always fit
 
 #: Columns that may hold the uri, the first one found is taken.
 URI_COLUMNS: Final = (
@@ -85,7 +86,7 @@ def rows_of(
     """A batch by the names of its columns, which are in lower case and of usable types."""
     given = _uris(file, columns)
     blank = Rows(file, lines, (), unit=unit)
-    uris = ["" if _nothing(value) else value for value in given]
+    uris = [value if type(value) is str else "" if _nothing(value) else value for value in given]
     too_long = set()
     for place, text in enumerate(uris):
         if not isinstance(text, str):
@@ -146,7 +147,8 @@ def _converted(
     out: list[T | None] = []
     for place, value in enumerate(values):
         try:
-            out.append(None if _nothing(value) else convert(value))
+            nothing = not value if type(value) is str else _nothing(value)  # most are text
+            out.append(None if nothing else convert(value))
         except (ValueError, TypeError, ArithmeticError):
             raise rows.malformed(place, problem) from None
     return out
@@ -161,6 +163,8 @@ def _etag(text: Any) -> str:
 
 def _size(value: Any) -> int | None:
     """Bytes; None where the value says that they are not known, or is of another kind."""
+    if type(value) is str and value.isdecimal() and len(value) < _DIGITS:
+        return int(value)
     if isinstance(value, list | dict | bool):  # of a picture's sides, say
         return None
     if isinstance(value, str):
