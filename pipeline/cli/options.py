@@ -89,7 +89,8 @@ source = stack(
     ),
     _flag("--strict-listing", "Exit 1 if a folder cannot be read, not just name it."),
     _option(
-        "--manifest/--no-manifest", help="Read SRC as a list of images (default: by its name)."
+        "--manifest/--no-manifest",
+        help="Read SRC as a list: .txt .lst .csv .tsv .jsonl .json .parquet (default: by name).",
     ),
     _flag("--check-changes", "Ask the store for etags that a manifest lacks."),
     _flag("--allow-private", "Read web addresses that are not public (your own network's) too."),

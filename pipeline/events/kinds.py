@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 VERSION: Final = 1
 
@@ -18,6 +18,12 @@ class Event(BaseModel):
     at: datetime = Field(default_factory=lambda: datetime.now(UTC), description="when, in UTC")
     run_id: str = Field(description="the run, as in `nightlabel runs`")
     dst: str = Field(description="the label store, without credentials")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _encodable(cls, value: object) -> object:
+        """A file's name may be no UTF-8, and JSON is; an event is told all the same."""
+        return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
     def line(self) -> bytes:
         return self.model_dump_json().encode() + b"\n"

@@ -81,7 +81,7 @@ class _File:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.write(b"")
-        except (StoreError, OSError) as error:
+        except (StoreError, OSError, ValueError) as error:  # the last for a NUL in the name
             raise SpecError("events", str(path), f"cannot be written to: {error}") from None
 
     def write(self, lines: bytes) -> None:

@@ -4,11 +4,14 @@ Ray puts `ray_` before these names, and exports them on every node of a cluster.
 is made of `METRICS`.
 """
 
+import logging
 import time
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
+from hashlib import blake2b
 from typing import Final, Literal, Self
+from urllib.parse import quote
 
 from ray.util.metrics import Counter, Gauge
 
@@ -61,14 +64,44 @@ METRICS: Final = (
 )
 
 
+#: Longer tags are cut. Prometheus takes any length, services that keep its metrics do not.
+TAG_LENGTH: Final = 512
+_TAG_HASH_BYTES: Final = 8
+
+#: What a Ray metric raises for a tag or a value that it does not take.
+_NOT_TAKEN: Final = (TypeError, ValueError, ArithmeticError, RuntimeError)
+
+
 def named(uri: str) -> str:
     """A label store, or what else has a uri, as metrics and events name it: without secrets."""
-    return public(identity(canonical(uri))).rstrip("/")
+    return public(identity(canonical(uri))).rstrip("/") or "/"
+
+
+def tag_value(text: str) -> str:
+    """`text` as a tag: printable ASCII, which is all that Ray takes, and neither empty nor long.
+
+    Other letters are percent-encoded UTF-8, and a long text ends in a hash of the whole, so two
+    label stores never share a tag.
+    """
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(
+            sign if sign.isascii() and sign.isprintable() and sign != "%" else _escaped(sign)
+            for sign in text
+        )
+    if len(text) > TAG_LENGTH:
+        mark = blake2b(text.encode(), digest_size=_TAG_HASH_BYTES).hexdigest()
+        text = f"{text[: TAG_LENGTH - len(mark) - 1]}~{mark}"
+    return text or "-"
+
+
+def _escaped(sign: str) -> str:
+    return quote(sign.encode("utf-8", "surrogatepass"), safe="")
 
 
 @dataclass(frozen=True, slots=True)
 class Meters:
-    """The metrics of one label store, `dst` as it is `named`."""
+    """The metrics of one label store, `dst` as it is `named`. No metric ends a run: one that Ray
+    does not take is a warning of Python's logger `nightlabel`."""
 
     dst: str
 
@@ -80,10 +113,10 @@ class Meters:
     def add(self, metric: Metric, amount: float, tag: str | None = None) -> None:
         """Ray refuses to add nothing."""
         if amount > 0:
-            _made(metric).inc(amount, self._tags(metric, tag))
+            self._tell(metric, "inc", amount, tag)
 
     def set(self, metric: Metric, value: float) -> None:
-        _made(metric).set(value, self._tags(metric, None))
+        self._tell(metric, "set", value, None)
 
     def took(self, watch: "Watch") -> None:
         """Add what a watch has measured, and start it anew."""
@@ -91,9 +124,15 @@ class Meters:
             self.add(STAGE_SECONDS, seconds, stage)
         watch.laps.clear()
 
+    def _tell(self, metric: Metric, verb: str, value: float, tag: str | None) -> None:
+        try:
+            getattr(_made(metric), verb)(value, self._tags(metric, tag))
+        except _NOT_TAKEN as error:
+            _warn_once(metric.name, type(error).__name__)
+
     def _tags(self, metric: Metric, value: str | None) -> dict[str, str]:
-        more = {metric.tag: value} if metric.tag is not None and value is not None else {}
-        return {"dst": self.dst} | more
+        more = {} if metric.tag is None or value is None else {metric.tag: tag_value(value)}
+        return {"dst": tag_value(self.dst)} | more
 
 
 class Watch:
@@ -115,3 +154,8 @@ def _made(metric: Metric) -> "Counter | Gauge":
     make = Counter if metric.kind == "counter" else Gauge
     tags = ("dst", metric.tag) if metric.tag else ("dst",)
     return make(metric.name, description=metric.description, tag_keys=tags)
+
+
+@cache
+def _warn_once(name: str, problem: str) -> None:
+    logging.getLogger("nightlabel").warning("nightlabel: no metric %s: %s", name, problem)

@@ -1,4 +1,4 @@
-"""Images that a manifest names: txt, CSV, JSONL, Parquet, an S3 Inventory.
+"""Images that a manifest names: txt, CSV, JSON, Parquet, an S3 Inventory, a folder of such.
 
 An object that a manifest names twice is one ref, also where its two addresses differ in their
 signatures alone. A large manifest is read by several tasks:
@@ -6,16 +6,18 @@ each streams all of it, keeps the object ids of its own range, and so knows its 
 nobody holds the whole.
 """
 
-import zlib
+import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import compress
+from itertools import chain, compress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline import schema
-from pipeline.errors import SpecError
+from pipeline.errors import MissingError, SpecError
 from pipeline.sources import names
 from pipeline.sources.base import (
     Page,
@@ -27,29 +29,36 @@ from pipeline.sources.base import (
     rules_of,
     since_of,
 )
-from pipeline.sources.rows import READERS, Rows, malformed, read_rows, suffix
+from pipeline.sources.formats import read_rows
+from pipeline.sources.list_files import LISTS, estimated_rows, suffix
+from pipeline.sources.rows import Rows
 from pipeline.spec import LabelSpec
 from pipeline.storage import (
     STRICT,
+    TOO_LONG,
     UNKNOWN_SIZE,
     UNKNOWN_TIME,
     Entry,
     Rules,
+    as_folder,
     canonical,
     identities,
     identity,
     join,
-    open_binary,
+    list_pages,
+    local_path,
     public,
     scheme,
     stat,
     stat_many,
 )
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 #: Object ids that one task remembers to know doubles: about 100 bytes each.
 ROWS_A_SHARD = 2_000_000
 WEB = frozenset({"http", "https"})
-_SAMPLE = 64 * 1024
+#: Of a folder; Spark writes thousands.
+_MOST_FILES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +93,7 @@ class ManifestSource:
     def check(self, dst: str | None = None) -> None:
         """Reads the beginning. DST may lie anywhere: only what is named is read."""
         del dst
-        stat(self.src, self.rules)
-        if not any(any(rows.uris) for rows in read_rows(self.src, self.rules)):
+        if not any(any(rows.uris) for rows in self._rows(self._files())):
             raise SpecError("src", public(self.src), "an empty manifest")
 
     def shards(self) -> Iterator[Shard]:
@@ -93,27 +101,33 @@ class ManifestSource:
         for index in range(max(1, count)):
             yield HashRange(f"hash-{index:03d}", index, max(1, count))
 
-    def _estimated_rows(self) -> int:
-        with open_binary(self.src, self.rules) as file:
-            if suffix(self.src) == ".parquet":
-                from pyarrow import parquet
+    def _files(self) -> list[Entry]:
+        """The manifest itself, or where SRC is a folder, the lists in it by name."""
+        path = local_path(self.src)
+        if self.src.endswith("/") or (path is not None and os.path.isdir(path)):  # noqa: PTH112
+            return parts_of(self.src, self.rules)
+        try:
+            return [stat(self.src, self.rules)]
+        except MissingError:
+            # What looks like one object may be the folder that Spark wrote.
+            found = [] if path or scheme(self.src) in WEB else _parts(self.src, self.rules)
+            if not found:
+                raise
+            return found
 
-                return int(parquet.ParquetFile(file).metadata.num_rows)
-            sample = file.read(_SAMPLE)
-            size = file.seek(0, 2)
-        text = sample
-        if public(self.src).endswith(".gz"):
-            try:
-                text = zlib.decompressobj(wbits=31).decompress(sample)
-            except zlib.error:
-                return 1  # reading it will say so
-        return (text.count(b"\n") + 1) * size // max(1, len(sample))
+    def _rows(self, files: list[Entry]) -> Iterator[Rows]:
+        return chain.from_iterable(read_rows(file.uri, self.rules) for file in files)
+
+    def _estimated_rows(self) -> int:
+        files = self._files()
+        first, whole = max(1, files[0].size), sum(max(1, file.size) for file in files)
+        return estimated_rows(files[0].uri, self.rules) * whole // first
 
     def refs(self, shard: Shard) -> Iterator[Page]:
         assert isinstance(shard, HashRange)  # noqa: S101 - a shard of this source
         seen: set[bytes] = set()
         left = self.limit
-        for rows in read_rows(self.src, self.rules):
+        for rows in self._rows(self._files()):
             page = self._page(rows, shard, seen).as_new_as(self.since)
             if left is not None:
                 page = page._replace(refs=page.refs.slice(0, left))
@@ -146,16 +160,20 @@ class ManifestSource:
             try:
                 addresses.append(resolve(rows.uris[place]))
             except SpecError as error:
-                raise malformed(self.src, rows.line + place, error.problem) from None
-        return _Named(places, addresses, identities(addresses))
+                raise rows.malformed(place, error.problem) from None
+        uris = identities(addresses)
+        if rows.too_long:
+            pairs = zip(places, addresses, strict=True)
+            addresses = [TOO_LONG if place in rows.too_long else one for place, one in pairs]
+        return _Named(places, addresses, uris)
 
     def _taken(self, named: "_Named") -> list[bool]:
         """Which rows the filters take and a table can hold."""
-        if not self.include and not self.exclude and "".join(named.addresses).isascii():
+        if not self.include and not self.exclude and "".join(named.uris).isascii():
             return [True] * len(named.uris)
         wanted = names.name_filter(self.include, self.exclude, suffixes=False)
         pairs = zip(named.addresses, named.uris, strict=True)
-        return [is_text(address) and wanted(uri) for address, uri in pairs]
+        return [is_text(address + uri) and wanted(uri) for address, uri in pairs]
 
     def contains(self, uri: str) -> bool | None:
         """Only the whole manifest could tell."""
@@ -229,18 +247,24 @@ def _resolver(src: str) -> Callable[[str], str]:
     A manifest from the web is not ours, so it names nothing that only we can read.
     """
     from_web = scheme(src) in WEB
-    parent = (src.partition("?")[0] if from_web else src).rpartition("/")[0]
+    parent = (src.partition("?")[0] if from_web else src).rstrip("/").rpartition("/")[0]
 
     def resolve(text: str) -> str:
         if text.startswith(("s3://", "https://", "http://", "gs://")):
             return text  # canonical as it stands
-        if "://" in text or text.startswith("/"):
+        if text.startswith("/"):
             return canonical(text)
-        return canonical(join(parent, text))
+        if not _SCHEME.match(text):
+            return canonical(join(parent, text))
+        try:
+            return canonical(text)
+        except SpecError:  # a file of another host: a row that says so when it is read
+            return f"file://{text[len('file://') :]}"
 
     def resolve_of_web(text: str) -> str:
         uri = resolve(text)
-        if scheme(uri) not in WEB:
+        hidden = "://" in text and not _SCHEME.match(text)  # an address within another's words
+        if scheme(uri) not in WEB or hidden:
             raise SpecError("uri", text, "a manifest from the web may name web addresses only")
         return uri
 
@@ -249,7 +273,37 @@ def _resolver(src: str) -> Callable[[str], str]:
 
 def is_manifest(src: str) -> bool:
     """True if the name of SRC says that it is a manifest."""
-    return suffix(src) in READERS
+    return suffix(src) in LISTS
+
+
+def parts_of(src: str, rules: Rules = STRICT) -> list[Entry]:
+    """The lists in a folder, as Spark writes them. Raises SpecError where there are none."""
+    found = _parts(src, rules)
+    if not found:
+        problem = "a folder without lists; --no-manifest looks for images there"
+        raise SpecError("src", public(src), problem)
+    if len(found) > _MOST_FILES:
+        raise SpecError("src", public(src), f"a folder of over {_MOST_FILES:,} lists")
+    return found
+
+
+def holds_lists(folder: Path) -> bool:
+    """Whether a local folder that is called like a list is one, in parts right in it."""
+    try:
+        return any(_is_part(path.name) for path in folder.iterdir())
+    except OSError:  # the listing itself will say so
+        return False
+
+
+def _parts(src: str, rules: Rules) -> list[Entry]:
+    folder = as_folder(src)
+    pages = list_pages(folder, rules=rules)
+    return [entry for page in pages for entry in page if _is_part(entry.uri[len(folder) :])]
+
+
+def _is_part(name: str) -> bool:
+    """Names that begin with `_` or `.` are marks and checksums of those who wrote the folder."""
+    return is_manifest(name) and not any(part[:1] in {"_", "."} for part in name.split("/"))
 
 
 def open_manifest(spec: LabelSpec) -> ManifestSource:

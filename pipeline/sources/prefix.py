@@ -15,12 +15,14 @@ from pipeline.sources.selection import Selection, Sorter, select
 from pipeline.sources.split import SHARDS, key_ranges
 from pipeline.spec import IMAGE_SUFFIXES, LabelSpec
 from pipeline.storage import (
+    BUCKETS,
     STRICT,
     Entry,
     Rules,
     as_folder,
     canonical,
     check_readable,
+    first_page,
     identity,
     in_key_order,
     list_pages,
@@ -78,7 +80,7 @@ class PrefixSource:
     def check(self, dst: str | None = None) -> None:
         if dst is not None:
             _check_apart(self.base, dst)
-        check_readable(self.fixed, self.rules)
+        _check_folder(self.fixed, self.rules)
         looked = list(islice(self._pages(KeyRange("check")), _CHECK_PAGES))
         if not any(page.refs.num_rows for page in looked) and len(looked) < _CHECK_PAGES:
             raise self._nothing(looked)
@@ -224,6 +226,31 @@ def _check_apart(base: str, dst: str) -> None:
         raise SpecError("dst", public(dst), f"lies inside SRC ({public(base)}); use another folder")
     if outer.startswith(inner):
         raise SpecError("dst", public(dst), f"holds SRC ({public(base)}); use another folder")
+
+
+def _check_folder(prefix: str, rules: Rules) -> None:
+    """Raises what `check_readable` raises; SpecError where one object lies there instead, which
+    may be a list under a name that we don't know."""
+    try:
+        check_readable(prefix, rules)
+        if scheme(prefix) not in BUCKETS or first_page(prefix, size=1)[0]:
+            return
+    except MissingError:
+        if not _is_one_object(prefix, rules):
+            raise
+    if _is_one_object(prefix, rules):
+        problem = "one object, and no folder; --manifest reads it as a list of images"
+        raise SpecError("src", public(prefix.rstrip("/")), problem)
+
+
+def _is_one_object(prefix: str, rules: Rules) -> bool:
+    if not prefix.endswith("/") or scheme(prefix) == "file":
+        return False
+    try:
+        stat(prefix.rstrip("/"), rules)
+    except StoreError:
+        return False
+    return True
 
 
 def _real(uri: str) -> str:

@@ -1,245 +1,157 @@
-"""The formats of a manifest, each as batches of rows: uri, etag, size, modified.
+"""Rows of a manifest: uri, etag, size and modified, from columns of any names and types.
 
-    .txt              one uri a line; blank lines and lines that begin with # are skipped
-    .csv .tsv         a header, then rows
-    .jsonl .ndjson    one JSON object (or string) a line
-    .parquet          columns, among them those of an S3 Inventory
-
-All but Parquet may be gzipped (`.gz`). Everything streams: one batch is in memory at a time.
+Only the columns that are used are looked at: the first of each list below that may hold what it
+is called. What a column of another type holds (an `image` of bytes, a `size` of two sides) is
+not asked for.
 """
 
-import csv
-import gzip
-import io
-import json
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
-from typing import IO, Any, AnyStr, BinaryIO, TypeVar, cast
-
-import pyarrow as pa
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any, Final, TypeVar
 
 from pipeline.errors import SpecError
 from pipeline.sources.base import microseconds
-from pipeline.storage import Rules, open_binary, public
+from pipeline.storage import public
 
-BATCH = 8192
-#: A row is an address and its facts; a line that never ends must not fill the memory.
-ROW_SIZE = 64 * 1024
-_INT64 = range(-(2**63), 2**63)
+#: The longest entry that may be an address, in letters.
+ENTRY_SIZE: Final = 64 * 1024
+#: What is kept of a longer one, for people to find it.
+_KEPT_OF_LONG: Final = 256
+_INT64: Final = range(-(2**63), 2**63)
+_DIGITS: Final = 19  # fewer always fit
 
 #: Columns that may hold the uri, the first one found is taken.
-URI_COLUMNS = ("uri", "url", "path", "key", "image_uri", "image_url", "image_path", "image", "file")
-ETAG_COLUMNS = ("etag", "e_tag")
-TIME_COLUMNS = ("modified", "last_modified", "last_modified_date", "mtime")
-
+URI_COLUMNS: Final = (
+    "uri",
+    "url",
+    "path",
+    "key",
+    "image_uri",
+    "image_url",
+    "image_path",
+    "image",
+    "file",
+)
+ETAG_COLUMNS: Final = ("etag", "e_tag")
+SIZE_COLUMNS: Final = ("size",)
+TIME_COLUMNS: Final = ("modified", "last_modified", "last_modified_date", "mtime")
+INVENTORY_FLAGS: Final = ("is_latest", "is_delete_marker")
+NO_URI: Final = f"no column for the uri; call it one of {', '.join(URI_COLUMNS)}"
 
 T = TypeVar("T")
+Column = Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A batch; `line` is that of its first row, 1-based. A column that is absent is None."""
+    """A batch of the rows of one file; a column that is absent is None.
 
-    line: int
+    `lines` are where they stand: lines of a text, 1-based, else rows. `too_long` are the places
+    of entries of which only the beginning and a hash are left.
+    """
+
+    file: str
+    lines: Sequence[int]
     uris: Sequence[str]
     etags: Sequence[str | None] | None = None
     sizes: Sequence[int | None] | None = None
     modified_us: Sequence[int | None] | None = None
+    too_long: frozenset[int] = field(default=frozenset())
+    unit: str = "line"
+
+    def malformed(self, place: int, problem: str) -> SpecError:
+        return malformed(self.file, self.lines[place], problem, self.unit)
 
 
-def suffix(uri: str) -> str:
-    """`.csv` of `s3://b/list.csv.gz?x`, in lower case."""
-    name = public(uri).lower().removesuffix(".gz").rpartition("/")[2]
-    return f".{name.rpartition('.')[2]}" if "." in name else ""
+def malformed(file: str, line: int, problem: str, unit: str = "line") -> SpecError:
+    return SpecError("src", public(file), f"{unit} {line}: {problem}")
 
 
-def read_rows(uri: str, rules: Rules) -> Iterator[Rows]:
-    """Raises SpecError with the line for a malformed row, and storage's errors."""
-    reader = READERS.get(suffix(uri), _text)
-    with open_binary(uri, rules) as file:
-        if public(uri).lower().endswith(".gz"):
-            file = cast("BinaryIO", io.BufferedReader(gzip.GzipFile(fileobj=file)))
-        try:
-            yield from reader(uri, file)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise SpecError("src", public(uri), f"no gzip file: {error}") from None
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise SpecError("src", public(uri), str(error).splitlines()[0]) from None
+def shortened(start: str, letters: int, digest: str) -> str:
+    """What stands for an entry that is too long for an address; two of them differ."""
+    return f"{start[:_KEPT_OF_LONG]}… ({letters:,} letters, {digest})"
 
 
-def malformed(uri: str, line: int, problem: str) -> SpecError:
-    return SpecError("src", public(uri), f"line {line}: {problem}")
+def hasher() -> blake2b:
+    return blake2b(digest_size=8)
 
 
-def _lines(uri: str, file: IO[AnyStr]) -> Iterator[AnyStr]:
-    """The lines of a file, none of them longer than a row may be."""
-    number = 0
-    while line := file.readline(ROW_SIZE + 1):
-        number += 1
-        if len(line) > ROW_SIZE:
-            raise malformed(uri, number, f"longer than {ROW_SIZE:,} bytes")
-        yield line
-
-
-def _text(uri: str, file: BinaryIO) -> Iterator[Rows]:
-    line, limited = 1, _lines(uri, file)
-    while lines := list(islice(limited, BATCH)):
-        texts = [text.rstrip(b"\r\n").decode("utf-8", "surrogateescape") for text in lines]
-        if line == 1:
-            texts[0] = texts[0].removeprefix("\ufeff")
-        yield Rows(line, ["" if text.startswith("#") else text for text in texts])
-        line += len(lines)
-
-
-def _json(uri: str, file: BinaryIO) -> Iterator[Rows]:
-    line, limited = 1, _lines(uri, file)
-    while lines := list(islice(limited, BATCH)):
-        rows = [_object(uri, line + n, text) for n, text in enumerate(lines)]
-        names = {name: None for row in rows for name in row}
-        yield _rows(uri, line, {name: [row.get(name) for row in rows] for name in names})
-        line += len(lines)
-
-
-def _object(uri: str, line: int, text: bytes) -> dict[str, Any]:
-    if not text.strip():
-        return {}
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        raise malformed(uri, line, "no JSON") from None
-    if isinstance(found, str):
-        return {"uri": found}
-    if not isinstance(found, dict):
-        raise malformed(uri, line, "no JSON object")
-    return found
-
-
-def _csv(uri: str, file: BinaryIO) -> Iterator[Rows]:
-    text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
-    reader = csv.reader(_lines(uri, text), delimiter="\t" if suffix(uri) == ".tsv" else ",")
-    try:
-        header = next(reader, [])
-        while True:
-            line = reader.line_num + 1
-            rows = [row for row in islice(reader, BATCH) if row or header == []]
-            if not rows and reader.line_num < line:
-                return
-            _check_widths(uri, line, rows, len(header))
-            yield _rows(uri, line, dict(zip(header, zip(*rows, strict=True), strict=False)))
-    except csv.Error as error:
-        raise malformed(uri, reader.line_num, str(error)) from None
-    finally:
-        text.detach()
-
-
-def _check_widths(uri: str, line: int, rows: list[list[str]], width: int) -> None:
-    for number, row in enumerate(rows):
-        if len(row) != width:
-            problem = f"{len(row)} fields where the header has {width}"
-            raise malformed(uri, line + number, problem)
-
-
-def _parquet(uri: str, file: BinaryIO) -> Iterator[Rows]:
-    from pyarrow import parquet
-
-    table = parquet.ParquetFile(file)
-    wanted = {*URI_COLUMNS, *ETAG_COLUMNS, *TIME_COLUMNS, "bucket", "size", *_INVENTORY_FLAGS}
-    columns = [name for name in table.schema_arrow.names if name.lower() in wanted]
-    for name in columns:
-        if not _plain(kind := table.schema_arrow.field(name).type):
-            raise SpecError("src", public(uri), f"the column {name} is of type {kind}")
-    line = 1
-    for batch in table.iter_batches(BATCH, columns=columns):
-        yield _rows(uri, line, {name: _listed(batch.column(name)) for name in columns})
-        line += batch.num_rows
-
-
-def _plain(kind: pa.DataType) -> bool:
-    """False for types that a file brings along: Ray's unpickle their values when asked for one."""
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return any(is_one(kind) for is_one in _PLAIN_TYPES)
-
-
-_PLAIN_TYPES = (
-    pa.types.is_string,
-    pa.types.is_large_string,
-    pa.types.is_string_view,
-    pa.types.is_integer,
-    pa.types.is_floating,
-    pa.types.is_boolean,
-    pa.types.is_timestamp,
-    pa.types.is_null,
-)
-
-
-def _listed(column: pa.Array) -> list[Any]:
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
-    return cast("list[Any]", column.to_pylist())
-
-
-READERS: dict[str, Callable[[str, BinaryIO], Iterator[Rows]]] = {
-    ".txt": _text,
-    ".csv": _csv,
-    ".tsv": _csv,
-    ".jsonl": _json,
-    ".ndjson": _json,
-    ".parquet": _parquet,
-}
-
-
-def _rows(uri: str, line: int, columns: Mapping[str, Sequence[Any]]) -> Rows:
-    """A batch by the names of its columns, whose case does not matter."""
-    found = {name.strip().lower(): values for name, values in columns.items()}
-    uris = [text or "" for text in _uris(uri, found)]
-    for number, text in enumerate(uris):
+def rows_of(
+    file: str, lines: Sequence[int], columns: Mapping[str, Column], unit: str = "line"
+) -> Rows:
+    """A batch by the names of its columns, which are in lower case and of usable types."""
+    given = _uris(file, columns)
+    blank = Rows(file, lines, (), unit=unit)
+    uris = [value if type(value) is str else "" if _nothing(value) else value for value in given]
+    too_long = set()
+    for place, text in enumerate(uris):
         if not isinstance(text, str):
-            raise malformed(uri, line + number, "uri is no text")
-        if len(text) > ROW_SIZE:
-            raise malformed(uri, line + number, f"longer than {ROW_SIZE:,} bytes")
-    etags = next((found[name] for name in ETAG_COLUMNS if name in found), None)
-    times = next((found[name] for name in TIME_COLUMNS if name in found), None)
+            raise blank.malformed(place, "uri is no text")
+        if len(text) > ENTRY_SIZE:
+            too_long.add(place)
+            digest = hasher()
+            digest.update(text.encode("utf-8", "surrogatepass"))
+            uris[place] = shortened(text, len(text), digest.hexdigest())
     return Rows(
-        line,
+        file,
+        lines,
         uris,
-        _converted(uri, line, etags, _etag, "etag is no text of one line"),
-        _converted(uri, line, found.get("size"), _size, "size is no number of bytes"),
-        _converted(uri, line, times, _time, "modified is no ISO 8601 time"),
+        _converted(blank, _first(columns, ETAG_COLUMNS), _etag, "etag is no text of one line"),
+        _converted(blank, _first(columns, SIZE_COLUMNS), _size, "size is no number of bytes"),
+        _converted(blank, _first(columns, TIME_COLUMNS), _time, "modified is no ISO 8601 time"),
+        frozenset(too_long),
+        unit,
     )
 
 
-def _uris(uri: str, found: Mapping[str, Sequence[Any]]) -> Sequence[str]:
-    name = next((name for name in URI_COLUMNS if name in found), None)
+def _first(columns: Mapping[str, Column], names: tuple[str, ...]) -> Column | None:
+    return next((columns[name] for name in names if name in columns), None)
+
+
+def _uris(file: str, columns: Mapping[str, Column]) -> Column:
+    name = next((name for name in URI_COLUMNS if name in columns), None)
     if name is None:
-        if not any(found.values()):
+        if not any(columns.values()):
             return ()
-        problem = f"no column for the uri; call it one of {', '.join(URI_COLUMNS)}"
-        raise SpecError("src", public(uri), problem)
-    if name != "key" or "bucket" not in found:
-        return found[name]
-    current = _current(found)  # an S3 Inventory
-    return [
-        f"s3://{bucket}/{key}" if is_current and key and not key.endswith("/") else ""
-        for bucket, key, is_current in zip(found["bucket"], found["key"], current, strict=True)
-    ]
+        raise SpecError("src", public(file), NO_URI)
+    return columns[name] if name != "key" or "bucket" not in columns else _inventory(columns)
 
 
-_INVENTORY_FLAGS = ("is_latest", "is_delete_marker")
+def _inventory(columns: Mapping[str, Column]) -> list[str]:
+    """An S3 Inventory's; blank for folders, old versions and delete markers."""
+    count = len(columns["key"])
+    flags = (columns.get(name, (None,) * count) for name in INVENTORY_FLAGS)
+    rows = zip(columns["bucket"], columns["key"], *flags, strict=True)
+    return [of_inventory(bucket, key, latest, marker) for bucket, key, latest, marker in rows]
 
 
-def _current(found: Mapping[str, Sequence[Any]]) -> Sequence[bool]:
-    """False for old versions and delete markers, which an inventory may list as well."""
-    count = len(found["key"])
-    latest = found.get("is_latest", (True,) * count)
-    marker = found.get("is_delete_marker", (False,) * count)
-    return [
-        str(is_latest).lower() != "false" and str(is_marker).lower() != "true"
-        for is_latest, is_marker in zip(latest, marker, strict=True)
-    ]
+def of_inventory(bucket: Any, key: Any, is_latest: Any, is_marker: Any) -> str:
+    current = str(is_latest).lower() != "false" and str(is_marker).lower() != "true"
+    return f"s3://{bucket}/{key}" if current and key and not str(key).endswith("/") else ""
+
+
+def _nothing(value: Any) -> bool:
+    """What stands for no value: tables write NaN where there is none."""
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def _converted(
+    rows: Rows, values: Column | None, convert: Callable[[Any], T | None], problem: str
+) -> list[T | None] | None:
+    if values is None:
+        return None
+    out: list[T | None] = []
+    for place, value in enumerate(values):
+        try:
+            nothing = not value if type(value) is str else _nothing(value)  # most are text
+            out.append(None if nothing else convert(value))
+        except (ValueError, TypeError, ArithmeticError):
+            raise rows.malformed(place, problem) from None
+    return out
 
 
 def _etag(text: Any) -> str:
@@ -249,36 +161,28 @@ def _etag(text: Any) -> str:
     return text if text.startswith("W/") else text.strip('"')
 
 
-def _converted(
-    uri: str,
-    line: int,
-    values: Sequence[Any] | None,
-    convert: Callable[[Any], T],
-    problem: str,
-) -> list[T | None] | None:
-    if values is None:
+def _size(value: Any) -> int | None:
+    """Bytes; None where the value says that they are not known, or is of another kind."""
+    if type(value) is str and value.isdecimal() and len(value) < _DIGITS:
+        return int(value)
+    if isinstance(value, list | dict | bool):  # of a picture's sides, say
         return None
-    out: list[T | None] = []
-    for number, value in enumerate(values):
-        try:
-            out.append(None if value is None or value == "" else convert(value))
-        except (ValueError, TypeError, OverflowError):
-            raise malformed(uri, line + number, problem) from None
-    return out
-
-
-def _size(value: Any) -> int:
-    return _stored(int(value))
-
-
-def _stored(number: int) -> int:
-    if number not in _INT64:
+    if isinstance(value, str):
+        value = value.strip()
+        value = int(value) if value.removeprefix("-").isdecimal() else Decimal(value)
+    if isinstance(value, Decimal) and value.is_nan():
+        return None
+    if not value <= _INT64[-1] or value != int(value):  # first, for 1e999999999 takes its time
         raise ValueError
-    return number
+    return int(value) if value >= 0 else None
 
 
-def _time(value: Any) -> int:
+def _time(value: Any) -> int | None:
     if isinstance(value, int):  # a Parquet timestamp, in µs
-        return _stored(value)
+        if value not in _INT64:
+            raise ValueError
+        return value
+    if str(value).lower() in {"nat", "nan"}:
+        return None
     time = datetime.fromisoformat(value)
     return microseconds(time if time.tzinfo else time.replace(tzinfo=UTC))

@@ -10,6 +10,7 @@ Web addresses are read by `Rules`, whose default refuses what is not public.
 Foreign exceptions are judged (`faults.py`) and translated here (`translate.py`) and only here.
 """
 
+from pipeline.storage.addresses import TOO_LONG
 from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry
 from pipeline.storage.folder import Folder
 from pipeline.storage.hooks import deliver
@@ -20,11 +21,22 @@ from pipeline.storage.reading import Want, read_many
 from pipeline.storage.secrets import identities, identity, redacted
 from pipeline.storage.steady import Canaries, read_steadily
 from pipeline.storage.translate import border, delta_error
-from pipeline.storage.uris import as_folder, canonical, join, local_path, public, relative, scheme
+from pipeline.storage.uris import (
+    BUCKETS,
+    as_folder,
+    canonical,
+    join,
+    local_path,
+    public,
+    relative,
+    scheme,
+)
 from pipeline.storage.web import STRICT, Rules
 
 __all__ = [
+    "BUCKETS",
     "STRICT",
+    "TOO_LONG",
     "UNKNOWN_SIZE",
     "UNKNOWN_TIME",
     "Canaries",

@@ -26,7 +26,7 @@ _lock = threading.Lock()
 class Access:
     """How one bucket is reached from this process."""
 
-    endpoint: str | None  # only where it is not Amazon's own
+    endpoint: str | None  # None for Amazon's own, as every client finds it by itself
     region: str
     credentials: Any = field(repr=False)  # botocore's, or None for anonymous access
     client: Any = field(repr=False)
@@ -53,7 +53,10 @@ def _access(bucket: str, _environment: tuple[tuple[str, str], ...]) -> Access:
         actual = bucket_region(bucket, "https://s3.amazonaws.com") or client.meta.region_name
         if actual != client.meta.region_name:
             client = _client(session, actual, credentials is None)
-        return Access(None, actual, credentials, client)
+        # obstore and delta-rs read these variables too, and neither as botocore does: where they
+        # name Amazon itself or are to be ignored, the others are told where to go.
+        named = environment("AWS_ENDPOINT_URL")
+        return Access(client.meta.endpoint_url if named else None, actual, credentials, client)
     return Access(endpoint, client.meta.region_name, credentials, client)
 
 

@@ -6,64 +6,20 @@ The foreign text itself never crosses: it may hold signed urls, key ids and whol
 import errno
 import re
 import sys
-from dataclasses import dataclass
-from enum import Enum, auto
-from functools import partial
-from typing import Any, Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
 
-
-class Kind(Enum):
-    MISSING = auto()
-    NO_BUCKET = auto()
-    DENIED = auto()  # this object is not for us
-    ARCHIVED = auto()  # it lies in a cold storage class
-    CREDENTIALS = auto()  # nothing is: wrong or absent credentials
-    EXPIRED = auto()  # what opens it has expired: a signed address, a session's token
-    CHANGED = auto()
-    EXISTS = auto()
-    REFUSED = auto()  # by us: where it leads is not public
-    SLOW = auto()  # it answers, and outlasts its time
-    FULL = auto()
-    READ_ONLY = auto()
-    TRANSIENT = auto()
-    OTHER = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    kind: Kind
-    detail: str
-
-
-class Answer(Exception):  # noqa: N818 - what a server said, not yet judged
-    """An HTTP answer that is no success; raised and translated within this package.
-
-    `expired`: its text says that a signature or token has expired.
-    """
-
-    def __init__(self, status: int, code: str | None = None, *, expired: bool = False) -> None:
-        super().__init__(f"{status} {code or ''}".strip())
-        self.status, self.code, self.expired = status, code, expired
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return partial(Answer, expired=self.expired), (self.status, self.code)
-
-    @classmethod
-    def of(cls, status: int, text: str) -> "Answer":
-        """From the text of an answer, which in stores is XML with a code."""
-        code = _CODE.search(text)
-        if code is None:
-            return cls(status)
-        return cls(status, code[1], expired=status in _REFUSALS and says_expired(text))
-
-
-def says_expired(text: str) -> bool:
-    """Whether a store's words mean that a signature or a token has expired.
-
-    Many stores answer an address that has expired as one that was never allowed, with the code
-    AccessDenied or AuthenticationFailed, and tell the difference in words alone.
-    """
-    return _EXPIRED_WORDS.search(text) is not None
+from pipeline.errors import NightlabelError
+from pipeline.storage.answers import (
+    REFUSALS,
+    XML_CODE,
+    judge_answer,
+    says_expired,
+)
+from pipeline.storage.answers import Answer as Answer
+from pipeline.storage.answers import Fault as Fault
+from pipeline.storage.answers import Kind as Kind
 
 
 class Damaged(Exception):  # noqa: N818 - it is judged here too
@@ -78,44 +34,30 @@ class Slow(Exception):  # noqa: N818 - and here
     """An answer that outlasts the time of one object."""
 
 
+class Nowhere(Exception):  # noqa: N818 - and here
+    """An address that its own protocol does not take."""
+
+
+class Unsupported(Exception):  # noqa: N818 - and here
+    """An address that nothing on this machine can read; the mend in its text."""
+
+
+class Broken(Exception):  # noqa: N818 - and here
+    """A library failed in a way that it does not document."""
+
+
 _SAID_BY_US: Final[dict[type[BaseException], Kind]] = {
     Damaged: Kind.TRANSIENT,
     Refused: Kind.REFUSED,
     Slow: Kind.SLOW,
+    Nowhere: Kind.MISSING,
+    Unsupported: Kind.UNSUPPORTED,
+    Broken: Kind.BROKEN,
 }
 
-CREDENTIAL_CODES: Final = frozenset(
-    {
-        "AuthFailure",
-        "AuthorizationHeaderMalformed",
-        "InvalidAccessKeyId",
-        "InvalidToken",
-        "RequestTimeTooSkewed",
-        "SignatureDoesNotMatch",
-    }
-)
-_EXPIRED_CODES: Final = frozenset(
-    {
-        "ExpiredRequest",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "RequestExpired",
-        "TokenRefreshRequired",
-    }
-)
-#: S3 and most stores that speak it; Azure, which says it of a shared access signature; Google.
-_EXPIRED_WORDS: Final = re.compile(
-    r"\brequest has expired\b|\bsignature not valid in the specified time frame\b"
-    r"|\b(?:signature|token)(?: has)? expired\b",
-    re.IGNORECASE,
-)
-_REFUSALS: Final = frozenset({400, 401, 403})
-_TRANSIENT_CODES = frozenset({"RequestTimeout", "SlowDown", "Throttling", "OperationAborted"})
 _STATUS = re.compile(r"status code: (\d{3})")
-_CODE = re.compile(r"<Code>(\w+)</Code>")
 _ARROWS = re.compile(r"\s*\x1b\[[0-9;]*m↳\x1b\[0m\s*")
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
-_FULL_CODES = frozenset({"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"})
 #: OSErrors that say what they are without a number.
 _NAMED = (
     FileNotFoundError,
@@ -125,7 +67,25 @@ _NAMED = (
     TimeoutError,
     ConnectionError,
 )
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_OF_ERRNO: Final[dict[int, tuple[Kind, str]]] = {
+    errno.ENOSPC: (Kind.FULL, "no space left"),
+    errno.EDQUOT: (Kind.FULL, "no space left"),
+    errno.EFBIG: (Kind.FULL, "no space left"),
+    errno.EROFS: (Kind.READ_ONLY, "read-only file system"),
+    errno.ENAMETOOLONG: (Kind.MISSING, "its name is too long for a file"),
+    errno.ELOOP: (Kind.MISSING, "its links lead nowhere"),
+    errno.EINVAL: (Kind.MISSING, "its name is none that this file system takes"),
+    errno.EILSEQ: (Kind.MISSING, "its name is none that this file system takes"),
+    errno.EISDIR: (Kind.NO_FILE, "no regular file"),
+    errno.ENXIO: (Kind.NO_FILE, "no regular file"),
+    errno.ENODEV: (Kind.NO_FILE, "no regular file"),
+    errno.EOVERFLOW: (Kind.UNSUPPORTED, "too large for this system"),
+    errno.EOPNOTSUPP: (Kind.UNSUPPORTED, "its file system does not let it be read"),
+    errno.ENOKEY: (Kind.DENIED, "encrypted, and its key is not here"),
+    errno.EKEYEXPIRED: (Kind.DENIED, "encrypted, and its key is not here"),
+    errno.EKEYREVOKED: (Kind.DENIED, "encrypted, and its key is not here"),
+}
+_PASSING: Final = frozenset({errno.EIO, errno.ESTALE, errno.EAGAIN})
 _WORDS = (
     (re.compile(r"timed? ?out", re.IGNORECASE), "timed out"),
     (
@@ -139,7 +99,7 @@ _WORDS = (
 
 def foreign() -> tuple[type[BaseException], ...]:
     """The exception types that storage libraries raise, of those that are loaded."""
-    found: list[type[BaseException]] = [Answer, Damaged, Refused, Slow, OSError, ImportError]
+    found: list[type[BaseException]] = [Answer, *_SAID_BY_US, OSError, ImportError]
     for module, names in {
         "obstore.exceptions": ("BaseError",),
         "botocore.exceptions": ("BotoCoreError", "ClientError"),
@@ -151,11 +111,40 @@ def foreign() -> tuple[type[BaseException], ...]:
     return tuple(found)
 
 
+@contextmanager
+def no_panic() -> Iterator[None]:
+    """A panic of Rust's is no Exception in Python, and would end a run: here it is Unsupported."""
+    try:
+        yield
+    except BaseException as error:
+        # Each library makes a class of its own for it, and exports none.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise Unsupported("its client library gave up on it") from None
+
+
+@contextmanager
+def of_library() -> Iterator[None]:
+    """Whatever a library of any make raises within, of which nothing is known, is Broken.
+
+    Only for calls of foreign code: a bug of our own must show.
+    """
+    try:
+        with no_panic():
+            yield
+    except (NightlabelError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, foreign()):
+            raise
+        raise Broken(f"its client library failed ({type(error).__name__})") from None
+
+
 def judge(error: BaseException) -> Fault:
     """What a foreign exception means; Kind.OTHER where nothing is known of it."""
     module = type(error).__module__.partition(".")[0]
     if isinstance(error, Answer):
-        return _answered(error)
+        return judge_answer(error)
     if kind := _SAID_BY_US.get(type(error)):
         return Fault(kind, str(error))
     if module in {"obstore", "_internal"}:  # the latter is deltalake
@@ -166,40 +155,13 @@ def judge(error: BaseException) -> Fault:
         return _urllib3(error)
     if module == "aiohttp":
         status = getattr(error, "status", None)
-        return _answered(Answer(status)) if status else Fault(Kind.TRANSIENT, _words(error))
+        return judge_answer(Answer(status)) if status else Fault(Kind.TRANSIENT, _words(error))
     if isinstance(error, OSError):
         return _os(error)
     if isinstance(error, ImportError):
-        return Fault(Kind.OTHER, f"needs the Python package {error.name or 'of this protocol'}")
+        package = error.name or "of this protocol"
+        return Fault(Kind.UNSUPPORTED, f"needs the Python package {package}")
     return Fault(Kind.OTHER, f"not understood ({type(error).__name__})")
-
-
-def _answered(answer: Answer) -> Fault:
-    status, code = answer.status, answer.code
-    detail = f"{status} {code}" if code else str(status)
-    kind = Kind.OTHER
-    if code == "NoSuchBucket":
-        kind = Kind.NO_BUCKET
-    elif code == "InvalidObjectState":
-        kind = Kind.ARCHIVED
-    elif code in _EXPIRED_CODES or answer.expired:
-        return Fault(
-            Kind.EXPIRED,
-            f"the store answered {detail}: what opens it, address or token, has expired",
-        )
-    elif code in CREDENTIAL_CODES:
-        kind = Kind.CREDENTIALS
-    elif status == 507 or code in _FULL_CODES:
-        kind = Kind.FULL
-    elif status in {408, 425, 429} or status >= 500 or code in _TRANSIENT_CODES:
-        kind = Kind.TRANSIENT
-    elif status in {404, 410}:
-        kind = Kind.MISSING
-    elif status in {401, 403}:
-        kind = Kind.DENIED
-    elif status == 412:
-        kind = Kind.CHANGED
-    return Fault(kind, f"the store answered {detail}")
 
 
 def _rust(error: BaseException) -> Fault:
@@ -211,7 +173,7 @@ def _rust(error: BaseException) -> Fault:
     if name == "UnauthenticatedError":
         return Fault(Kind.CREDENTIALS, "no valid credentials")
     if status := _STATUS.search(text):
-        return _answered(Answer.of(int(status[1]), text))
+        return judge_answer(Answer.of(int(status[1]), text))
     if found := _OS_ERROR.search(text):
         return _os(OSError(int(found[1]), text))
     by_name = {
@@ -238,8 +200,10 @@ def _botocore(error: BaseException) -> Fault:
         said = response.get("Error", {})
         code = said.get("Code")
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
-        expired = status in _REFUSALS and says_expired(said.get("Message") or "")
-        return _answered(Answer(status, None if code and code.isdigit() else code, expired=expired))
+        expired = status in REFUSALS and says_expired(said.get("Message") or "")
+        return judge_answer(
+            Answer(status, None if code and code.isdigit() else code, expired=expired)
+        )
     name = type(error).__name__
     if "Credential" in name or "Token" in name or "Profile" in name or "SSO" in name:
         return Fault(Kind.CREDENTIALS, f"no valid credentials ({name})")
@@ -255,8 +219,8 @@ def _os(error: OSError) -> Fault:
         return _rust(error)
     if isinstance(error, FileNotFoundError):
         # obstore raises the builtin one too, and only its text tells a bucket from a key.
-        code = _CODE.search(str(error))
-        return _answered(Answer(404, code[1])) if code else Fault(Kind.MISSING, "not there")
+        code = XML_CODE.search(str(error))
+        return judge_answer(Answer(404, code[1])) if code else Fault(Kind.MISSING, "not there")
     if isinstance(error, NotADirectoryError):
         return Fault(Kind.MISSING, "not there")
     if isinstance(error, PermissionError):
@@ -265,11 +229,9 @@ def _os(error: OSError) -> Fault:
         return Fault(Kind.EXISTS, "already there")
     if isinstance(error, TimeoutError):
         return Fault(Kind.TRANSIENT, "timed out")
-    if error.errno in _FULL:
-        return Fault(Kind.FULL, "no space left")
-    if error.errno == errno.EROFS:
-        return Fault(Kind.READ_ONLY, "read-only file system")
-    if isinstance(error, ConnectionError) or error.errno in {errno.EIO, errno.ESTALE, errno.EAGAIN}:
+    if error.errno in _OF_ERRNO:
+        return Fault(*_OF_ERRNO[error.errno])
+    if isinstance(error, ConnectionError) or error.errno in _PASSING:
         return Fault(Kind.TRANSIENT, _words(error))
     return Fault(Kind.OTHER, errno.errorcode.get(error.errno or 0, type(error).__name__))
 

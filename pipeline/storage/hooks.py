@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from functools import partial
 from typing import Final
-from urllib.parse import urlsplit
+
+from urllib3.exceptions import LocationParseError
+from urllib3.util import parse_url
 
 from pipeline.storage.faults import Answer, foreign, judge
 from pipeline.storage.translate import with_retries
@@ -24,7 +26,14 @@ def deliver(url: str, body: bytes, headers: Mapping[str, str], *, patient: bool)
     try:
         with_retries(call) if patient else call()
     except Answer as error:
-        return f"{urlsplit(url).hostname} answered {error.status}"
+        return f"{_host(url)} answered {error.status}"
     except foreign() as error:
-        return f"{urlsplit(url).hostname}: {judge(error).detail}"
+        return f"{_host(url)}: {judge(error).detail}"
     return None
+
+
+def _host(url: str) -> str:
+    try:
+        return parse_url(url).host or "no host"
+    except LocationParseError:
+        return "an address that is none"

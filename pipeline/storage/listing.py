@@ -10,7 +10,7 @@ from pipeline.errors import MissingError, StoreError
 from pipeline.storage import local_listing, web, web_listing
 from pipeline.storage.buckets import connect, is_bucket, odd
 from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry, in_utc, moment
-from pipeline.storage.faults import Refused
+from pipeline.storage.faults import Broken, Nowhere, Refused, Unsupported, of_library
 from pipeline.storage.local_listing import Visit
 from pipeline.storage.s3_listing import Page, list_page
 from pipeline.storage.translate import attempt, border
@@ -160,7 +160,8 @@ def filesystem(uri: str, rules: Rules) -> tuple[Any, str]:
     """fsspec's filesystem of any other protocol and its path of `uri`.
 
     Raises Refused where it may connect to whatever it likes and the `rules` are against it,
-    StoreError for a protocol that needs a package or does not exist.
+    Unsupported for a protocol that needs a package or does not exist, Nowhere for an address
+    that is none of its protocol.
     """
     from fsspec import get_filesystem_class
     from fsspec.core import url_to_fs
@@ -168,15 +169,17 @@ def filesystem(uri: str, rules: Rules) -> tuple[Any, str]:
     protocol = scheme(uri)
     try:
         get_filesystem_class(protocol)
-        if protocol != "memory" and not rules.allow_private:
-            raise Refused(
-                f"where {protocol}:// connects to is not seen here; --allow-private reads it"
-            )
-        system, path = url_to_fs(uri)
     except ValueError:
-        raise StoreError(f"{protocol}://: unknown protocol; fsspec has no such one") from None
+        raise Unsupported(f"{protocol}://: unknown protocol; fsspec has no such one") from None
     except ImportError as error:
-        raise StoreError(f"{protocol}://: {str(error).splitlines()[0]}") from None
+        raise Unsupported(f"{protocol}://: {str(error).splitlines()[0]}") from None
+    if protocol != "memory" and not rules.allow_private:
+        raise Refused(f"where {protocol}:// connects to is not seen here; --allow-private reads it")
+    try:
+        with of_library():
+            system, path = url_to_fs(uri)
+    except Broken:
+        raise Nowhere(f"no address of {protocol}://") from None
     return system, path
 
 

@@ -10,9 +10,10 @@ from typing import IO, BinaryIO, Final, cast
 
 from pipeline.errors import ImageError, SpecError, TransientError
 from pipeline.storage import aws, long_paths, web
+from pipeline.storage.addresses import impossible
 from pipeline.storage.buckets import connect, is_bucket, odd
 from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry
-from pipeline.storage.faults import foreign
+from pipeline.storage.faults import Nowhere, foreign, of_library
 from pipeline.storage.listing import filesystem, fsspec_entry
 from pipeline.storage.local_listing import utc
 from pipeline.storage.parallel import in_parallel
@@ -30,7 +31,8 @@ DOWNLOAD_SECONDS: Final = 900.0
 def stat(uri: str, rules: Rules = web.STRICT) -> Entry:
     """The facts of one object. Raises MissingError, DeniedError, StoreError, and SpecError for
     a web address against the `rules`."""
-    return attempt(uri, _stat, uri, rules)
+    with border(uri):
+        return with_retries(partial(_stat, uri, rules), at_most=rules.seconds)
 
 
 def stat_many(
@@ -42,12 +44,14 @@ def stat_many(
 
 def _try_stat(rules: Rules, uri: str) -> Entry | ImageError | TransientError:
     try:
-        return with_retries(lambda: _stat(uri, rules))
+        return with_retries(lambda: _stat(uri, rules), at_most=rules.seconds)
     except foreign() as error:
         return row_error(error)
 
 
 def _stat(uri: str, rules: Rules) -> Entry:
+    if problem := impossible(uri):
+        raise Nowhere(problem)
     kind = scheme(uri)
     if kind == "file":
         status = long_paths.stat(uri.removeprefix("file://"))
@@ -55,10 +59,11 @@ def _stat(uri: str, rules: Rules) -> Entry:
     if kind in {"http", "https"}:
         size, etag, modified = web.head(uri, rules)
         return Entry(uri, UNKNOWN_SIZE if size is None else size, etag, modified or UNKNOWN_TIME)
-    if is_bucket(uri):
-        return _stat_bucket(uri)
-    system, path = filesystem(uri, rules)
-    return fsspec_entry(uri, system.info(path))
+    with of_library():
+        if is_bucket(uri):
+            return _stat_bucket(uri)
+        system, path = filesystem(uri, rules)
+        return fsspec_entry(uri, system.info(path))
 
 
 def _stat_bucket(uri: str) -> Entry:
@@ -81,6 +86,8 @@ def open_binary(uri: str, rules: Rules = web.STRICT) -> Iterator[BinaryIO]:
     SpecError for a web address against the `rules`, or with more than 4 GiB behind it.
     """
     with border(uri):
+        if problem := impossible(uri):
+            raise Nowhere(problem)
         kind = scheme(uri)
         if kind == "file":
             with open(uri.removeprefix("file://"), "rb") as file:  # noqa: PTH123
@@ -101,13 +108,17 @@ def open_binary(uri: str, rules: Rules = web.STRICT) -> Iterator[BinaryIO]:
 def _download(uri: str, rules: Rules, target: "IO[bytes]") -> None:
     # Not every web server knows ranges, and Parquet is read from its end.
     size = 0
-    for chunk in web.stream(uri, replace(rules, seconds=DOWNLOAD_SECONDS)):
+    for chunk in web.stream(uri, _patient(rules)):
         size += len(chunk)
         if size > DOWNLOAD_BYTES:
             problem = f"over {DOWNLOAD_BYTES >> 30} GiB, which is too much to copy from the web"
             raise SpecError("src", public(uri), f"{problem}; put it on a disk or in a bucket")
         target.write(chunk)
     target.seek(0)
+
+
+def _patient(rules: Rules) -> Rules:
+    return replace(rules, seconds=DOWNLOAD_SECONDS, silence=rules.longest_silence)
 
 
 class _Ranges(io.RawIOBase):

@@ -5,7 +5,8 @@ connected to: no second look-up could give another (DNS rebinding). What is refu
 even a connection, so nobody learns from us which private ports are open.
 
 Each wait of a socket is cut to what is left of the time of the request at hand, for a server
-that sends a byte now and then keeps every timeout between two bytes.
+that sends a byte now and then keeps every timeout between two bytes. Nor does a server that is
+merely slow lose its connection before that time is up.
 """
 
 import socket
@@ -32,7 +33,7 @@ from pipeline.errors import NOT_PUBLIC
 from pipeline.storage.faults import Refused, Slow
 
 CONNECT_SECONDS: Final = 5.0
-READ_SECONDS: Final = 10.0
+SEND_SECONDS: Final = 10.0
 
 #: Of a name's addresses so many are tried: each may take the whole time of a connection.
 _ADDRESSES_TRIED: Final = 4
@@ -47,6 +48,7 @@ class _Request:
 
     allow_private: bool
     seconds: float
+    silence: float  # seconds without a byte
     until: float
 
 
@@ -54,9 +56,10 @@ _request: ContextVar[_Request] = ContextVar("request")
 
 
 @contextmanager
-def request(*, allow_private: bool, seconds: float) -> Iterator[None]:
-    """Requests made within, all together, end after `seconds`, with Slow."""
-    token = _request.set(_Request(allow_private, seconds, time.monotonic() + seconds))
+def request(*, allow_private: bool, seconds: float, silence: float) -> Iterator[None]:
+    """Requests made within, all together, end after `seconds`, with Slow; one to which nothing
+    comes for `silence` seconds times out."""
+    token = _request.set(_Request(allow_private, seconds, silence, time.monotonic() + seconds))
     try:
         yield
     finally:
@@ -125,7 +128,8 @@ class _Bounded:
     """A socket whose waits end with the time of the request at hand."""
 
     def recv_into(self, *args: Any, **options: Any) -> int:
-        self.settimeout(min(READ_SECONDS, time_left()))  # type: ignore[attr-defined]
+        left = time_left()
+        self.settimeout(min(_request.get().silence, left))  # type: ignore[attr-defined]
         try:
             return int(super().recv_into(*args, **options))  # type: ignore[misc]
         except TimeoutError:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ErrorCode, ImageError, StoreError, TransientError
 from pipeline.storage import aws, long_paths, web
+from pipeline.storage.addresses import impossible
 from pipeline.storage.buckets import connect, is_bucket, odd
-from pipeline.storage.entry import UNKNOWN_TIME, moment
-from pipeline.storage.faults import Answer, Damaged, Fault, Kind, foreign, judge
+from pipeline.storage.entry import UNKNOWN_TIME, Entry, moment
+from pipeline.storage.faults import Answer, Damaged, Fault, Kind, foreign, judge, of_library
 from pipeline.storage.listing import filesystem, fsspec_entry
 from pipeline.storage.parallel import in_parallel
 from pipeline.storage.translate import fault_row, with_retries
@@ -58,7 +59,7 @@ class Want:
 
 
 #: Faults that say nothing of the store.
-_ITS_OWN = frozenset({Kind.REFUSED, Kind.SLOW})
+_ITS_OWN = frozenset({Kind.REFUSED, Kind.SLOW, Kind.NO_FILE, Kind.UNSUPPORTED, Kind.BROKEN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,9 @@ class _Reader:
             if want.size == 0:
                 return Failed(ImageError(ErrorCode.EMPTY, "0 bytes"))
             self._fits(want.size)
-            data = with_retries(lambda: self._checked(want))
+            if problem := impossible(want.where):
+                raise ImageError(ErrorCode.MISSING, problem)
+            data = with_retries(lambda: self._checked(want), at_most=self._rules.seconds)
         except (ImageError, TransientError) as error:
             return Failed(error)
         except StoreError as error:
@@ -199,8 +202,9 @@ class _Reader:
         if kind == "file":
             return self._local(want)
         if kind in {"http", "https"}:
-            data = web.get(want.where, self._rules, etag=want.etag, max_bytes=self.max_bytes).data
-            return _same_size(want, data)
+            body = web.get(want.where, self._rules, etag=want.etag, max_bytes=self.max_bytes)
+            # A list knows an object's size as it lies there, or as people see it.
+            return body.data if want.size == body.stored else _same_size(want, body.data)
         return self._bucket(want) if is_bucket(want.uri) else self._fsspec(want)
 
     def _local(self, want: Want) -> bytes:
@@ -228,13 +232,15 @@ class _Reader:
         if odd(key):
             return self._odd(want)
         options: Any = {"if_match": f'"{want.etag}"'} if want.etag else {}
-        found = obstore.get(self._store(root), key, options=options)
+        with of_library():
+            found = obstore.get(self._store(root), key, options=options)
         meta = found.meta
         _same_etag(want, web.unquoted(meta["e_tag"]))  # some stores ignore If-Match
         if want.etag is None and want.size not in (None, meta["size"]):
             raise Answer(412)  # times are no use: listings and headers round them differently
         self._fits(meta["size"])
-        return found.bytes().to_bytes()
+        with of_library():
+            return found.bytes().to_bytes()
 
     def _store(self, root: str) -> "ObjectStore":
         if root not in self._stores:
@@ -250,11 +256,18 @@ class _Reader:
 
     def _fsspec(self, want: Want) -> bytes:
         system, path = filesystem(want.where, self._rules)
-        before = fsspec_entry(want.uri, system.info(path))
+        before = _facts(want, system, path)
         self._fits(before.size)
         _same_etag(want, before.etag)
-        data = bytes(system.cat_file(path, end=self.max_bytes + 1))
+        with of_library():
+            data = bytes(system.cat_file(path, end=self.max_bytes + 1))
         if want.etag is not None:
             # There is no If-Match: it must have been as listed before and after.
-            _same_etag(want, fsspec_entry(want.uri, system.info(path)).etag)
+            _same_etag(want, _facts(want, system, path).etag)
         return _same_size(want, data)
+
+
+def _facts(want: Want, system: Any, path: str) -> Entry:
+    with of_library():
+        info = system.info(path)
+    return fsspec_entry(want.uri, info)

@@ -33,6 +33,9 @@ def identity(uri: str) -> str:
     What remains is kept letter by letter, so that a url without credentials is its own
     identity. Two urls that differ in nothing else name one object.
     """
+    if "\0" in uri:
+        # No object has such a name; a table's reader may choke on it, and ids are made with it.
+        uri = uri.replace("\0", "%00")
     if uri.startswith("file://") or ("?" not in uri and "@" not in uri and "#" not in uri):
         return uri
     if not uri.startswith(("http://", "https://")):
@@ -53,7 +56,7 @@ def identity(uri: str) -> str:
 def identities(uris: list[str]) -> list[str]:
     """The identity of each; at once where none of them holds what it would leave out."""
     text = "".join(uris)
-    if not any(mark in text for mark in "?@#"):
+    if not any(mark in text for mark in "?@#\0"):
         return uris
     return [identity(uri) for uri in uris]
 

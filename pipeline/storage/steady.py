@@ -25,7 +25,7 @@ from pipeline.errors import MissingError, NightlabelError, StoreError
 from pipeline.storage.faults import Fault, Kind
 from pipeline.storage.reading import Failed, Outcome, Want, attempt_many
 from pipeline.storage.translate import fault_error
-from pipeline.storage.uris import public, scheme, split
+from pipeline.storage.uris import BUCKETS, public, scheme, split
 from pipeline.storage.web import STRICT, Rules
 
 #: How long a store that gives no answer is waited for, and the pauses between two looks.
@@ -37,7 +37,9 @@ _CANARIES: Final = 4
 
 _WEB: Final = "http(s)"
 
-_REFUSED: Final = frozenset({Kind.DENIED, Kind.CREDENTIALS, Kind.EXPIRED, Kind.NO_BUCKET})
+_REFUSED: Final = frozenset(
+    {Kind.DENIED, Kind.REJECTED, Kind.CREDENTIALS, Kind.EXPIRED, Kind.NO_BUCKET}
+)
 _GONE: Final = frozenset({Kind.MISSING, Kind.NO_BUCKET})
 _UNANSWERED: Final = frozenset({Kind.TRANSIENT, Kind.OTHER})
 _SUSPECT: Final = _REFUSED | _GONE | _UNANSWERED
@@ -51,7 +53,10 @@ def _store(uri: str) -> str:
 
 def _suspects(store: str) -> frozenset[Kind]:
     """The kinds of fault that may be the store's."""
-    return _UNANSWERED if store == _WEB else _SUSPECT
+    if store == _WEB:
+        return frozenset({Kind.TRANSIENT})
+    ours = scheme(store) in {"file", *BUCKETS}
+    return _SUSPECT if ours else _SUSPECT - {Kind.OTHER}  # fsspec's raise what they like
 
 
 class Canaries:

@@ -23,7 +23,7 @@ from pipeline.errors import (
     StoreError,
     TransientError,
 )
-from pipeline.storage.faults import Fault, Kind, foreign, judge, plain
+from pipeline.storage.faults import Fault, Kind, foreign, judge, no_panic, plain
 from pipeline.storage.uris import public, scheme, split
 
 P = ParamSpec("P")
@@ -111,6 +111,12 @@ def fault_row(fault: Fault) -> ImageError | TransientError:
             return ImageError(ErrorCode.DENIED, fault.detail)
         case Kind.ARCHIVED:
             return ImageError(ErrorCode.DENIED, "archived by its storage class; restore it first")
+        case Kind.REJECTED:
+            return ImageError(ErrorCode.DENIED, fault.detail)
+        case Kind.NO_FILE:
+            return ImageError(ErrorCode.NOT_AN_IMAGE, fault.detail)
+        case Kind.UNSUPPORTED:
+            return ImageError(ErrorCode.UNSUPPORTED, fault.detail)
         case Kind.CHANGED:
             return ImageError(ErrorCode.CHANGED, "replaced since it was listed")
         case Kind.EXPIRED:
@@ -121,9 +127,10 @@ def fault_row(fault: Fault) -> ImageError | TransientError:
 
 @contextmanager
 def border(uri: str) -> Iterator[None]:
-    """Foreign exceptions raised within become StoreErrors about `uri`."""
+    """Foreign exceptions and panics raised within become StoreErrors about `uri`."""
     try:
-        yield
+        with no_panic():
+            yield
     except NightlabelError:
         raise
     except foreign() as error:
@@ -134,19 +141,24 @@ TRIES: Final = 5
 RETRY_SECONDS: Final = 12.0
 
 
-def with_retries(call: Callable[[], T]) -> T:
+def with_retries(call: Callable[[], T], *, at_most: float = RETRY_SECONDS) -> T:
     """`call()`, again after a transient fault: 5 tries, waits of 0.4 s × 3ⁿ with jitter.
 
     No new try starts later than 12 s after the first, so with a read timeout of 10 s a dead
-    store costs at most about 20 s. Raises the last foreign exception as it came.
+    store costs at most about 20 s. A server that says when to come back (`Retry-After`) is asked
+    again no sooner, and no later than `at_most` seconds after the first try. Raises the last
+    foreign exception as it came.
     """
     start = time.monotonic()
     for count in range(TRIES):
         try:
-            return call()
+            with no_panic():
+                return call()
         except foreign() as error:
             wait = 0.4 * 3**count * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-            late = time.monotonic() + wait - start > RETRY_SECONDS
+            asked = getattr(error, "retry_after", None)
+            wait, limit = (wait, RETRY_SECONDS) if asked is None else (max(wait, asked), at_most)
+            late = time.monotonic() + wait - start > limit
             if judge(error).kind is not Kind.TRANSIENT or late or count == TRIES - 1:
                 raise
         time.sleep(wait)

@@ -8,47 +8,62 @@ a private address that stands in the url itself is refused here.
 
 import os
 import re
+import string
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import unquote, urljoin
+from urllib.parse import quote, unquote, urljoin
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 
 from pipeline.errors import ErrorCode, ImageError
-from pipeline.storage import peers
+from pipeline.storage import encodings, peers
 from pipeline.storage.entry import UNKNOWN_TIME, in_utc
 from pipeline.storage.faults import Answer, Refused
 
 REDIRECTS: Final = 5
-_TIMEOUT: Final = urllib3.Timeout(connect=peers.CONNECT_SECONDS, read=peers.READ_SECONDS)
+#: For connecting and sending; waits for what comes are set one by one (see peers.py).
+_TIMEOUT: Final = urllib3.Timeout(connect=peers.CONNECT_SECONDS, read=peers.SEND_SECONDS)
 _HEADERS: Final = {"User-Agent": "nightlabel", "Accept-Encoding": "identity"}
-_CHUNK: Final = 2**18
 _LARGEST: Final = 2**63 - 1
+#: Success with the whole object; 203 says that a proxy has changed something on the way.
+_WHOLE: Final = frozenset({200, 203})
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What is asked of a web address: to be public, and to be read within `seconds` in all."""
+    """What is asked of a web address: to be public, and to be read within `seconds` in all.
+
+    `silence` is how long nothing may come, in seconds; by default that is `seconds` too.
+    """
 
     allow_private: bool = False
     seconds: float = 60.0
+    silence: float | None = None
+
+    @property
+    def longest_silence(self) -> float:
+        return self.seconds if self.silence is None else self.silence
 
 
 STRICT: Final = Rules()
 #: For addresses that this machine's own settings name, such as AWS_ENDPOINT_URL.
-OURS: Final = Rules(allow_private=True, seconds=900.0)
+OURS: Final = Rules(allow_private=True, seconds=900.0, silence=10.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
+    """`data` is unpacked where the server had packed it, into `stored` bytes."""
+
     data: bytes
     etag: str | None
+    stored: int
 
 
 def get(
@@ -56,33 +71,36 @@ def get(
 ) -> Body:
     """GET `url`, at most `max_bytes` of it.
 
-    Raises Answer for any status but 200, Refused, Slow, ImageError(too_large), urllib3's errors.
+    Raises Answer for any status but 200 and 203, Refused, Slow, ImageError(too_large), and
+    urllib3's errors.
     """
     strong = etag is not None and etag.isascii() and etag.isprintable() and etag[:2] != "W/"
     with _answered("GET", url, rules, {"If-Match": f'"{etag}"'} if strong else {}) as response:
-        if response.status != 200:
+        if response.status not in _WHOLE:
             raise answer(response)
         found = unquoted(response.headers.get("ETag"))
         if etag is not None and found is not None and found != etag:
             raise Answer(412)
-        return Body(_read(response, max_bytes), found)
+        data, stored = _read(response, max_bytes)
+        return Body(data, found, stored)
 
 
 def stream(url: str, rules: Rules = STRICT) -> Iterator[bytes]:
     """The body of `url` in pieces, all within the time of the rules. Raises what `get` raises."""
     with _answered("GET", url, rules) as response:
-        if response.status != 200:
+        if response.status not in _WHOLE:
             raise answer(response)
-        yield from _chunks(response)
+        yield from encodings.plain(response)
 
 
 def head(url: str, rules: Rules = STRICT) -> tuple[int | None, str | None, datetime | None]:
     """(size, etag, modified) as a server tells them, each None where it does not."""
     with _answered("HEAD", url, rules) as response:
-        if response.status != 200:
-            raise Answer(response.status)
+        if response.status not in _WHOLE:
+            raise answer(response)
         found = response.headers
-        length = found.get("Content-Length", "")
+        packed = found.get("Content-Encoding", "identity").lower() != "identity"
+        length = "" if packed else found.get("Content-Length", "")
         size = int(length) if re.fullmatch(r"[0-9]{1,19}", length) else None
         return (
             size if size is not None and size <= _LARGEST else None,
@@ -115,7 +133,9 @@ def _answered(
     body: bytes | None = None,
 ) -> Iterator[urllib3.BaseHTTPResponse]:
     """The answer at the end of all redirects, to be read within the block."""
-    with peers.request(allow_private=rules.allow_private, seconds=rules.seconds):
+    with peers.request(
+        allow_private=rules.allow_private, seconds=rules.seconds, silence=rules.longest_silence
+    ):
         for left in range(redirects, -1, -1):
             response = _send(method, url, rules, _HEADERS | dict(extra or {}), body)
             try:
@@ -133,12 +153,24 @@ def _answered(
 
 def _followed(url: str, target: str) -> str:
     try:
-        url = urljoin(url, target)
+        url = urljoin(url, _as_sent(target))
     except ValueError:
         raise Refused("redirects to what is no address") from None
     if not url.lower().startswith(("http://", "https://")):
         raise Refused("redirects to what is no web address, which is not followed")
     return url
+
+
+def _as_sent(target: str) -> str:
+    """A header as its server meant it: Python reads headers as Latin-1, and servers send UTF-8.
+
+    Bytes that are no UTF-8 are percent-encoded, as browsers do.
+    """
+    raw = target.encode("latin-1", "replace")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return quote(raw, safe=string.printable)
 
 
 def _send(
@@ -147,7 +179,7 @@ def _send(
     asked = urllib3.util.parse_url(url)
     proxy = _proxy(asked.scheme or "", asked.host or "")
     if asked.auth:
-        extra = {**extra, **urllib3.make_headers(basic_auth=unquote(asked.auth))}
+        extra = {**extra, "Authorization": _basic(unquote(asked.auth))}
     options: dict[str, Any] = {
         "headers": extra,
         "body": body,
@@ -161,6 +193,14 @@ def _send(
         peers.refuse_literal(asked.host or "")
     with peers.proxied():
         return pool.request(method, url, **options)
+
+
+def _basic(user_and_password: str) -> str:
+    try:
+        raw = user_and_password.encode("latin-1")
+    except UnicodeEncodeError:
+        raw = user_and_password.encode()
+    return f"Basic {b64encode(raw).decode()}"
 
 
 def _proxy(scheme: str, host: str) -> str | None:
@@ -189,21 +229,17 @@ def _pool(
     return pool
 
 
-def _read(response: urllib3.BaseHTTPResponse, max_bytes: int | None) -> bytes:
+def _read(response: urllib3.BaseHTTPResponse, max_bytes: int | None) -> tuple[bytes, int]:
+    """(the body unpacked, how many bytes came)"""
     length = response.length_remaining
     if max_bytes is not None and length is not None and length > max_bytes:
         raise too_large(length, max_bytes)
     data = bytearray()
-    for chunk in _chunks(response):
+    for chunk in encodings.plain(response):
         data += chunk
         if max_bytes is not None and len(data) > max_bytes:
             raise too_large(len(data), max_bytes)
-    return bytes(data)
-
-
-def _chunks(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-    while chunk := response.read1(_CHUNK):
-        yield chunk
+    return bytes(data), response.tell()
 
 
 def too_large(size: int, max_bytes: int) -> ImageError:
@@ -213,7 +249,18 @@ def too_large(size: int, max_bytes: int) -> ImageError:
 
 
 def answer(response: urllib3.BaseHTTPResponse) -> Answer:
-    return Answer.of(response.status, (response.read(4096) or b"").decode("utf-8", "replace"))
+    text = response.read(4096, decode_content=False) or b""
+    wait = _seconds(response.headers.get("Retry-After", ""))
+    return Answer.of(response.status, text.decode("utf-8", "replace"), wait)
+
+
+def _seconds(retry_after: str) -> float | None:
+    """What is left to wait, by a number of seconds or a date; None where it is neither."""
+    text = retry_after.strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return float(text)
+    moment = _time(text)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds()) if moment else None
 
 
 def _time(text: str | None) -> datetime | None:

@@ -1,6 +1,7 @@
 """The folders of a web server that shows them as pages of links (Apache, nginx, Caddy)."""
 
 from collections.abc import Iterator
+from functools import partial
 from html.parser import HTMLParser
 from typing import Final
 from urllib.parse import urljoin
@@ -8,7 +9,7 @@ from urllib.parse import urljoin
 from pipeline.errors import ImageError, MissingError, StoreError
 from pipeline.storage import web
 from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry
-from pipeline.storage.translate import attempt
+from pipeline.storage.translate import border, with_retries
 from pipeline.storage.uris import public
 
 _PAGE_BYTES: Final = 16 * 2**20
@@ -38,7 +39,9 @@ def walk(folder: str, rules: web.Rules) -> Iterator[Entry]:
 
 def _names_below(page: str, rules: web.Rules, *, first: bool) -> list[str]:
     try:
-        body = attempt(page, web.get, page, rules, max_bytes=_PAGE_BYTES)
+        get = partial(web.get, page, rules, max_bytes=_PAGE_BYTES)
+        with border(page):
+            body = with_retries(get, at_most=rules.seconds)
     except ImageError:
         raise StoreError(f"{public(page)}: an index of over {_PAGE_BYTES >> 20} MiB") from None
     except MissingError:

@@ -15,10 +15,11 @@ from pipeline.cli.plan import plan
 from pipeline.cli.submit import submit
 from pipeline.errors import ErrorCode, SpecError
 from pipeline.storage import Folder
+from pipeline.store.choice import Choice, choose
 from pipeline.store.failed import failed_rows
 from pipeline.store.parts import write_part
 from pipeline.store.reader import LabelStore
-from pipeline.store.runs import save_current, save_recipe
+from pipeline.store.runs import save_recipe
 from pipeline.store.table import Table
 from tests.store.stores import NOW, RECIPE, rows
 
@@ -49,7 +50,7 @@ def dst(tmp_path: Path) -> str:
         table.commit(added=[write_part(folder, path, RECIPE, pa.concat_tables(tables))])
     other = write_part(folder, f"recipe={OTHER}/0.parquet", OTHER, failing([1], "empty"))
     table.commit(added=[other])
-    save_current(folder, RECIPE, None)
+    choose(folder, RECIPE, Choice.read(folder))
     for recipe in (RECIPE, OTHER):
         save_recipe(folder, recipe, "{}")
     return str(tmp_path)

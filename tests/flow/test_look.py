@@ -11,8 +11,7 @@ import pytest
 from pipeline import schema
 from pipeline.flow.look import nothing_to_label
 from pipeline.flow.survey import Survey
-from pipeline.sources import Source, open_source
-from pipeline.sources import rows as source_rows
+from pipeline.sources import Source, gathering, open_source
 from pipeline.spec import make_spec
 from pipeline.store.ledger import Ledger
 from tests.store.stores import rows
@@ -22,7 +21,7 @@ ROWS, PAGES = 1000, 10
 
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source_rows, "BATCH", ROWS // PAGES)
+    monkeypatch.setattr(gathering, "BATCH", ROWS // PAGES)
 
 
 def manifest(folder: Path, names: list[int]) -> Source:

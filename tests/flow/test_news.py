@@ -8,11 +8,11 @@ import pytest
 
 from pipeline.flow import news
 from pipeline.flow.news import News, count_news
-from pipeline.sources import rows as source_rows
+from pipeline.sources import gathering
 from pipeline.spec import LabelSpec, make_spec
 from pipeline.storage import Folder
+from pipeline.store.choice import Choice, choose
 from pipeline.store.parts import write_part
-from pipeline.store.runs import save_current
 from pipeline.store.table import Table
 from tests.store.stores import RECIPE, rows
 
@@ -26,7 +26,7 @@ def labels(tmp_path: Path) -> Folder:
     table.commit(added=[write_part(folder, f"recipe={RECIPE}/0.parquet", RECIPE, rows(range(9)))])
     bad = rows([9], error="empty")
     table.commit(added=[write_part(folder, f"recipe={RECIPE}/1.parquet", RECIPE, bad)])
-    save_current(folder, RECIPE, None)
+    choose(folder, RECIPE, Choice.read(folder))
     return folder
 
 
@@ -48,7 +48,7 @@ def test_when_the_time_is_up_there_may_be_more(
     labels: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(news, "COUNT_SECONDS", 0.0)
-    monkeypatch.setattr(source_rows, "BATCH", 15)
+    monkeypatch.setattr(gathering, "BATCH", 15)
     assert count_news(job(labels, 22), RECIPE) == News(5, complete=False)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import BusyError, NightlabelError, Terminated
+from pipeline.errors import BusyError, NightlabelError, SpecError, Terminated
 from pipeline.events.kinds import KINDS
 from pipeline.flow.progress import Progress
 from pipeline.flow.telling import telling
@@ -104,3 +104,42 @@ def test_nobody_there_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixt
     [warning] = caplog.messages
     assert warning.startswith("nightlabel: could not notify: 127.0.0.1: ")
     assert "s3cr3t" not in warning
+
+
+@pytest.mark.parametrize("name", ["jörg/läbels", "my model #1 é 模型", "a\x00b\x1b[1m", "x" * 9000])
+def test_names_of_any_letters_are_told(tmp_path: Path, name: str) -> None:
+    log = tmp_path / "é" / "night.jsonl"
+    spec = make_spec(src=f"s3://b/{name}", dst=f"s3://b/{name}", events=str(log))
+    with telling(spec, RUN) as teller:
+        teller.finished(summary(status="failed", exit_code=1, reason=f"{name}\udce4"))
+    [end] = events(log)
+    assert end["dst"] == f"s3://b/{name}"
+    assert end["reason"] == f"{name}?"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[::1/hook",
+        "http://",
+        "http://h:99999/hook",
+        "http://jörg.invalid/s3cr3t",
+        "http://€:s3cr3t@127.0.0.1:9/",
+        "http://a..b/s3cr3t",
+        "http://127.0.0.1:9/s3cr3t\x00é",
+    ],
+)
+def test_an_address_that_is_none_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, url: str
+) -> None:
+    spec = spec_of(tmp_path, notify=url)
+    with caplog.at_level(logging.WARNING, "nightlabel"), telling(spec, RUN) as teller:
+        teller.finished(summary(status="interrupted", exit_code=143))
+    assert "could not notify" in caplog.text
+    assert "s3cr3t" not in caplog.text
+
+
+def test_an_event_log_of_no_possible_name_is_refused(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, events=f"{tmp_path}/a\x00b.jsonl")
+    with pytest.raises(SpecError, match=r"events=.*cannot be written to"), telling(spec, RUN):
+        pass

@@ -27,3 +27,10 @@ def uris(found: Source) -> list[str]:
 
 def excluded(found: Source) -> int:
     return sum(page.excluded for shard in found.shards() for page in found.refs(shard))
+
+
+def checked(src: object, **fields: Any) -> Source:
+    """The source, once it has looked at SRC as a run does first."""
+    made = source(str(src), **fields)
+    made.check()
+    return made

@@ -183,7 +183,7 @@ def test_memory_through_fsspec() -> None:
     fsspec.filesystem("memory").pipe_file("/reading/a.jpg", b"jpeg")
     assert read("memory://reading/a.jpg", "memory://reading/no.jpg") == [b"jpeg", "missing"]
     assert read("memory://reading/a.jpg", max_bytes=3) == ["too_large"]
-    assert read("nosuch://a/b.jpg") == ["transient"]
+    assert read("nosuch://a/b.jpg", "wasbs://c@a/b.jpg") == ["unsupported"] * 2
 
 
 class Tagged(MemoryFileSystem):

@@ -23,7 +23,7 @@ from pipeline.errors import (
     TransientError,
 )
 from pipeline.storage import translate
-from pipeline.storage.faults import Answer, Kind, foreign, judge
+from pipeline.storage.faults import Answer, Broken, Kind, Unsupported, foreign, judge, of_library
 from pipeline.storage.translate import border, delta_error, row_error, store_error
 
 #: What each of obstore's exceptions means; one that is not here fails the test below.
@@ -180,6 +180,80 @@ def test_the_foreign_text_does_not_cross_as_a_cause() -> None:
         raise obstore.exceptions.GenericError("AKIASECRET")
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+def panic() -> None:
+    """A real one: object_store cannot sign an address of that length."""
+    from obstore.store import S3Store
+
+    keys = {"access_key_id": "of-a-test", "secret_access_key": "of-a-test"}
+    at = S3Store("b", endpoint="http://127.0.0.1:9", client_options={"allow_http": True}, **keys)
+    obstore.get(at, "x" * 70_000)
+
+
+def test_a_panic_of_a_library_is_an_error_like_others() -> None:
+    with pytest.raises(BaseException, match="TooLong") as raw:
+        panic()
+    assert not isinstance(raw.value, Exception)  # or it would need no care
+    with (
+        pytest.raises(StoreError, match="s3://b/k: its client library gave up on it"),
+        border("s3://b/k"),
+    ):
+        panic()
+    with pytest.raises(Unsupported):
+        translate.with_retries(panic)
+    assert row_error(Unsupported("x")).code is ErrorCode.UNSUPPORTED
+
+
+@pytest.mark.parametrize("ends", [KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError])
+def test_what_ends_a_process_is_let_through(ends: type[BaseException]) -> None:
+    for within in (of_library, lambda: border("s3://b/k")):
+        with pytest.raises(ends), within():
+            raise ends
+
+
+class UndocumentedError(Exception):
+    """What a file system of fsspec's may bring along."""
+
+
+@pytest.mark.parametrize(
+    "error", [UndocumentedError, ValueError, KeyError, TypeError, RuntimeError]
+)
+def test_whatever_a_library_raises_is_closed(error: type[Exception]) -> None:
+    with (
+        pytest.raises(Broken, match=rf"its client library failed \({error.__name__}\)$"),
+        of_library(),
+    ):
+        raise error("AKIASECRET")
+    with pytest.raises(Answer), of_library():
+        raise Answer(404)
+    assert row_error(Broken("x")).code is ErrorCode.TRANSIENT
+
+
+LOCAL = {
+    errno.ENAMETOOLONG: ErrorCode.MISSING,
+    errno.ELOOP: ErrorCode.MISSING,
+    errno.ENOTDIR: ErrorCode.MISSING,
+    errno.ENOENT: ErrorCode.MISSING,
+    errno.EINVAL: ErrorCode.MISSING,
+    errno.EISDIR: ErrorCode.NOT_AN_IMAGE,
+    errno.ENXIO: ErrorCode.NOT_AN_IMAGE,
+    errno.EACCES: ErrorCode.DENIED,
+    errno.EPERM: ErrorCode.DENIED,
+    errno.ENOKEY: ErrorCode.DENIED,
+    errno.EOVERFLOW: ErrorCode.UNSUPPORTED,
+    errno.EIO: ErrorCode.TRANSIENT,
+    errno.ESTALE: ErrorCode.TRANSIENT,
+    errno.EMFILE: ErrorCode.TRANSIENT,
+    errno.ENOMEM: ErrorCode.TRANSIENT,
+}
+
+
+@pytest.mark.parametrize("number", LOCAL, ids=errno.errorcode.get)
+def test_faults_of_a_disk_stay_or_pass(number: int) -> None:
+    told = f"{os.strerror(number)} (os error {number})"
+    for error in (OSError(number, "x"), obstore.exceptions.GenericError(f"Generic error: {told}")):
+        assert row_error(error).code is LOCAL[number]
 
 
 def test_our_own_bugs_are_not_swallowed() -> None:
