@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import duration, say_json, say_table
+from pipeline.cli.output import duration, say, say_json, say_table
 from pipeline.cli.progress import listener
 from pipeline.cli.quiet import quiet_libraries
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pipeline.store.runs import RunSummary
 
 
@@ -80,3 +82,14 @@ def say_summary(summary: "RunSummary") -> None:
     reason = f" ({summary.reason})" if summary.reason else ""
     title = f"{summary.status}{reason} in {duration(summary.seconds['all'])}"
     say_table(rows, f"run {summary.run_id}: {title}")
+    for warning in _warnings(summary):
+        say(f"  warning: {warning}")
+
+
+def _warnings(summary: "RunSummary") -> "Iterable[str]":
+    if not summary.clipping:
+        return ()
+    from pipeline.images import Depth, clipping_warnings
+
+    depths = {mode: Depth(**counts.model_dump()) for mode, counts in summary.clipping.items()}
+    return clipping_warnings(depths)

@@ -29,6 +29,7 @@ from pipeline.storage import redacted
 from pipeline.store.lease import Lease
 from pipeline.store.ledger import Ledger
 from pipeline.store.runs import (
+    Clipping,
     Counts,
     RunSummary,
     current_etag,
@@ -172,6 +173,9 @@ class Run:
     def _finish(self, survey: Survey, *, complete: bool, run: Runner) -> None:
         """What follows the last label: count, delete what is gone, merge."""
         counts = self._summary.counts = Counts.of(survey.counts)
+        self._summary.clipping = {
+            mode: Clipping(**depth._asdict()) for mode, depth in survey.depths.items()
+        }
         self._count_labels()
         self._summary.listing_complete = complete
         if self._stop:

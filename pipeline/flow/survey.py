@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.images import Depths
 from pipeline.sources import Page
 from pipeline.store.ledger import Ledger, subtract
 
@@ -19,6 +20,8 @@ class Survey:
         self.counts: dict[str, int] = {}
         #: by ledger shard: indices of the in-scope entries that the listing met
         self.seen: Seen = {}
+        #: of the images that were decoded meanwhile
+        self.depths: Depths = {}
         self._keep_seen = keep_seen
 
     def add(self, ledgers: Sequence[Ledger], page: Page, *, retry_errors: bool) -> pa.Table:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.images.clipping import DEEP, Clipped, Depth
+from pipeline.images.clipping import Clipped, Depth, Depths, added, clipping_warnings, depths_of
 from pipeline.images.decode import Decoded, decode, supported_formats
 from pipeline.images.preprocess import Preprocess
 from pipeline.images.refusals import out_of_memory
@@ -19,12 +19,16 @@ from pipeline.images.transform import resize_crop
 from pipeline.spec import MAX_PIXELS
 
 __all__ = [
-    "DEEP",
+    "Clipped",
     "Decoded",
     "Depth",
+    "Depths",
     "Prepared",
     "Preprocess",
+    "added",
+    "clipping_warnings",
     "decode",
+    "depths_of",
     "prepare",
     "resize_crop",
     "resizing",

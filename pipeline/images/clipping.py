@@ -5,7 +5,7 @@ not scale them: a photograph of 0…65535 turns white nearly everywhere, a float
 Its pixels stay as the reference has them; what is told here is that they mean little.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -27,6 +27,8 @@ _SHARE = 0.99
 _VALUES = 2
 #: Pixels along an edge that are looked at.
 _EDGE = 256
+#: Clipped images are worth a warning from this share of their mode on.
+_MANY = 0.1
 
 Clipped = Literal["white", "black"]
 
@@ -38,10 +40,42 @@ class Depth(NamedTuple):
     white: int = 0
     black: int = 0
 
-    def plus(self, clipped: Clipped | None) -> "Depth":
-        return Depth(
-            self.images + 1, self.white + (clipped == "white"), self.black + (clipped == "black")
-        )
+    def plus(self, other: "Depth") -> "Depth":
+        return Depth(*(sum(pair) for pair in zip(self, other, strict=True)))
+
+
+#: By Pillow's mode.
+Depths = dict[str, Depth]
+
+
+def depths_of(images: Iterable[tuple[str, Clipped | None]]) -> Depths:
+    """Counts of those images, given as (mode, clipped), that have more than 8 bits."""
+    return added(
+        {mode: Depth(1, clipped == "white", clipped == "black")}
+        for mode, clipped in images
+        if mode in DEEP
+    )
+
+
+def added(counts: Iterable[Mapping[str, Depth]]) -> Depths:
+    """The sum of counts."""
+    total: Depths = {}
+    for one in counts:
+        for mode, depth in one.items():
+            total[mode] = total.get(mode, Depth()).plus(depth)
+    return total
+
+
+def clipping_warnings(depths: Mapping[str, Depth]) -> Iterator[str]:
+    """A line for each mode of which many images clip to white or to black."""
+    for mode, depth in sorted(depths.items()):
+        kind = f"{depth.images:,} {DEEP.get(mode, 'deep')} ({mode}) images"
+        for colour, number in (("white", depth.white), ("black", depth.black)):
+            if number and number >= _MANY * depth.images:
+                yield (
+                    f"{number:,} of {kind} clip to {colour}: their labels mean little; scale "
+                    "them to 8 bits and label those instead"
+                )
 
 
 def clipped_to(image: Image.Image) -> Clipped | None:

@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError, features
 
 from pipeline.errors import ErrorCode, ImageError
 from pipeline.images import tiff
-from pipeline.images.signatures import cut_short, sniff
+from pipeline.images.signatures import cut_short, jpeg_segments, sniff
 
 #: What Pillow raises for bad files: seen over its own test images and mutations of them, and
 #: what its plugins name. AssertionError and SyntaxError are among its ways to say "bad file".
@@ -86,9 +86,11 @@ _LIBRARIES = {"jpeg": "jpg", "png": "zlib", "webp": "webp", "avif": "avif", "jp2
 #: Where Pillow's name of a format is not ours in upper case.
 _NAMES = {"jp2": "JPEG2000", "heic": "HEIF"}
 
-#: Frames of JPEG (T.81, table B.1; T.87) that libjpeg refuses: hierarchical, lossless arithmetic.
-_JPEG_FRAMES = (0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7)
-_FRAME = re.compile(rb"\xff([\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf\xf7])")
+#: Frames of JPEG (T.81, table B.1; T.87) that libjpeg refuses.
+_JPEG_FRAMES = dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical JPEG") | {
+    0xCB: "lossless JPEG with arithmetic coding",
+    0xF7: "JPEG-LS",
+}
 
 
 def out_of_memory() -> ImageError:
@@ -130,8 +132,9 @@ def translated(error: BaseException, data: bytes) -> ImageError:
     words = " ".join(f"{type(error).__name__}: {error}".split())
     if isinstance(error, UnidentifiedImageError):
         words = f"the header of this {kind} cannot be read"
-    sound = isinstance(error, NotImplementedError) or _NOT_KNOWN.search(words)
-    return ImageError(ErrorCode.UNSUPPORTED if sound else ErrorCode.UNDECODABLE, words)
+    if isinstance(error, NotImplementedError) or _NOT_KNOWN.search(words):
+        return _unsupported(f"this sort of {kind or 'image'} ({words}) is", _CONVERT)
+    return ImageError(ErrorCode.UNDECODABLE, words)
 
 
 def _foreign(kind: str, data: bytes) -> tuple[str, str] | None:
@@ -150,8 +153,8 @@ def _foreign(kind: str, data: bytes) -> tuple[str, str] | None:
 def _variant(kind: str, data: bytes) -> str | None:
     """A variant of a known format that Pillow's plugin was not written for."""
     if kind == "jpeg":
-        frame = _FRAME.search(data)
-        return "this process of JPEG" if frame and frame[1][0] in _JPEG_FRAMES else None
+        frames = (_JPEG_FRAMES.get(marker) for marker, _ in jpeg_segments(data))
+        return next((frame for frame in frames if frame), None)
     if kind == "png":
         return "Apple's own form of PNG (CgBI)" if data[12:16] == b"CgBI" else None
     if kind == "psd":

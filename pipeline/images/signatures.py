@@ -5,7 +5,7 @@ to tell "no image at all" from "an image that ends too soon" and "a kind not dec
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 #: ISO base media brands (ISO/IEC 23008-12, AVIF 1.1) of still images, and of what is none.
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
@@ -13,7 +13,8 @@ _AVIF_BRANDS = (b"avif", b"avis")
 _ANY_BRANDS = (b"mif1", b"msf1", b"mif2")
 _OTHER_BRANDS = {b"crx ": "cr3", b"qt  ": "mov", b"jxl ": "jxl", b"jp2 ": "jp2"}
 
-#: How a codestream of JPEG 2000 begins.
+#: JPEG's marker of a scan, and how a codestream of JPEG 2000 begins.
+_SCAN = 0xDA
 _SOC = b"\xff\x4f\xff\x51"
 
 #: How far a root element is looked for behind what may stand before it.
@@ -135,17 +136,26 @@ def cut_short(data: bytes) -> bool:
     return check is not None and check(data)
 
 
-def _jpeg_cut_short(data: bytes) -> bool:
-    """Walks the marker segments (ITU-T T.81, B.1.1) to the first scan, then looks for EOI."""
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """(marker, offset) of the segments up to the first scan (ITU-T T.81, B.1.1).
+
+    Where there is no scan, the last is (0, where a marker was looked for).
+    """
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
-        if data[at + 1] == 0xDA:
-            return b"\xff\xd9" not in data[at:]
         if data[at + 1] == 0xFF:  # a fill byte before the marker
             at += 1
             continue
+        yield data[at + 1], at
+        if data[at + 1] == _SCAN:
+            return
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return at + 4 > len(data)
+    yield 0, at
+
+
+def _jpeg_cut_short(data: bytes) -> bool:
+    marker, at = list(jpeg_segments(data))[-1]
+    return b"\xff\xd9" not in data[at:] if marker == _SCAN else at + 4 > len(data)
 
 
 def _boxes_cut_short(data: bytes) -> bool:

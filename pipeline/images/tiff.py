@@ -165,18 +165,24 @@ def _below(data: bytes, directory: Directory) -> Iterator[Directory]:
 
 
 def _directory(data: bytes, at: int) -> tuple[Directory, int] | None:
-    """The directory at an offset and the offset of the next; None where there is none."""
+    """The directory at an offset and the offset of the next; None where there is none.
+
+    Of one that the file ends in, as of one of Pillow's, what is there: the next is then lost.
+    """
     order, big = _form(data)
     count = _number(data, order, "Q" if big else "H", at)
     head, size, offset = (8, 20, "Q") if big else (2, 12, "I")
-    if not 0 < count <= _MOST_ENTRIES or at + head + count * size > len(data):
+    there = min(count, (len(data) - at - head) // size)
+    if there <= 0 or count > _MOST_ENTRIES:
         return None
     entry = struct.Struct(f"{order}HH{offset}{8 if big else 4}s")
     start = at + head
     directory: Directory = {}
-    for tag, kind, values, inline in entry.iter_unpack(data[start : start + count * size]):
+    for tag, kind, values, inline in entry.iter_unpack(data[start : start + there * size]):
         directory.setdefault(tag, _values(data, kind, values, inline))
-    return directory, _number(data, order, offset, start + count * size)
+    end = start + count * size
+    lost = end + struct.calcsize(offset) > len(data)
+    return directory, len(data) if lost else _number(data, order, offset, end)
 
 
 def _values(data: bytes, kind: int, count: int, inline: bytes) -> tuple[int, ...]:

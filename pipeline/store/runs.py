@@ -59,6 +59,16 @@ class Counts(BaseModel):
         return self.todo - self.labelled - self.failed
 
 
+class Clipping(BaseModel):
+    """Of the images of one mode of more than 8 bits: how many turn white or black in 8 bits."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    images: int
+    white: int
+    black: int
+
+
 class RunSummary(BaseModel):
     """One run, written when it starts and again when it ends."""
 
@@ -76,6 +86,7 @@ class RunSummary(BaseModel):
     spec: dict[str, Any]
     listing_complete: bool = False
     counts: Counts = Field(default_factory=Counts)
+    clipping: dict[str, Clipping] = Field(default_factory=dict)
     hardware: dict[str, Any] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)
 
