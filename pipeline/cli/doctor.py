@@ -11,6 +11,11 @@ from pipeline.errors import Exit
 @options.both_ends
 @click.option("--model", help="Hub id or folder of a model to check.", shell_complete=options.paths)
 @click.option("--address", help="A Ray cluster to check.")
+@click.option(
+    "--sample",
+    type=click.IntRange(min=1, max=10_000),
+    help="Read and decode so many images of SRC: formats, modes, sizes, errors.",
+)
 @click.option("--allow-private", is_flag=True, help="SRC may be in your own network.")
 @options.output
 def doctor(
@@ -18,6 +23,7 @@ def doctor(
     dst: str | None,
     model: str | None,
     address: str | None,
+    sample: int | None,
     allow_private: bool,
     as_json: bool,
     debug: bool,  # noqa: ARG001
@@ -28,15 +34,21 @@ def doctor(
     Examples:
       nightlabel doctor
       nightlabel doctor s3://bucket/photos s3://bucket/labels --model ./my-vit
+      nightlabel doctor ./photos --sample 200
 
-    Exit: 0 all well, 3 something is wrong.
+    Exit: 0 all well or a warning, 3 something is wrong: with --sample, if more than half of the
+    images fail.
     """
+    if sample and src is None:
+        raise click.UsageError("--sample needs SRC: name the folder, glob or list to look at")
     from pipeline.flow.doctor import examine
 
-    findings = examine(src, dst, model, address, allow_private=allow_private)
+    findings = examine(src, dst, model, address, allow_private=allow_private, sample=sample or 0)
     if as_json:
         say_json([finding.model_dump() for finding in findings])
     else:
         for finding in findings:
             say(f"{'ok   ' if finding.ok else 'WRONG'} {finding.check}: {finding.found}")
+            for warning in finding.warnings:
+                say(f"warn  {finding.check}: {warning}")
     return Exit.OK if all(finding.ok for finding in findings) else Exit.GATE

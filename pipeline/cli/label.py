@@ -19,6 +19,8 @@ from pipeline.cli.quiet import quiet_libraries
 from pipeline.flow.progress import Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pipeline.store.runs import RunSummary
 
 
@@ -97,6 +99,8 @@ def say_summary(summary: "RunSummary") -> None:
     reason = f" ({summary.reason})" if summary.reason else ""
     title = f"{summary.status}{reason} in {duration(summary.seconds['all'])}"
     say_table(rows, f"run {summary.run_id}: {title}")
+    for warning in _warnings(summary):
+        say(f"  warning: {warning}")
 
 
 def with_codes(number: int, by_code: dict[str, int]) -> str:
@@ -132,7 +136,20 @@ def _scope_options(spec: dict[str, Any]) -> list[str]:
     found = [f"--{name}={glob}" for name in ("include", "exclude") for glob in spec.get(name) or ()]
     if spec.get("limit"):
         found.append(f"--limit={spec['limit']}")
+    if spec.get("modified_since"):
+        found.append(f"--modified-since={spec['modified_since']}")
+    if spec.get("default_excludes") is False:
+        found.append("--no-default-excludes")
     if spec.get("manifest") is not None:
         found.append("--manifest" if spec["manifest"] else "--no-manifest")
     flags = ("check_changes", "allow_private")
     return found + [f"--{name.replace('_', '-')}" for name in flags if spec.get(name)]
+
+
+def _warnings(summary: "RunSummary") -> "Iterable[str]":
+    if not summary.clipping:
+        return ()
+    from pipeline.images import Depth, clipping_warnings
+
+    depths = {mode: Depth(**counts.model_dump()) for mode, counts in summary.clipping.items()}
+    return clipping_warnings(depths)

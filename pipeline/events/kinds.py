@@ -45,7 +45,7 @@ class Progressed(Event):
     event: Literal["progress"] = "progress"
     stage: str = Field(
         description="`checking`, `model`, `listing`, `starting`, `waiting` (for nodes), `loading` "
-        "(the model), `labelling`, `deleting` or `merging`"
+        "(the model), `compiling`, `labelling`, `deleting` or `merging`"
     )
     listed: int = Field(description="objects listed so far")
     listing_complete: bool = Field(description="whether those are all")

@@ -7,7 +7,7 @@ goes to a child with a model of its own, and is halved where the child ends, dow
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, Self
+from typing import Any, Final, Generic, Self, TypeVar
 
 import pyarrow as pa
 
@@ -17,6 +17,7 @@ from pipeline.flow.child import Child, EndedError, Work
 from pipeline.images import Prepared
 from pipeline.spec import MAX_BYTES, MAX_PIXELS, MAX_SECONDS
 
+Answer = TypeVar("Answer")
 #: Bytes of one object → its pixels; raises ImageError.
 Decoder = Callable[[bytes], Prepared]
 #: PIXELS → LABELLED.
@@ -78,8 +79,8 @@ class _InChild:
             raise
 
 
-class Careful(_InChild):
-    """A decoder that outlives its images.
+class Careful(_InChild, Generic[Answer]):
+    """A decoder, or another function of an image's bytes, that outlives its images.
 
     `decode` must be picklable; it is sent to each child once. An image may take `seconds` and
     allocate `memory` bytes.
@@ -87,7 +88,7 @@ class Careful(_InChild):
 
     def __init__(
         self,
-        decode: Decoder,
+        decode: Callable[[bytes], Answer],
         *,
         seconds: float = MAX_SECONDS,
         memory: int = MEMORY,
@@ -97,21 +98,21 @@ class Careful(_InChild):
         self._seconds, self._limit = seconds, crashes_in_a_row
         self._forget()
 
-    def __call__(self, data: bytes) -> Prepared:
+    def __call__(self, data: bytes) -> Answer:
         """What `decode` gives for `data`, or the ImageError that it raises.
 
         Raises ImageError(crashed) where it ends its process or takes too long, and
         NightlabelError where that happens too often in a row or no process starts.
         """
         try:
-            prepared: Prepared = self._ask(data, self._seconds)
+            answer: Answer = self._ask(data, self._seconds)
         except EndedError as ended:
             raise self._crashed(ended) from None
         except ImageError:
             self._forget()
             raise
         self._forget()
-        return prepared
+        return answer
 
     def _forget(self) -> None:
         self._in_a_row, self._cost = 0, 0
@@ -128,7 +129,7 @@ class Careful(_InChild):
         )
 
 
-def _decode(decode: Decoder, memory: int, data: bytes) -> Prepared:
+def _decode(decode: Callable[[bytes], Answer], memory: int, data: bytes) -> Answer:
     """In the child: an image within its memory."""
     with memory_limit(memory):
         return decode(data)

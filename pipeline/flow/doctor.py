@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import NightlabelError
+from pipeline.flow.inspection import Inspection, inspect
+from pipeline.spec import LabelSpec, make_spec
 from pipeline.storage import public
 
 PACKAGES = (
@@ -25,13 +27,20 @@ PROBE = "_nightlabel/doctor"
 
 
 class Finding(BaseModel):
-    """One check: well or not, and what was found."""
+    """One check: well or not, and what was found. A warning makes nothing unwell."""
 
     model_config = ConfigDict(frozen=True)
 
     check: str
     ok: bool
     found: str
+    warnings: list[str] = []
+
+
+class Sampled(Finding):
+    """The check of a sample, with its counts; None where the source cannot be listed."""
+
+    sample: Inspection | None = None
 
 
 def examine(
@@ -41,8 +50,12 @@ def examine(
     address: str | None,
     *,
     allow_private: bool = False,
+    sample: int = 0,
 ) -> list[Finding]:
-    """Everything that can be checked; what was not named is left out."""
+    """Everything that can be checked; what was not named is left out.
+
+    With `sample`, so many images of `src` are read and decoded as well.
+    """
     checks: list[tuple[str, Callable[[], str]]] = [
         ("versions", _versions),
         ("cores", _cores),
@@ -54,7 +67,8 @@ def examine(
     checks += [(f"write {dst}", lambda: _store(dst))] if dst else []
     checks += [(f"model {model}", lambda: _model(model))] if model else []
     checks += [("cluster", lambda: _cluster(address))] if address else []
-    return [_find(name, check) for name, check in checks]
+    findings = [_find(name, check) for name, check in checks]
+    return findings + ([_sample(src, sample, allow_private)] if src and sample else [])
 
 
 def _find(name: str, check: Callable[[], str]) -> Finding:
@@ -108,16 +122,34 @@ def _resizing() -> str:
 
 def _source(src: str, allow_private: bool) -> str:
     from pipeline.sources import open_source
-    from pipeline.spec import make_spec
 
-    dst = f"{src.rstrip('/')}-labels"
-    source = open_source(make_spec(src=src, dst=dst, allow_private=allow_private))
+    source = open_source(_spec_of(src, allow_private))
     source.check()
     first = next((page for s in source.shards() for page in source.refs(s)), None)
     told = f"{first.refs.num_rows if first else 0} images in the first page"
     for uri, why in first.unreadable.items() if first else ():
         told += f"; cannot read {public(uri)}: {why}"
     return told
+
+
+def _spec_of(src: str, allow_private: bool) -> LabelSpec:
+    dst = f"{src.rstrip('/')}-labels"
+    return make_spec(src=src, dst=dst, allow_private=allow_private)
+
+
+def _sample(src: str, wanted: int, allow_private: bool) -> Sampled:
+    check = f"sample {public(src)}"
+    try:
+        seen = inspect(_spec_of(src, allow_private), wanted)
+    except NightlabelError as error:
+        return Sampled(check=check, ok=False, found=str(error))
+    return Sampled(
+        check=check,
+        ok=seen.mostly_well,
+        found=seen.in_words(),
+        warnings=seen.warnings(),
+        sample=seen,
+    )
 
 
 def _store(dst: str) -> str:

@@ -32,6 +32,7 @@ from pipeline.storage import redacted
 from pipeline.store.lease import Lease
 from pipeline.store.ledger import Ledger
 from pipeline.store.runs import (
+    Clipping,
     Counts,
     RunSummary,
     load_runs,
@@ -179,6 +180,9 @@ class Run:
     def _finish(self, survey: Survey, *, complete: bool, run: Runner) -> None:
         """What follows the last label: count, delete what is gone, merge."""
         counts = self._summary.counts = Counts.of(survey.counts)
+        self._summary.clipping = {
+            mode: Clipping(**depth._asdict()) for mode, depth in survey.depths.items()
+        }
         self._count_labels()
         self._count_unreadable(survey, complete=complete)
         if self._stop:

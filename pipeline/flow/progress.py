@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 LOADING: Final = "loading"
+COMPILING: Final = "compiling"
 LABELLING: Final = "labelling"
 
 #: The stages of a run in their order, and what each is for people. Events name them.
@@ -16,6 +17,7 @@ STAGES: Final = {
     "starting": "starting Ray",
     "waiting": "waiting for nodes of the cluster",
     LOADING: "loading the model",
+    COMPILING: "loading and compiling the model",
     LABELLING: "labelling",
     "deleting": "removing rows of images that are gone",
     "merging": "merging parts into large files",
@@ -28,7 +30,7 @@ OTHER_STAGES: Final = {
 }
 
 #: The stages whose progress has counts.
-COUNTED: Final = (LOADING, LABELLING)
+COUNTED: Final = (LOADING, COMPILING, LABELLING)
 
 
 @dataclass(frozen=True, slots=True)

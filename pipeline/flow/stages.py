@@ -26,6 +26,7 @@ from pipeline.flow.metrics import READ_BYTES, Meters, Watch
 from pipeline.flow.pixels import Pixels
 from pipeline.flow.survey import Survey
 from pipeline.heap import for_good, keep_photographs
+from pipeline.images import Clipped, Depths, depths_of
 from pipeline.sources import rules_of, wants_of
 from pipeline.storage import Canaries, public, read_steadily
 from pipeline.store.ledger import Ledger
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from ray import ObjectRef
     from ray.actor import ActorHandle
 
-    from pipeline.images import Preprocess
+    from pipeline.images import Prepared, Preprocess
     from pipeline.models.classifier import Classifier
     from pipeline.models.engine import Engine
 
@@ -134,6 +135,7 @@ class Decode:
         """PIXELS, one row for each of `refs` and in their order."""
         pixels = Pixels(refs, self._job.preprocess.height, self._job.preprocess.width)
         read = 0
+        seen: list[tuple[str, Clipped | None]] = []
         watch = Watch()
         with self._decoder() as (decode, bounds):
             for index, outcome in self._read(refs):
@@ -141,11 +143,12 @@ class Decode:
                 if isinstance(outcome, bytes):
                     read += len(outcome)
                     with bounds():
-                        self._decode(decode, index, outcome, pixels)
+                        seen += self._decode(decode, index, outcome, pixels)
                 else:
                     pixels.fail(index, outcome)
                 watch.lap("decode")
         self._measure(read, watch)
+        self._tell_depths(refs, depths_of(seen))
         return pixels.table()
 
     def _measure(self, read: int, watch: Watch) -> None:
@@ -153,6 +156,11 @@ class Decode:
             meters = Meters.of(self._job.spec.dst)
             meters.add(READ_BYTES, read)
             meters.took(watch)
+
+    def _tell_depths(self, refs: pa.Table, depths: Depths) -> None:
+        # Waits, so that the driver knows of it once it has the batch.
+        if depths and self._tally is not None:
+            ray.get(self._tally.decoded.remote(_digest(refs), depths))
 
     @contextmanager
     def _decoder(self) -> Iterator[tuple[Decoder, Bounds]]:
@@ -185,7 +193,7 @@ class Decode:
         return image_memory(self._job.spec.max_pixels, self._job.spec.max_bytes)
 
     @cached_property
-    def _careful(self) -> Careful:
+    def _careful(self) -> Careful["Prepared"]:
         seconds = self._job.spec.max_seconds
         return Careful(self._prepare, seconds=seconds, memory=self._memory)
 
@@ -198,13 +206,17 @@ class Decode:
             in_flight=READS_IN_FLIGHT,
         )
 
-    def _decode(self, decode: Decoder, index: int, data: bytes, pixels: Pixels) -> None:
+    def _decode(
+        self, decode: Decoder, index: int, data: bytes, pixels: Pixels
+    ) -> list[tuple[str, Clipped | None]]:
+        """Put an image in its row; its mode and what it clips to, if it is one."""
         try:
             image = decode(data)
         except ImageError as error:
             pixels.fail(index, error)
-        else:
-            pixels.put(index, image.pixels, image.width, image.height, image.format)
+            return []
+        pixels.put(index, image.pixels, image.width, image.height, image.format)
+        return [(image.mode, image.clipped)]
 
 
 @lru_cache(maxsize=1)

@@ -17,7 +17,7 @@ from pipeline.flow.feed import Feed, Stop
 from pipeline.flow.job import Job
 from pipeline.flow.lean import Live
 from pipeline.flow.placement import Placement, resources_of
-from pipeline.flow.progress import LABELLING, LOADING, Listener, Progress
+from pipeline.flow.progress import COMPILING, LABELLING, LOADING, Listener, Progress
 from pipeline.flow.session import nodes, ray_error
 from pipeline.flow.survey import Survey
 from pipeline.flow.tally import TallyBoard
@@ -48,6 +48,7 @@ class Stream:
     ) -> None:
         self._job, self._committer, self._stop, self._lease = job, committer, stop, lease
         self._listener, self._deadline = listener, deadline
+        self._loading = COMPILING if job.spec.compile else LOADING
 
     def run(self, placement: Placement, ledgers: "Sequence[ObjectRef]") -> tuple[Survey, bool]:
         """Label and commit; returns what was listed, and whether to its end.
@@ -110,7 +111,7 @@ class Stream:
         done, counts = board.progress()
         committed = self._committer.rows
         progress = Progress(
-            LABELLING if counts.get("predictors_ready") or committed else LOADING,
+            LABELLING if counts.get("predictors_ready") or committed else self._loading,
             listed=counts.get("listed", 0),
             listing_complete=done == shards,
             done_before=counts.get("done", 0) + counts.get("failed_before", 0),

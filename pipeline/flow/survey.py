@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.images import Depths
 from pipeline.sources import Page
 from pipeline.store.ledger import Ledger, subtract
 from pipeline.store.runs import LEFT_OUT
@@ -23,6 +24,8 @@ class Survey:
         self.seen: Seen = {}
         #: what could not be listed: uri → why
         self.unreadable: dict[str, str] = {}
+        #: of the images that were decoded meanwhile
+        self.depths: Depths = {}
         self._keep_seen = keep_seen
 
     def add(self, ledgers: Sequence[Ledger], page: Page, *, retry_errors: Retried) -> pa.Table:

@@ -1,4 +1,4 @@
-"""What tasks tell the driver beside the rows: counts of the listing, and fatal errors."""
+"""What tasks tell the driver beside the rows: counts of listing and decoding, fatal errors."""
 
 from collections import Counter
 from contextlib import suppress
@@ -9,6 +9,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.errors import NightlabelError
 from pipeline.flow.survey import Survey
+from pipeline.images import Depths, added
 from pipeline.storage import Want
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Tally:
         self._starts: Counter[str] = Counter()
         self._retries: Counter[str] = Counter()
         self._batches: dict[int, list[tuple[bytes, int]]] = {}
+        self._depths: dict[bytes, Depths] = {}
 
     def starting(self, predictor: str) -> int:
         """How often in a row this predictor has been started without getting ready."""
@@ -73,6 +75,10 @@ class Tally:
         """These came out of a predictor; for the eye, not for the books."""
         self._labelled += rows
 
+    def decoded(self, batch: bytes, depths: Depths) -> None:
+        """The images of a batch, by its digest, that have more than 8 bits a channel."""
+        self._depths[batch] = depths
+
     def read_well(self, store: str, want: Want) -> None:
         self._good[store] = want
 
@@ -103,6 +109,7 @@ class Tally:
     def survey(self) -> Survey:
         """Everything told so far; what was seen, of the shards that were listed to their end."""
         total = Survey(keep_seen=True)
+        total.depths = added(self._depths.values())
         for shard, counts in self._counts.items():
             total.count(counts)
             if shard in self._shards:

@@ -10,17 +10,25 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.images.decode import Decoded, decode, out_of_memory, supported_formats
+from pipeline.images.clipping import Clipped, Depth, Depths, added, clipping_warnings, depths_of
+from pipeline.images.decode import Decoded, decode, supported_formats
 from pipeline.images.preprocess import Preprocess
+from pipeline.images.refusals import out_of_memory
 from pipeline.images.resample import resizing
 from pipeline.images.transform import resize_crop
 from pipeline.spec import MAX_PIXELS
 
 __all__ = [
+    "Clipped",
     "Decoded",
+    "Depth",
+    "Depths",
     "Prepared",
     "Preprocess",
+    "added",
+    "clipping_warnings",
     "decode",
+    "depths_of",
     "prepare",
     "resize_crop",
     "resizing",
@@ -29,12 +37,14 @@ __all__ = [
 
 
 class Prepared(NamedTuple):
-    """`pixels`: uint8 (H, W, 3) of the model's size, C-contiguous; the rest as it was seen."""
+    """`pixels`: uint8 (H, W, 3) of the model's size, C-contiguous; the rest as in `Decoded`."""
 
     pixels: NDArray[np.uint8]
     width: int
     height: int
     format: str
+    mode: str
+    clipped: Clipped | None
 
 
 def prepare(
@@ -58,4 +68,4 @@ def prepare(
         pixels = resize_crop(image.pixels, preprocess, (image.height, image.width))
     except MemoryError:
         raise out_of_memory() from None
-    return Prepared(pixels, image.width, image.height, image.format)
+    return Prepared(pixels, *image[1:])

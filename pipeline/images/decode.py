@@ -5,10 +5,7 @@ EXIF orientation is applied, `convert("RGB")`. Plain JPEGs go through libjpeg-tu
 which gives the same pixels in about half the time.
 """
 
-import re
-import struct
 import warnings
-import zlib
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.util import find_spec
@@ -17,46 +14,15 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from pipeline.errors import ErrorCode, ImageError
-from pipeline.images.signatures import cut_short, sniff
+from pipeline.images.clipping import Clipped, clipped_to
+from pipeline.images.refusals import PILLOW_ERRORS, check_whole, translated
 from pipeline.spec import MAX_PIXELS
 
-#: What Pillow raises for bad files: seen over its own test images and mutations of them, and
-#: what its plugins name. AssertionError and SyntaxError are among its ways to say "bad file".
-PILLOW_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-    EOFError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-
-#: Known to Pillow, but only as a stub, through another program, or as moving pictures.
-_NOT_DECODED = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF", "EMF"})
-
-#: Known by their first bytes, with the Pillow plugin that would decode them, if any does.
-_PLUGINS = {"avif": "AVIF", "heic": "HEIF", "jxl": "", "jxr": "", "raf": "", "svg": ""}
-
-#: Where Pillow's name of a format is not ours in upper case.
-_NAMES = {"jp2": "JPEG2000", "heic": "HEIF"}
-
-#: How Pillow says that a file is sound, but of a sort that it does not know.
-_NOT_KNOWN = re.compile(
-    r"unsupported|unimplemented|not supported|unknown pixel mode|cannot handle", re.IGNORECASE
-)
-
 _EXIF_ORIENTATION = 0x0112
+_ORIENTATIONS = {orientation: orientation for orientation in range(1, 9)}
 #: Orientations that swap width and height.
 _SIDEWAYS = (5, 6, 7, 8)
 
@@ -68,13 +34,16 @@ Least = Callable[[int, int], tuple[int, int]]
 class Decoded(NamedTuple):
     """An upright image: `pixels` is uint8 (height, width, 3), RGB, C-contiguous, writable.
 
-    If it was decoded at a smaller scale, `width` and `height` are still the image's own.
+    If it was decoded at a smaller scale, `width` and `height` are still the image's own. `mode` is
+    Pillow's, as the file holds it; `clipped` see clipping.py.
     """
 
     pixels: NDArray[np.uint8]
     width: int
     height: int
     format: str
+    mode: str
+    clipped: Clipped | None
 
 
 def decode(
@@ -100,9 +69,10 @@ def decode(
         warnings.simplefilter("ignore")  # Pillow warns of what we report as a row or don't mind
         image = open_image(data, max_pixels)
         width, height = image.size
-        pixels = _jpeg_pixels(data, image, least)
+        pixels, clipped = _jpeg_pixels(data, image, least), None
         if pixels is None:
             rgb = pillow_rgb(data, image)
+            clipped = clipped_to(image)
             pixels = np.array(_laid_on_white(rgb) if on_white else rgb)
             height, width = pixels.shape[:2]
         _check_size(width, height, max_pixels)
@@ -111,12 +81,7 @@ def decode(
         width, height = height, width
     pixels = orient(pixels, turn)
     name = "jpeg" if image.format == "MPO" else (image.format or "").lower()
-    return Decoded(pixels, width, height, name)
-
-
-def out_of_memory() -> ImageError:
-    """What a decoder comes to that asks for more than its process may have."""
-    return ImageError(ErrorCode.CRASHED, "decoding this image ran out of memory")
+    return Decoded(pixels, width, height, name, image.mode, clipped)
 
 
 def supported_formats() -> list[str]:
@@ -145,9 +110,8 @@ def open_image(data: bytes, max_pixels: int) -> Image.Image:
     try:
         image = Image.open(BytesIO(data))
     except PILLOW_ERRORS as error:
-        raise _translated(error, data) from error
-    if image.format in _NOT_DECODED:
-        raise ImageError(ErrorCode.UNSUPPORTED, f"{image.format} images are not decoded")
+        raise translated(error, data) from error
+    check_whole(image, data)
     _check_size(*image.size, max_pixels)
     return image
 
@@ -187,7 +151,7 @@ def pillow_rgb(data: bytes, image: Image.Image) -> Image.Image:
     try:
         return image.convert("RGB")
     except PILLOW_ERRORS as error:
-        raise _translated(error, data) from error
+        raise translated(error, data) from error
 
 
 def _laid_on_white(rgb: Image.Image) -> Image.Image:
@@ -199,9 +163,13 @@ def _laid_on_white(rgb: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF or XMP orientation; 1 where there is none or where it cannot be read."""
+    """EXIF or XMP orientation; 1 where there is none or where it cannot be read.
+
+    A value of another type than SHORT counts where `ImageOps.exif_transpose` takes it for a
+    whole number: 6.0 and 12/2 do, "6" and 6.5 do not.
+    """
     try:
-        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+        return _ORIENTATIONS.get(image.getexif().get(_EXIF_ORIENTATION, 1), 1)
     except PILLOW_ERRORS:
         return 1
 
@@ -227,45 +195,3 @@ def _register_heif() -> None:
         import pillow_heif
 
         pillow_heif.register_heif_opener()
-
-
-def _translated(error: BaseException, data: bytes) -> ImageError:
-    """The one place where Pillow's many ways to fail become our codes."""
-    kind = sniff(data)
-    if isinstance(error, MemoryError):
-        return out_of_memory()
-    if isinstance(error, Image.DecompressionBombError):
-        return ImageError(ErrorCode.TOO_LARGE, str(error))
-    if isinstance(error, UnidentifiedImageError) and kind is None:
-        return ImageError(ErrorCode.NOT_AN_IMAGE, "the content is of no known image format")
-    if cut_short(data) or _says_truncated(error):
-        return ImageError(ErrorCode.TRUNCATED, f"{kind or 'the image'} ends too soon")
-    if isinstance(error, UnidentifiedImageError):
-        if kind in _PLUGINS and _PLUGINS[kind] not in Image.OPEN:
-            return ImageError(ErrorCode.UNSUPPORTED, f"{kind} is not decoded here{_mend(kind)}")
-        error = _refusal(kind or "", data) or error
-    words = " ".join(f"{type(error).__name__}: {error}".split())
-    if isinstance(error, UnidentifiedImageError):
-        words = f"the header of this {kind} cannot be read"
-    sound = isinstance(error, NotImplementedError) or _NOT_KNOWN.search(words)
-    return ImageError(ErrorCode.UNSUPPORTED if sound else ErrorCode.UNDECODABLE, words)
-
-
-def _refusal(kind: str, data: bytes) -> BaseException | None:
-    """What the plugin of a format has against a header, which `Image.open` keeps to itself."""
-    plugin = Image.OPEN.get(_NAMES.get(kind, kind.upper()))
-    try:
-        if plugin is not None:
-            plugin[0](BytesIO(data), "")
-    except PILLOW_ERRORS as error:
-        return error
-    return None
-
-
-def _mend(kind: str | None) -> str:
-    return "; install nightlabel[heif]" if kind == "heic" else ""
-
-
-def _says_truncated(error: BaseException) -> bool:
-    text = str(error).lower()
-    return isinstance(error, EOFError) or "truncated" in text or "not enough image data" in text

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from pipeline.errors import ModelError
-from pipeline.images.decode import PILLOW_ERRORS, open_image, pillow_rgb
+from pipeline.images.decode import open_image, pillow_rgb
+from pipeline.images.refusals import PILLOW_ERRORS
 from pipeline.spec import MAX_PIXELS
 
 CONFIG = "preprocessor_config.json"

@@ -4,16 +4,32 @@ Names decide nothing. Pillow recognises what it can decode; this table is asked 
 to tell "no image at all" from "an image that ends too soon" and "a kind not decoded here".
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 
-#: ISO base media brands (ISO/IEC 23008-12, AVIF 1.1) of still images.
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2")
+#: ISO base media brands (ISO/IEC 23008-12, AVIF 1.1) of still images, and of what is none.
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 _AVIF_BRANDS = (b"avif", b"avis")
+_ANY_BRANDS = (b"mif1", b"msf1", b"mif2")
+_OTHER_BRANDS = {b"crx ": "cr3", b"qt  ": "mov", b"jxl ": "jxl", b"jp2 ": "jp2"}
 
-#: How a codestream of JPEG 2000 begins.
+#: JPEG's marker of a scan, and how a codestream of JPEG 2000 begins.
+_SCAN = 0xDA
 _SOC = b"\xff\x4f\xff\x51"
 
+#: How far a root element is looked for behind what may stand before it.
+_XML_BYTES = 2**16
+_XML_ENCODINGS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+    (b"<\0", "utf-16-le"),
+    (b"\0<", "utf-16-be"),
+)
+
+#: In this order: a longer one that says more comes first.
 _PREFIXES = (
+    (b"\xff\xd8\xff\xf7", "jls"),
     (b"\xff\xd8\xff", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"GIF87a", "gif"),
@@ -21,8 +37,19 @@ _PREFIXES = (
     (b"BM", "bmp"),
     (b"II*\0", "tiff"),
     (b"MM\0*", "tiff"),
+    (b"II\0*", "tiff"),
+    (b"MM*\0", "tiff"),
     (b"II+\0", "tiff"),
     (b"MM\0+", "tiff"),
+    (b"II\0+", "tiff"),
+    (b"MM+\0", "tiff"),
+    (b"IIRO", "orf"),
+    (b"IIRS", "orf"),
+    (b"MMOR", "orf"),
+    (b"IIU\0", "rw2"),
+    (b"\0MRM", "mrw"),
+    (b"FOVb", "x3f"),
+    (b"II\x1a\0\0\0HEAPCCDR", "crw"),
     (b"\xff\x0a", "jxl"),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "jxl"),
     (b"II\xbc", "jxr"),
@@ -42,6 +69,17 @@ _PREFIXES = (
     (b"DanM", "msp"),
     (b"LinS", "msp"),
     (b"\x01\xda", "sgi"),
+    (b"\x76\x2f\x31\x01", "exr"),
+    (b"#?RADIANCE", "hdr"),
+    (b"#?RGBE", "hdr"),
+    (b"gimp xcf ", "xcf"),
+    (b"AT&TFORM", "djvu"),
+    (b"FLIF", "flif"),
+    (b"BPG\xfb", "bpg"),
+    (b"\x8aMNG\r\n\x1a\n", "mng"),
+    (b"\x8bJNG\r\n\x1a\n", "jng"),
+    (b"%PDF-", "pdf"),
+    (b"\x1aE\xdf\xa3", "mkv"),
 )
 
 
@@ -53,10 +91,40 @@ def sniff(data: bytes) -> str | None:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
     if data[4:8] == b"ftyp":
-        brand = data[8:12]
-        return "heic" if brand in _HEIF_BRANDS else "avif" if brand in _AVIF_BRANDS else None
-    head = data[:512].lstrip()
-    return "svg" if head.startswith((b"<svg", b"<?xml")) and b"<svg" in data[:4096] else None
+        return _iso_media(data)
+    if data[128:132] == b"DICM":
+        return "dicom"
+    return "svg" if _is_svg(data[:_XML_BYTES]) else None
+
+
+def _iso_media(data: bytes) -> str:
+    """By the major brand, or by all where that only says that it is a still image."""
+    major = data[8:12]
+    brands = {major}
+    if major in _ANY_BRANDS:
+        listed = data[16 : min(int.from_bytes(data[:4], "big"), 256)]
+        brands |= {listed[at : at + 4] for at in range(0, len(listed), 4)}
+    if brands & set(_HEIF_BRANDS):
+        return "heic"
+    if brands & set(_AVIF_BRANDS):
+        return "avif"
+    return "heic" if major in _ANY_BRANDS else _OTHER_BRANDS.get(major, "mp4")
+
+
+def _is_svg(head: bytes) -> bool:
+    """Whether the root element of an XML document is `svg`, whatever stands before it."""
+    encoding = next((name for mark, name in _XML_ENCODINGS if head.startswith(mark)), "latin-1")
+    text = head.decode(encoding, "replace").lstrip("\ufeff \t\r\n")
+    while text.startswith(("<?", "<!")):
+        if text.startswith("<!--"):
+            end = "-->"
+        elif text.startswith("<?"):
+            end = "?>"
+        else:  # a DOCTYPE, which may hold declarations in brackets
+            end = "]" if "[" in text.partition(">")[0] else ">"
+        text = text.partition(end)[2].lstrip("]> \t\r\n" if end == "]" else None)
+    name = re.match(r"<(?:[\w.-]+:)?svg[\s/>]", text)
+    return name is not None
 
 
 def cut_short(data: bytes) -> bool:
@@ -68,17 +136,26 @@ def cut_short(data: bytes) -> bool:
     return check is not None and check(data)
 
 
-def _jpeg_cut_short(data: bytes) -> bool:
-    """Walks the marker segments (ITU-T T.81, B.1.1) to the first scan, then looks for EOI."""
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """(marker, offset) of the segments up to the first scan (ITU-T T.81, B.1.1).
+
+    Where there is no scan, the last is (0, where a marker was looked for).
+    """
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
-        if data[at + 1] == 0xDA:
-            return b"\xff\xd9" not in data[at:]
         if data[at + 1] == 0xFF:  # a fill byte before the marker
             at += 1
             continue
+        yield data[at + 1], at
+        if data[at + 1] == _SCAN:
+            return
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return at + 4 > len(data)
+    yield 0, at
+
+
+def _jpeg_cut_short(data: bytes) -> bool:
+    marker, at = list(jpeg_segments(data))[-1]
+    return b"\xff\xd9" not in data[at:] if marker == _SCAN else at + 4 > len(data)
 
 
 def _boxes_cut_short(data: bytes) -> bool:

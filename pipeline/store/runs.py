@@ -120,6 +120,16 @@ def _below(counts: Mapping[str, int], prefix: str) -> dict[str, int]:
     }
 
 
+class Clipping(BaseModel):
+    """Of the images of one mode of more than 8 bits: how many turn white or black in 8 bits."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    images: int
+    white: int
+    black: int
+
+
 class RunSummary(BaseModel):
     """One run, written when it starts and again when it ends."""
 
@@ -139,6 +149,7 @@ class RunSummary(BaseModel):
     #: the first of what could not be listed: uri → why
     unreadable: dict[str, str] = Field(default_factory=dict)
     counts: Counts = Field(default_factory=Counts)
+    clipping: dict[str, Clipping] = Field(default_factory=dict)
     hardware: dict[str, Any] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)
     images_per_second: float | None = None

@@ -38,9 +38,10 @@ def states_of(rows: pa.Table) -> States:
     With error_message among the columns, PRIVATE rows are told apart.
     """
     codes = rows["error_code"]
-    known = pc.index_in(codes, value_set=pa.array([str(code) for code in CODES]))
-    other = pc.if_else(pc.is_valid(codes), UNKNOWN, LABELLED)
-    states: States = pc.coalesce(pc.add(known, 1), other).to_numpy().astype(np.int32)
+    states = np.full(len(codes), LABELLED, np.int32)
+    failed = np.asarray(pc.is_valid(codes).to_numpy(), dtype=bool)
+    known = pc.index_in(codes.drop_null(), value_set=pa.array([str(code) for code in CODES]))
+    states[failed] = pc.fill_null(pc.add(known, 1), UNKNOWN).to_numpy()
     if "error_message" in rows.column_names:
         refused = pc.match_substring(rows["error_message"], NOT_PUBLIC).fill_null(False)
         private = np.asarray(refused.to_numpy(), dtype=bool)

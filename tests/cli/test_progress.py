@@ -10,7 +10,7 @@ from pipeline.cli.output import duration, size
 from pipeline.cli.progress import Rate, line_of, listener
 from pipeline.events.kinds import Progressed
 from pipeline.flow import progress as progress_module
-from pipeline.flow.progress import OTHER_STAGES, STAGES, Progress
+from pipeline.flow.progress import COUNTED, OTHER_STAGES, STAGES, Progress
 
 
 def test_the_rate_counts_from_the_first_image() -> None:
@@ -52,7 +52,7 @@ def test_stages_of_the_code_are_those_that_are_told() -> None:
     files = [path for path in folder.glob("*.py") if path.stem != "bench"]
     files += [folder.parent / "cli" / "label.py"]
     told = {name for path in files for name in re.findall(r'Progress\("(\w+)"', path.read_text())}
-    assert told | {"loading", "labelling"} == {*STAGES, *OTHER_STAGES}
+    assert told | {*COUNTED} == {*STAGES, *OTHER_STAGES}
     described = Progressed.model_fields["stage"].description or ""
     assert set(re.findall(r"`(\w+)`", described)) == set(STAGES) - {"importing"}
 

@@ -3,11 +3,14 @@
 import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import ray
+from PIL import Image
 
 from pipeline.errors import StoreError
 from pipeline.flow import stages
@@ -15,9 +18,12 @@ from pipeline.flow.batches import pack, unpack
 from pipeline.flow.job import Job
 from pipeline.flow.stages import Decode, List
 from pipeline.flow.tally import Tally
-from pipeline.sources import Page, Shard
+from pipeline.images import Depth
+from pipeline.sources import Page, Shard, open_source
 from pipeline.spec import make_spec
 from tests.parts.ray import own_ray
+from tests.parts.tiny import image_bytes
+from tests.parts.trial import SHAPE
 from tests.store.test_ledger import refs, uris
 
 #: Of a batch.
@@ -124,3 +130,21 @@ def test_a_task_that_decodes_keeps_what_photographs_need(monkeypatch: pytest.Mon
     named = refs([1, 2])
     assert unpack(Decode(_job(Archive([])))(pack(named))) == named
     assert called == ["kept", "decoded"]
+
+
+def test_a_batch_that_is_decoded_again_counts_its_depths_once(tmp_path: Path) -> None:
+    for number in range(4):
+        light = np.linspace(0, 65535, 48 * 32).astype("u2").reshape(32, 48) >> (8 * (number % 2))
+        Image.fromarray(light).save(tmp_path / f"{number}.png")
+    (tmp_path / "plain.jpg").write_bytes(image_bytes(1))
+    (tmp_path / "none.jpg").write_bytes(b"no image")
+    spec = make_spec(src=str(tmp_path), dst="s3://labels")
+    source = open_source(spec)
+    listed = pa.concat_tables([p.refs for s in source.shards() for p in source.refs(s)])
+    fields: dict[str, Any] = dict.fromkeys(Job.__dataclass_fields__)
+    job = Job(**fields | {"run_id": "run", "spec": spec, "source": source, "preprocess": SHAPE})
+    tally = ray.remote(Tally).remote()
+    decode = Decode(job, tally)
+    for batch in (listed.slice(0, 3), listed.slice(3), listed.slice(0, 3)):
+        decode.pixels(batch)
+    assert ray.get(tally.survey.remote()).depths == {"I;16": Depth(4, 2, 0)}

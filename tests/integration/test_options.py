@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.store.reader import LabelStore
 from tests.integration.conftest import Archive, Ran, label, uris_of
@@ -197,3 +199,23 @@ def test_a_manifest_gives_one_row_an_object(here: Here, s3: S3Server, tiny_model
     shorter = here(*arguments)
     assert (shorter.json["counts"]["labelled"], shorter.json["counts"]["gone"]) == (0, 4)
     assert here("verify", manifest, found.dst).code == 0
+
+
+def test_many_images_that_clip_are_a_warning_at_the_end(
+    here: Here, tmp_path: Path, tiny_model: Path
+) -> None:
+    src, dst = tmp_path / "photos", tmp_path / "labels"
+    src.mkdir()
+    for number in range(10):
+        light = np.linspace(0, 65535, 48 * 32).astype("u2").reshape(32, 48)
+        Image.fromarray(light >> (0 if number < 7 else 8)).save(src / f"{number}.png")
+    (src / "plain.jpg").write_bytes(image_bytes(1))
+    first = here("label", src, dst, "--model", tiny_model)
+    assert first.code == 0, first.err
+    assert "warning: 7 of 10 16-bit grey (I;16) images clip to white" in first.out
+    (run,) = LabelStore(str(dst)).runs()
+    assert {mode: c.model_dump() for mode, c in run.clipping.items()} == {
+        "I;16": {"images": 10, "white": 7, "black": 0}
+    }
+    again = here("label", src, dst, "--model", tiny_model, "--json")
+    assert again.json["clipping"] == {}  # of what this run decoded

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, features
 
+from tests.parts.foreign import foreign
 from tests.parts.forge import (
     SIZE,
     as_ycck,
@@ -69,6 +70,8 @@ def entries() -> Iterator[Entry]:
     yield from damagedassemble()
     yield from damaged_jpeg()
     yield from bombs()
+    for name, data, _ in foreign():
+        yield f"foreign-{name}", data, frozenset({"unsupported"})
 
 
 def modes() -> Iterator[Entry]:

@@ -16,7 +16,8 @@ from pipeline.flow.bounds import BYTES_A_PIXEL, image_memory, memory_limit, time
 from pipeline.flow.careful import Careful
 from pipeline.flow.child import Child, EndedError
 from pipeline.images import Prepared, Preprocess, decode, prepare, resize_crop
-from pipeline.images.decode import PILLOW_ERRORS, open_image
+from pipeline.images.decode import open_image
+from pipeline.images.refusals import PILLOW_ERRORS
 from pipeline.spec import MAX_BYTES
 from tests.parts.memory import status_bytes
 
