@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from pipeline.errors import MissingError, SpecError
 from pipeline.flow.job import Job
-from pipeline.flow.remembered import preprocess_of
+from pipeline.flow.remembered import checked_preprocess
 from pipeline.models.fetch import fetch
 from pipeline.models.recipe import Recipe
 from pipeline.sources import open_source
@@ -22,7 +22,7 @@ def prepare(spec: LabelSpec, run_id: str | None = None) -> Job:
     source = open_source(spec)
     source.check(spec.dst)
     model = fetch(spec.model, spec.revision)
-    preprocess = preprocess_of(model.path)
+    preprocess = checked_preprocess(model)
     return Job(
         run_id=run_id or new_run_id(datetime.now(UTC)),
         spec=spec,

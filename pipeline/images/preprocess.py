@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Resampling
 
-from pipeline.errors import ModelError
-from pipeline.images.reference import load_processor, run
+from pipeline.errors import BadModelError
+from pipeline.fields import one_line, refusals
+from pipeline.images.processors import load_processor, run
 from pipeline.images.transform import resize_crop
 
 #: (height, width): both orders of Pillow's passes, shrinking, growing, odd, smaller than a crop.
@@ -45,19 +46,6 @@ _KNOWN = {
 _CONVNEXT_WARPS_FROM = 384
 
 
-#: What processors raise for configs and inputs that they were not written for.
-_REFUSALS = (
-    TypeError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    ImportError,
-    RuntimeError,
-    OSError,
-    AssertionError,
-)
-
-
 @dataclass(frozen=True)
 class Preprocess:
     """Bytes-to-model geometry and scale: the model sees (pixels × rescale − mean) / std.
@@ -84,7 +72,7 @@ class Preprocess:
 
     @classmethod
     def from_folder(cls, path: Path) -> Self:
-        """Read a model folder. Raises ModelError: no config, unknown processor, no fixed size,
+        """Read a model folder. Raises BadModelError: no config, unknown processor, no fixed size,
         or steps that cannot be split into uint8 pixels and a scale."""
         processor = load_processor(path)
         probes = [_probe(*size) for size in _PROBES]
@@ -196,13 +184,11 @@ def _probe(height: int, width: int) -> NDArray[np.uint8]:
 
 
 def _run(processor: Any, pixels: NDArray[np.uint8], normalise: bool = False) -> NDArray[Any]:
-    from huggingface_hub.errors import StrictDataclassError
-
     try:
         return run(processor, pixels, normalise=normalise)
-    except (*_REFUSALS, StrictDataclassError) as error:
-        name, problem = type(processor).__name__, " ".join(str(error).split())
-        raise ModelError(f"{name} cannot process an image: {problem}") from error
+    except refusals() as error:
+        name = type(processor).__name__
+        raise BadModelError(f"{name} cannot process an image: {one_line(error)}") from error
 
 
 def _check_split(
@@ -210,13 +196,15 @@ def _check_split(
 ) -> None:
     name = type(processor).__name__
     if len({array.shape for array in expected}) > 1:
-        raise ModelError(f"{name} with this config gives images of no fixed size")
+        raise BadModelError(f"{name} with this config gives images of no fixed size")
     rescale, mean, std = (np.asarray(value, np.float64) for value in scale)
     for probe, pixels in zip(probes, expected, strict=True):
         whole = _run(processor, probe, normalise=True)
         same = pixels.dtype == np.uint8 and pixels.shape == whole.shape
         if not same or not np.allclose(whole, (pixels * rescale - mean) / std, 1e-5, 1e-5):
-            raise ModelError(f"{name} with this config does more than scale and shift its pixels")
+            raise BadModelError(
+                f"{name} with this config does more than scale and shift its pixels"
+            )
 
 
 def _config(processor: Any) -> str:

@@ -28,7 +28,7 @@ def resize_crop(
     size = size or pixels.shape[:2]
     _check_length(size, preprocess)
     if preprocess.config is not None:
-        from pipeline.images.reference import run, saved_processor
+        from pipeline.images.processors import run, saved_processor
 
         return run(saved_processor(preprocess.processor, preprocess.config), pixels)
     resized = preprocess.resized(*size)
