@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,5 @@ def is_text(value: object) -> bool:
 def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
     made = JsonObject(pairs)
     if len(made) < len(pairs):
-        seen: set[str] = set()
-        made.repeated = next(key for key, _ in pairs if key in seen or seen.add(key))
+        made.repeated = Counter(key for key, _ in pairs).most_common(1)[0][0]
     return made

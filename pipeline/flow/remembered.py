@@ -84,8 +84,6 @@ def _version(package: str) -> str | None:
 
 
 def _own_code() -> list[Path]:
-    homes = [
-        Path(folder) for home in (pipeline.images, pipeline.models) for folder in home.__path__
-    ]
-    files = [path for home in homes for path in sorted(home.iterdir())]
+    homes = (*pipeline.images.__path__, *pipeline.models.__path__)
+    files = [path for home in homes for path in sorted(Path(home).iterdir())]
     return [path for path in files if path.suffix in {".py", ".so"}]

@@ -9,7 +9,7 @@ the processor before anything is labelled; what differs is refused.
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from PIL.Image import Resampling
 from pipeline.errors import BadModelError
 from pipeline.fields import one_line, refusals
 from pipeline.images.processors import load_processor, run
+from pipeline.images.timm_processor import NAME, TimmProcessor
 from pipeline.images.transform import resize_crop
 
 #: (height, width): both orders of Pillow's passes, shrinking, growing, odd, smaller than a crop.
@@ -51,7 +52,8 @@ class Preprocess:
     """Bytes-to-model geometry and scale: the model sees (pixels × rescale − mean) / std.
 
     Resize to `box` (height, width) or so that the short edge is `shortest_edge`, then centre
-    crop to `crop` (height, width); `resample` is a `PIL.Image.Resampling`. If `config` is set,
+    crop to `crop` (height, width), which begins at the half that is even if `crop_half_even`,
+    else at the lower one; `resample` is a `PIL.Image.Resampling`. If `config` is set,
     it is the JSON of the processor that makes the pixels instead. Output: uint8
     (`height`, `width`, 3). `on_white`: the processor lays images on white (do_convert_rgb),
     which of an image that is RGB already shows only where one colour is called transparent.
@@ -69,6 +71,7 @@ class Preprocess:
     shortest_edge: int | None = None
     crop: tuple[int, int] | None = None
     config: str | None = None
+    crop_half_even: bool = False
 
     @classmethod
     def from_folder(cls, path: Path) -> Self:
@@ -80,12 +83,17 @@ class Preprocess:
         scale = _scale(processor)
         _check_split(processor, probes, expected, scale)
         height, width = expected[0].shape[:2]
-        common = (height, width, *scale, type(processor).__name__, bool(processor.do_convert_rgb))
+        common = (height, width, *scale, _name(processor), bool(processor.do_convert_rgb))
         steps = _plain_steps(processor)
         if steps is not None:
             plain = cls(*common, **steps)
             if plain._agrees(probes, expected):
                 return plain
+        if isinstance(processor, TimmProcessor):
+            raise BadModelError(
+                f"{path}: pretrained_cfg asks for more than to resize and crop from the centre "
+                f"(crop_mode, input_size), which {NAME} of timm does here alone; use another model"
+            )
         return cls(*common, config=_config(processor))
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
@@ -110,9 +118,9 @@ class Preprocess:
         """JSON values, for the recipe; `path` is `fast`, or `hf` where the processor does it."""
         fields = asdict(self)
         if self.config is None:
-            path, unused = "fast", ["config"]
+            path, unused = "fast", ["config"] if self.crop_half_even else ["config", _HALF_EVEN]
         else:
-            path, unused = "hf", ["resample", "box", "shortest_edge", "crop"]
+            path, unused = "hf", ["resample", "box", "shortest_edge", "crop", _HALF_EVEN]
             fields["config"] = json.loads(self.config)
         said = {name: value for name, value in fields.items() if name not in unused}
         plain: dict[str, Any] = json.loads(json.dumps({"reference": "pil", "path": path} | said))
@@ -123,11 +131,17 @@ class Preprocess:
         return all(np.array_equal(a, b) for a, b in zip(ours, expected, strict=True))
 
 
+#: Of timm alone: where it is not so, recipes are as they were before it was known.
+_HALF_EVEN: Final = "crop_half_even"
+
 Scale = tuple[float, tuple[float, ...], tuple[float, ...]]
 
 
 def _scale(processor: Any) -> Scale:
     """(rescale, mean, std), with EfficientNet's offset and second division folded in."""
+    if isinstance(processor, TimmProcessor):
+        rescale, mean, std = processor.scale
+        return rescale, _triple(mean), _triple(std)
     rescale = float(processor.rescale_factor) if processor.do_rescale else 1.0
     mean = _triple(processor.image_mean if processor.do_normalize else 0.0)
     std = _triple(processor.image_std if processor.do_normalize else 1.0)
@@ -140,6 +154,10 @@ def _scale(processor: Any) -> Scale:
     return rescale, mean, std
 
 
+def _name(processor: Any) -> str:
+    return NAME if isinstance(processor, TimmProcessor) else type(processor).__name__
+
+
 def _triple(value: Any) -> tuple[float, ...]:
     values = value if isinstance(value, list | tuple) else [value] * 3
     return tuple(float(v) for v in values)
@@ -149,6 +167,8 @@ def _plain_steps(processor: Any) -> dict[str, Any] | None:
     """The processor's steps as fields of Preprocess, or None if they are not the plain ones."""
     from transformers.image_processing_backends import PilBackend
 
+    if isinstance(processor, TimmProcessor):
+        return processor.steps
     kind = type(processor)
     overrides = {m for m in _METHODS if getattr(kind, m) is not getattr(PilBackend, m)}
     if overrides - _KNOWN.get(kind.__name__, set()):
@@ -187,14 +207,14 @@ def _run(processor: Any, pixels: NDArray[np.uint8], normalise: bool = False) -> 
     try:
         return run(processor, pixels, normalise=normalise)
     except refusals() as error:
-        name = type(processor).__name__
+        name = _name(processor)
         raise BadModelError(f"{name} cannot process an image: {one_line(error)}") from error
 
 
 def _check_split(
     processor: Any, probes: list[Any], expected: list[NDArray[Any]], scale: Scale
 ) -> None:
-    name = type(processor).__name__
+    name = _name(processor)
     if len({array.shape for array in expected}) > 1:
         raise BadModelError(f"{name} with this config gives images of no fixed size")
     rescale, mean, std = (np.asarray(value, np.float64) for value in scale)

@@ -21,6 +21,7 @@ from PIL import Image
 from pipeline.errors import BadModelError
 from pipeline.fields import JsonObject, bad_field, is_text, one_line, read_object, refusals, short
 from pipeline.images.processor_fields import check_fields, check_resolved
+from pipeline.images.timm_processor import NAME, PART, TimmProcessor, check_timm_fields
 
 CONFIG = "preprocessor_config.json"
 NESTED = "processor_config.json"
@@ -34,7 +35,7 @@ class Written(NamedTuple):
     """What a folder says of its processor, and in which file."""
 
     file: str
-    fields: dict[str, Any]
+    fields: JsonObject
 
 
 def load_processor(folder: Path) -> Any:
@@ -45,7 +46,10 @@ def load_processor(folder: Path) -> Any:
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     written = _written(folder)
-    check_fields(str(folder), written.file, written.fields)
+    if written.file == MODEL:
+        check_timm_fields(str(folder), written.file, written.fields)
+    else:
+        check_fields(str(folder), written.file, written.fields)
     find: Any = AutoImageProcessor.from_pretrained
     own: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     with _present_names(folder, written) as present:
@@ -53,6 +57,8 @@ def load_processor(folder: Path) -> Any:
             processor = find(present, backend="pil", **own)
         except refusals() as error:
             raise _refusal(folder, written, error) from error
+    if type(processor).__name__ == NAME:
+        return TimmProcessor(processor)
     if not isinstance(processor, PilBackend):
         raise _no_pillow(folder, type(processor).__name__)
     check_resolved(str(folder), written.file, processor)
@@ -74,24 +80,28 @@ def run(
 
     What Pillow knows of an image besides its pixels counts: a transparent colour may turn white.
     """
-    known = set(processor.valid_kwargs.__annotations__) & AFTER_THE_PIXELS
-    options = {} if normalise else dict.fromkeys(known, False)
     # An image of Pillow's, for an array of 1 or 3 rows would be taken for channels first.
     if not isinstance(image, Image.Image):
         image = Image.fromarray(image)
+    if isinstance(processor, TimmProcessor):
+        return processor.run(image, normalise=normalise)
+    known = set(processor.valid_kwargs.__annotations__) & AFTER_THE_PIXELS
+    options = {} if normalise else dict.fromkeys(known, False)
     values = processor(image, return_tensors="np", **options)["pixel_values"]
     return np.ascontiguousarray(values[0].transpose(1, 2, 0))
 
 
 def _written(folder: Path) -> Written:
-    """The processor's part of `processor_config.json` first, as transformers does."""
+    """A checkpoint of timm first, then a part of `processor_config.json`, as transformers does."""
     name = str(folder)
-    read_object(folder / MODEL, name)  # transformers looks into it in any case
+    model = read_object(folder / MODEL, name) or JsonObject()
+    if PART in model:
+        return Written(MODEL, model)
     nested = (read_object(folder / NESTED, name) or JsonObject()).get("image_processor")
     if nested is not None and not isinstance(nested, dict):
         raise bad_field(name, NESTED, "image_processor", nested, "an object")
     if nested is not None:
-        return Written(NESTED, nested)
+        return Written(NESTED, JsonObject(nested))
     fields = read_object(folder / CONFIG, name)
     if fields is None:
         raise BadModelError(

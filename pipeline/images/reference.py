@@ -8,6 +8,7 @@ purpose: beside torchvision, transformers would choose other pixels on its own.
 import warnings
 from contextlib import suppress
 from functools import lru_cache
+from importlib import import_module
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -109,9 +110,8 @@ def _former_name(folder: Path) -> str | None:
 
     transformers itself reads that name only in `feature_extractor_type`.
     """
-    from transformers import ImageProcessingMixin
-
-    config, _ = ImageProcessingMixin.get_image_processor_dict(folder, local_files_only=True)
+    auto = import_module("transformers.models.auto.image_processing_auto")
+    config = auto.get_image_processor_config(folder, local_files_only=True)
     kind = str(config.get("image_processor_type") or "")
     former, is_former, _ = kind.partition("FeatureExtractor")
     return f"{former}ImageProcessorPil" if is_former else None

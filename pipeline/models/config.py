@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pipeline.errors import BadModelError
-from pipeline.fields import bad_field, is_text, read_object, short
+from pipeline.fields import bad_field, is_number, is_text, read_object, short
 from pipeline.models import timm
 from pipeline.models.labels import class_names
 
@@ -67,6 +67,7 @@ class ModelConfig:
     def check(self) -> None:
         """Raise BadModelError unless transformers has this image classifier among its own."""
         self._check_code()
+        self._check_types()
         if self.is_timm:
             timm.check(self.name, self.raw)
         else:
@@ -100,11 +101,17 @@ class ModelConfig:
                 "choose another image classifier with --model"
             )
 
+    def _check_types(self) -> None:
+        for field in ("model_type", "problem_type"):
+            value = self.raw.get(field)
+            if value is not None and not is_text(value):
+                raise bad_field(self.name, CONFIG, field, value, "text")
+        for field, value in self.raw.items():
+            if isinstance(value, float) and not is_number(value):
+                raise bad_field(self.name, CONFIG, field, value, "a finite number")
+
     def _check_fields(self) -> None:
-        problem = self.raw.get("problem_type")
-        if problem is not None and not isinstance(problem, str):
-            raise bad_field(self.name, CONFIG, "problem_type", problem, "text or null")
-        if problem == "regression":
+        if self.raw.get("problem_type") == "regression":
             raise BadModelError(
                 f"{self.name} predicts a number (problem_type is regression), not classes; "
                 "choose an image classifier with --model"
