@@ -12,6 +12,7 @@ from pipeline.errors import BadModelError
 #: A config with 20,000 classes has 1 MB.
 MAX_BYTES = 2**24
 _SHOWN = 60
+_LONG = 300
 
 
 class JsonObject(dict[str, Any]):
@@ -82,7 +83,8 @@ def refusals() -> tuple[type[Exception], ...]:
 def one_line(error: BaseException) -> str:
     """What an error says, in one line: its first two, for some say the field in the second."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2]) or type(error).__name__
+    text = " ".join(lines[:2]) or type(error).__name__
+    return text if len(text) <= _LONG else f"{text[:_LONG]}…"
 
 
 def is_whole(value: object) -> bool:

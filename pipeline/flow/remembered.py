@@ -43,7 +43,8 @@ def checked_preprocess(model: ModelFolder) -> Preprocess:
 
     Raises BadModelError, which names file and field (see `models.fit`).
     """
-    from pipeline.models.fit import check_fit, headers
+    from pipeline.models.fit import check_fit
+    from pipeline.models.headers import headers
 
     shape = preprocess_of(model.path)
     size = f"{shape.height}x{shape.width}".encode()

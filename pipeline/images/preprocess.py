@@ -17,7 +17,7 @@ from PIL.Image import Resampling
 
 from pipeline.errors import BadModelError
 from pipeline.fields import one_line, refusals
-from pipeline.images.processors import load_processor, run
+from pipeline.images.processors import load_processor, run, written
 from pipeline.images.timm_processor import NAME, TimmProcessor
 from pipeline.images.transform import resize_crop
 
@@ -78,10 +78,11 @@ class Preprocess:
         """Read a model folder. Raises BadModelError: no config, unknown processor, no fixed size,
         or steps that cannot be split into uint8 pixels and a scale."""
         processor = load_processor(path)
+        who = f"{path}: {_name(processor)} with this {written(path).file}"
         probes = [_probe(*size) for size in _PROBES]
-        expected = [_run(processor, probe) for probe in probes]
+        expected = [_run(who, processor, probe) for probe in probes]
         scale = _scale(processor)
-        _check_split(processor, probes, expected, scale)
+        _check_split(who, processor, probes, expected, scale)
         height, width = expected[0].shape[:2]
         common = (height, width, *scale, _name(processor), bool(processor.do_convert_rgb))
         steps = _plain_steps(processor)
@@ -91,8 +92,8 @@ class Preprocess:
                 return plain
         if isinstance(processor, TimmProcessor):
             raise BadModelError(
-                f"{path}: pretrained_cfg asks for more than to resize and crop from the centre "
-                f"(crop_mode, input_size), which {NAME} of timm does here alone; use another model"
+                f"{who} does more than resize and crop from the centre (crop_mode, input_size in "
+                "pretrained_cfg), which is not done here; use another model"
             )
         return cls(*common, config=_config(processor))
 
@@ -203,28 +204,26 @@ def _probe(height: int, width: int) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def _run(processor: Any, pixels: NDArray[np.uint8], normalise: bool = False) -> NDArray[Any]:
+def _run(
+    who: str, processor: Any, pixels: NDArray[np.uint8], normalise: bool = False
+) -> NDArray[Any]:
     try:
         return run(processor, pixels, normalise=normalise)
     except refusals() as error:
-        name = _name(processor)
-        raise BadModelError(f"{name} cannot process an image: {one_line(error)}") from error
+        raise BadModelError(f"{who} cannot process an image: {one_line(error)}") from error
 
 
 def _check_split(
-    processor: Any, probes: list[Any], expected: list[NDArray[Any]], scale: Scale
+    who: str, processor: Any, probes: list[Any], expected: list[NDArray[Any]], scale: Scale
 ) -> None:
-    name = _name(processor)
     if len({array.shape for array in expected}) > 1:
-        raise BadModelError(f"{name} with this config gives images of no fixed size")
+        raise BadModelError(f"{who} gives images of no fixed size")
     rescale, mean, std = (np.asarray(value, np.float64) for value in scale)
     for probe, pixels in zip(probes, expected, strict=True):
-        whole = _run(processor, probe, normalise=True)
+        whole = _run(who, processor, probe, normalise=True)
         same = pixels.dtype == np.uint8 and pixels.shape == whole.shape
         if not same or not np.allclose(whole, (pixels * rescale - mean) / std, 1e-5, 1e-5):
-            raise BadModelError(
-                f"{name} with this config does more than scale and shift its pixels"
-            )
+            raise BadModelError(f"{who} does more than scale and shift its pixels")
 
 
 def _config(processor: Any) -> str:

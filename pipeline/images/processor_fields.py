@@ -118,7 +118,7 @@ _KINDS: Final[dict[str, Kind]] = {
 }
 
 _NEEDS: Final = {
-    "do_resize": ("size",),
+    "do_resize": ("size", "resample"),
     "do_center_crop": ("crop_size",),
     "do_rescale": ("rescale_factor",),
     "do_normalize": ("image_mean", "image_std"),

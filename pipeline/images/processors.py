@@ -45,23 +45,23 @@ def load_processor(folder: Path) -> Any:
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    written = _written(folder)
-    if written.file == MODEL:
-        check_timm_fields(str(folder), written.file, written.fields)
+    said = written(folder)
+    if said.file == MODEL:
+        check_timm_fields(str(folder), said.file, said.fields)
     else:
-        check_fields(str(folder), written.file, written.fields)
+        check_fields(str(folder), said.file, said.fields)
     find: Any = AutoImageProcessor.from_pretrained
     own: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    with _present_names(folder, written) as present:
+    with _present_names(folder, said) as present:
         try:
             processor = find(present, backend="pil", **own)
         except refusals() as error:
-            raise _refusal(folder, written, error) from error
+            raise _refusal(folder, said, error) from error
     if type(processor).__name__ == NAME:
         return TimmProcessor(processor)
     if not isinstance(processor, PilBackend):
         raise _no_pillow(folder, type(processor).__name__)
-    check_resolved(str(folder), written.file, processor)
+    check_resolved(str(folder), said.file, processor)
     return processor
 
 
@@ -91,7 +91,7 @@ def run(
     return np.ascontiguousarray(values[0].transpose(1, 2, 0))
 
 
-def _written(folder: Path) -> Written:
+def written(folder: Path) -> Written:
     """A checkpoint of timm first, then a part of `processor_config.json`, as transformers does."""
     name = str(folder)
     model = read_object(folder / MODEL, name) or JsonObject()

@@ -116,7 +116,8 @@ class ModelConfig:
                 f"{self.name} predicts a number (problem_type is regression), not classes; "
                 "choose an image classifier with --model"
             )
-        if quantised := self.raw.get("quantization_config"):
+        quantised = self.raw.get("quantization_config")
+        if quantised is not None:
             method = quantised.get("quant_method") if isinstance(quantised, dict) else None
             raise BadModelError(
                 f"{self.name} has quantised weights (quantization_config in {CONFIG}: "

@@ -122,16 +122,17 @@ def load_weights(
     except refusals() as error:
         raise BadModelError(f"{folder}: the model cannot be loaded: {one_line(error)}") from error
     model = model.to(device).eval()
-    _refuse(folder, "don't fit config.json in", (key for key, *_ in info["mismatched_keys"]))
+    refuse_keys(folder, "don't fit config.json in", (key for key, *_ in info["mismatched_keys"]))
     missing = sorted(info["missing_keys"])
-    _refuse(folder, "lack", reaching(model, missing, size) if size else missing)
+    refuse_keys(folder, "lack", reaching(model, missing, size) if size else missing)
     return Weights(model, missing, sorted(info["unexpected_keys"]))
 
 
-def _refuse(folder: Path, what: str, keys: Iterable[str]) -> None:
+def refuse_keys(name: str | Path, what: str, keys: Iterable[str]) -> None:
+    """Raise BadModelError where there are any, naming the first three."""
     if names := sorted(keys):
         raise BadModelError(
-            f"{folder}: the weights {what} {some(names)}, so labels would be random; "
+            f"{name}: the weights {what} {some(names)}, so labels would be random; "
             "fine-tune the model with its class head and save it again"
         )
 
