@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.images import Preprocess, prepare
-from pipeline.images.reference import load_processor, reference_pixels, run
+from pipeline.images.processors import load_processor, run
+from pipeline.images.reference import reference_pixels
 
 Pixels = NDArray[np.uint8]
 Way = Callable[[bytes], Pixels]

@@ -9,7 +9,8 @@
     │   ├── DeniedError                  1     credentials refused
     │   └── ConflictError                1     someone else wrote first
     ├── BusyError                        5     another run holds the lease
-    ├── ModelError                       1     missing, not a classifier, needs remote code
+    ├── ModelError                       1     the model is out of reach, or no device holds it
+    │   └── BadModelError                2     another one is needed: no classifier, a bad field
     ├── PlacementError                   1     the cluster cannot hold the graph
     ├── ClusterError                     1     a cluster or job server is away, or refuses
     └── GateError                        3     what was asked would breach a gate
@@ -214,7 +215,16 @@ class BusyError(NightlabelError):
 
 
 class ModelError(NightlabelError):
-    """The model is missing, is no image classifier, or needs code of its own."""
+    """The model cannot be had or held now: the hub is away, no room, too little memory."""
+
+
+class BadModelError(ModelError):
+    """The model itself is at fault: not there, no classifier, a bad field, code of its own.
+
+    Running again changes nothing; another model, or a mended one, does.
+    """
+
+    exit_code = Exit.USAGE
 
 
 class PlacementError(NightlabelError):

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = (
     {"errors", "schema", "heap"},
     {"validation"},
-    {"spec", "storage"},
+    {"fields", "spec", "storage"},
     {"sources", "images", "models", "store", "events"},
     {"flow", "report", "cluster", "demo"},
     {"api", "__init__"},

@@ -3,9 +3,10 @@
 import ast
 import re
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import schema
+from pipeline import errors, schema
 from pipeline.errors import ErrorCode, Exit
 from pipeline.spec import load_spec
 from pipeline.store.runs import DERIVED, Counts, word
@@ -60,6 +61,36 @@ def test_what_troubleshooting_quotes_is_what_people_read() -> None:
     said = "\n".join(_words_of(path) for path in (ROOT / "pipeline").rglob("*.py"))
     assert len(quoted) > 20
     assert [words for words in quoted if not re.search(_pattern(words), said)] == []
+
+
+def test_troubleshooting_has_the_exit_codes_of_the_errors_it_quotes() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    said = [one for path in (ROOT / "pipeline").rglob("*.py") for one in _errors_of(path)]
+    wrong, held = [], 0
+    for group, code in re.findall(r"((?:\*\*`[^`]+`\*\*(?:,\s+)?)+)\s+·\s+exit (\d)", page):
+        for words in re.findall(r"`([^`]+)`", group):
+            codes = {raised for text, raised in said if re.search(_pattern(words), text)}
+            held += bool(codes)
+            wrong += [(words, code, codes)] if codes and codes != {int(code)} else []
+    assert wrong == []
+    assert held > 15
+
+
+def _errors_of(path: Path) -> Iterator[tuple[str, int]]:
+    """The words of each error of ours that a file makes, and the exit code of its kind."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            kind = getattr(errors, node.func.id, None)
+            if isinstance(kind, type) and issubclass(kind, errors.NightlabelError):
+                yield from ((_text_of(argument), int(kind.exit_code)) for argument in node.args)
+
+
+def _text_of(node: ast.AST) -> str:
+    if isinstance(node, ast.JoinedStr):
+        return "".join(
+            str(one.value) if isinstance(one, ast.Constant) else "…" for one in node.values
+        )
+    return str(node.value) if isinstance(node, ast.Constant) else ""
 
 
 def _pattern(words: str) -> str:

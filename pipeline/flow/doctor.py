@@ -4,6 +4,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
 
 from pydantic import BaseModel, ConfigDict
 
@@ -164,13 +165,40 @@ def _store(dst: str) -> str:
 
 
 def _model(model: str) -> str:
-    from pipeline.flow.remembered import preprocess_of
+    """Loads the weights and labels one picture with them, as a run would."""
+    from pipeline.flow.remembered import checked_preprocess
+    from pipeline.flow.stages import load_engine
+    from pipeline.images import prepare
     from pipeline.models.fetch import fetch
+    from pipeline.models.loading import load_weights, pick_device, some
 
     folder = fetch(model, None)
-    shape = preprocess_of(folder.path)
-    size = f"{shape.width} by {shape.height} pixels"
-    return f"a classifier of {size}, weights {folder.weights_sha256[:12]}"
+    shape = checked_preprocess(folder)
+    size = (shape.height, shape.width)
+    weights = load_weights(folder.path, pick_device(), "fp32", size)
+    engine = load_engine(folder.path, shape, "auto", 1, batch_size=1)
+    indices, scores = engine.predict(prepare(_picture(), shape).pixels[None])
+    found = [
+        f"a classifier of {shape.width} by {shape.height} pixels into {len(engine.labels):,} "
+        f"classes, weights {folder.weights_sha256[:12]}",
+        f"a made picture is {engine.labels[indices[0, 0]]!r} ({scores[0, 0]:.2f}) on "
+        f"{engine.device} in {engine.precision}",
+    ]
+    if weights.unread:
+        found.append(f"its files lack {some(weights.unread)}, which no label depends on")
+    if weights.unused:
+        found.append(f"its files hold {some(weights.unused)} beyond the network, not used")
+    return "; ".join(found)
+
+
+def _picture() -> bytes:
+    """A PNG of coloured stripes, of another size than any model takes."""
+    from PIL import Image
+
+    picture = Image.linear_gradient("L").resize((640, 427))
+    sink = BytesIO()
+    Image.merge("RGB", (picture, picture.rotate(180), picture)).save(sink, "PNG")
+    return sink.getvalue()
 
 
 def _cluster(address: str | None) -> str:

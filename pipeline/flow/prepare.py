@@ -6,7 +6,7 @@ from pipeline.errors import MissingError, SpecError
 from pipeline.flow.gcs import check_cluster
 from pipeline.flow.job import Job
 from pipeline.flow.progress import Listener, Progress, nobody
-from pipeline.flow.remembered import preprocess_of
+from pipeline.flow.remembered import checked_preprocess
 from pipeline.flow.usage import check_usage
 from pipeline.models.fetch import fetch
 from pipeline.models.recipe import Recipe
@@ -29,7 +29,7 @@ def prepare(spec: LabelSpec, run_id: str | None = None, listener: Listener = nob
     source.check(spec.dst)
     listener(Progress("model"))
     model = fetch(spec.model, spec.revision)
-    preprocess = preprocess_of(model.path)
+    preprocess = checked_preprocess(model)
     return Job(
         run_id=run_id or new_run_id(datetime.now(UTC)),
         spec=spec,

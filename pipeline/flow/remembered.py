@@ -1,13 +1,14 @@
-"""How a model's images are preprocessed, remembered on this machine.
+"""How a model's images are preprocessed, and that its config fits, remembered on this machine.
 
-To read it, transformers is imported and its processor tried on a few images, which takes
-seconds: too long for a night without news. What was found is kept under a digest of all that it
-came from.
+To find out, transformers is imported, its processor tried on a few images and its network made
+without weights, which takes seconds: too long for a run with nothing new. What was found is kept
+under a digest of all that it came from.
 """
 
+from collections.abc import Iterable
 from contextlib import suppress
 from hashlib import blake2b
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -15,13 +16,15 @@ from uuid import uuid4
 from pydantic import TypeAdapter, ValidationError
 
 import pipeline.images
+import pipeline.models
 from pipeline.images import Preprocess
 from pipeline.models.bucket import cache_folder
+from pipeline.models.fetch import ModelFolder
 
 #: What `Preprocess.from_folder` reads of a model.
 _CONFIGS: Final = ("preprocessor_config.json", "processor_config.json", "config.json")
-#: What makes the pixels, ours and theirs.
-_PACKAGES: Final = ("transformers", "pillow", "numpy")
+#: What makes the pixels, ours and theirs, and the network; timm and torchvision need not be there.
+_PACKAGES: Final = ("transformers", "pillow", "numpy", "torch", "timm", "torchvision")
 
 
 def preprocess_of(folder: Path) -> Preprocess:
@@ -35,6 +38,24 @@ def preprocess_of(folder: Path) -> Preprocess:
     return found
 
 
+def checked_preprocess(model: ModelFolder) -> Preprocess:
+    """The same, of a model whose config.json is known to fit its images and its weights.
+
+    Raises BadModelError, which names file and field (see `models.fit`).
+    """
+    from pipeline.models.fit import check_fit
+    from pipeline.models.headers import headers
+
+    shape = preprocess_of(model.path)
+    size = f"{shape.height}x{shape.width}".encode()
+    file = cache_folder() / "fits" / _digest(model.path, [size, *headers(model)])
+    if not file.exists():
+        check_fit(model, shape.height, shape.width)
+        with suppress(OSError):
+            _keep(file, b"")
+    return shape
+
+
 def _keep(file: Path, data: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f".{uuid4().hex}")
@@ -42,18 +63,28 @@ def _keep(file: Path, data: bytes) -> None:
     new.replace(file)
 
 
-def _digest(folder: Path) -> str:
+def _digest(folder: Path, beside: Iterable[bytes] = ()) -> str:
     found = blake2b(digest_size=16)
+    for data in beside:
+        found.update(len(data).to_bytes(8, "little") + data)
     for path in [*(folder / name for name in _CONFIGS), *_own_code()]:
         data = b""
         with suppress(OSError):  # from_folder says what is missing
             data = path.read_bytes()
         found.update(len(data).to_bytes(8, "little") + data)
     for package in _PACKAGES:
-        found.update(f"{package} {version(package)}".encode())
+        found.update(f"{package} {_version(package)}".encode())
     return found.hexdigest()
 
 
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
 def _own_code() -> list[Path]:
-    here = Path(pipeline.images.__file__).parent
-    return sorted(path for path in here.iterdir() if path.suffix in {".py", ".so"})
+    homes = (*pipeline.images.__path__, *pipeline.models.__path__)
+    files = [path for home in homes for path in sorted(Path(home).iterdir())]
+    return [path for path in files if path.suffix in {".py", ".so"}]

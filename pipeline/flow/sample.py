@@ -1,18 +1,21 @@
-"""Labelling a few rows again, from the object's bytes, by the reference processor."""
+"""Labelling a few rows again, from the object's bytes, by transformers alone.
+
+Nothing that made the labels is used: not our decoding, preprocessing, layers or scores.
+"""
 
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.errors import ImageError, ModelError, TransientError
-from pipeline.flow.remembered import preprocess_of
-from pipeline.flow.stages import load_engine
-from pipeline.images.reference import reference_pixels
+from pipeline.errors import BadModelError, ImageError, TransientError
+from pipeline.images.reference import reference_values
 from pipeline.models.fetch import fetch
 from pipeline.models.recipe import Recipe
+from pipeline.models.reference import ReferenceModel
 from pipeline.sources import rules_of, wants_of
 from pipeline.spec import LabelSpec
 from pipeline.storage import read_many
@@ -23,8 +26,6 @@ NEAR = 0.02
 #: With --precision int8, scores up to 0.06 off were seen (docs/performance.md).
 NEAR_INT8 = 0.12
 READS = 8
-#: More than any model has, so that every label's score is at hand.
-ALL_LABELS = 1_000_000
 
 
 class Difference(BaseModel):
@@ -60,18 +61,18 @@ class Sample(BaseModel):
 def check_sample(spec: LabelSpec, recipe: Recipe, rows: pa.Table) -> Sample:
     """Label `rows` (uri, etag, size, modified, address, label, score) again and compare.
 
-    The model is the recipe's own, in fp32. Raises ModelError if it is not what made the
+    The model is the recipe's own, in fp32. Raises BadModelError if it is not what made the
     labels: the weights behind a name may have changed since.
     """
     folder = fetch(recipe.model, recipe.revision)
     if folder.weights_sha256 != recipe.weights_sha256:
-        raise ModelError(
+        raise BadModelError(
             f"{recipe.model} no longer holds the weights that made these labels: name the "
             "folder that does with --model, or leave the sample out with --sample 0"
         )
-    shape = preprocess_of(folder.path)
-    engine = load_engine(folder.path, shape, "fp32", ALL_LABELS, batch_size=READS)
-    pixels: dict[int, Any] = {}
+    reference = ReferenceModel(folder.path)
+    near = NEAR_INT8 if recipe.precision == "int8" else NEAR
+    found: list[Difference | None] = []
     reads = read_many(
         wants_of(rows), max_bytes=spec.max_bytes, rules=rules_of(spec), in_flight=READS
     )
@@ -79,37 +80,31 @@ def check_sample(spec: LabelSpec, recipe: Recipe, rows: pa.Table) -> Sample:
         if isinstance(outcome, ImageError | TransientError):
             continue  # it was labelled once, and is gone or out of reach now
         with suppress(ImageError):  # counted as unreadable; other limits may hold today
-            pixels[index] = reference_pixels(
-                outcome, folder.path, recipe.exif, max_pixels=spec.max_pixels
-            )
-    if not pixels:
-        return Sample(images=0, agree=0, unreadable=rows.num_rows, differences=[])
-    labels, scores = engine.predict(np.stack(list(pixels.values())))
-    near = NEAR_INT8 if recipe.precision == "int8" else NEAR
-    found = [
-        _compare(rows.slice(index, 1).to_pylist()[0], engine.labels, labels[n], scores[n], near)
-        for n, index in enumerate(pixels)
-    ]
+            values = reference_values(outcome, folder.path, recipe.exif, max_pixels=spec.max_pixels)
+            row = rows.slice(index, 1).to_pylist()[0]
+            found.append(_compare(row, reference.labels, reference.scores(values), near))
     differences = [difference for difference in found if difference is not None]
     return Sample(
-        images=len(pixels),
-        agree=len(pixels) - len(differences),
-        unreadable=rows.num_rows - len(pixels),
+        images=len(found),
+        agree=len(found) - len(differences),
+        unreadable=rows.num_rows - len(found),
         differences=differences,
     )
 
 
 def _compare(
-    row: dict[str, Any], names: list[str], labels: Any, scores: Any, near: float
+    row: dict[str, Any], names: list[str], scores: NDArray[np.float32], near: float
 ) -> Difference | None:
-    by_name = {names[label]: float(score) for label, score in zip(labels, scores, strict=True)}
-    best = names[int(labels[0])]
-    if best == row["label"] or by_name[best] - by_name.get(row["label"], 0.0) <= near:
+    best = int(scores.argmax())
+    stored = max(
+        (float(scores[n]) for n, name in enumerate(names) if name == row["label"]), default=0.0
+    )
+    if names[best] == row["label"] or float(scores[best]) - stored <= near:
         return None
     return Difference(
         uri=row["uri"],
         stored=row["label"],
         stored_score=row["score"],
-        reference=best,
-        reference_score=by_name[best],
+        reference=names[best],
+        reference_score=float(scores[best]),
     )

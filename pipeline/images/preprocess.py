@@ -9,14 +9,16 @@ the processor before anything is labelled; what differs is refused.
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Resampling
 
-from pipeline.errors import ModelError
-from pipeline.images.reference import load_processor, run
+from pipeline.errors import BadModelError
+from pipeline.fields import one_line, refusals
+from pipeline.images.processors import load_processor, run, written
+from pipeline.images.timm_processor import NAME, TimmProcessor
 from pipeline.images.transform import resize_crop
 
 #: (height, width): both orders of Pillow's passes, shrinking, growing, odd, smaller than a crop.
@@ -45,25 +47,13 @@ _KNOWN = {
 _CONVNEXT_WARPS_FROM = 384
 
 
-#: What processors raise for configs and inputs that they were not written for.
-_REFUSALS = (
-    TypeError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    ImportError,
-    RuntimeError,
-    OSError,
-    AssertionError,
-)
-
-
 @dataclass(frozen=True)
 class Preprocess:
     """Bytes-to-model geometry and scale: the model sees (pixels × rescale − mean) / std.
 
     Resize to `box` (height, width) or so that the short edge is `shortest_edge`, then centre
-    crop to `crop` (height, width); `resample` is a `PIL.Image.Resampling`. If `config` is set,
+    crop to `crop` (height, width), which begins at the half that is even if `crop_half_even`,
+    else at the lower one; `resample` is a `PIL.Image.Resampling`. If `config` is set,
     it is the JSON of the processor that makes the pixels instead. Output: uint8
     (`height`, `width`, 3). `on_white`: the processor lays images on white (do_convert_rgb),
     which of an image that is RGB already shows only where one colour is called transparent.
@@ -81,23 +71,30 @@ class Preprocess:
     shortest_edge: int | None = None
     crop: tuple[int, int] | None = None
     config: str | None = None
+    crop_half_even: bool = False
 
     @classmethod
     def from_folder(cls, path: Path) -> Self:
-        """Read a model folder. Raises ModelError: no config, unknown processor, no fixed size,
+        """Read a model folder. Raises BadModelError: no config, unknown processor, no fixed size,
         or steps that cannot be split into uint8 pixels and a scale."""
         processor = load_processor(path)
+        who = f"{path}: {_name(processor)} with this {written(path).file}"
         probes = [_probe(*size) for size in _PROBES]
-        expected = [_run(processor, probe) for probe in probes]
+        expected = [_run(who, processor, probe) for probe in probes]
         scale = _scale(processor)
-        _check_split(processor, probes, expected, scale)
+        _check_split(who, processor, probes, expected, scale)
         height, width = expected[0].shape[:2]
-        common = (height, width, *scale, type(processor).__name__, bool(processor.do_convert_rgb))
+        common = (height, width, *scale, _name(processor), bool(processor.do_convert_rgb))
         steps = _plain_steps(processor)
         if steps is not None:
             plain = cls(*common, **steps)
             if plain._agrees(probes, expected):
                 return plain
+        if isinstance(processor, TimmProcessor):
+            raise BadModelError(
+                f"{who} does more than resize and crop from the centre (crop_mode, input_size in "
+                "pretrained_cfg), which is not done here; use another model"
+            )
         return cls(*common, config=_config(processor))
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
@@ -122,9 +119,9 @@ class Preprocess:
         """JSON values, for the recipe; `path` is `fast`, or `hf` where the processor does it."""
         fields = asdict(self)
         if self.config is None:
-            path, unused = "fast", ["config"]
+            path, unused = "fast", ["config"] if self.crop_half_even else ["config", _HALF_EVEN]
         else:
-            path, unused = "hf", ["resample", "box", "shortest_edge", "crop"]
+            path, unused = "hf", ["resample", "box", "shortest_edge", "crop", _HALF_EVEN]
             fields["config"] = json.loads(self.config)
         said = {name: value for name, value in fields.items() if name not in unused}
         plain: dict[str, Any] = json.loads(json.dumps({"reference": "pil", "path": path} | said))
@@ -135,11 +132,17 @@ class Preprocess:
         return all(np.array_equal(a, b) for a, b in zip(ours, expected, strict=True))
 
 
+#: Of timm alone: where it is not so, recipes are as they were before it was known.
+_HALF_EVEN: Final = "crop_half_even"
+
 Scale = tuple[float, tuple[float, ...], tuple[float, ...]]
 
 
 def _scale(processor: Any) -> Scale:
     """(rescale, mean, std), with EfficientNet's offset and second division folded in."""
+    if isinstance(processor, TimmProcessor):
+        rescale, mean, std = processor.scale
+        return rescale, _triple(mean), _triple(std)
     rescale = float(processor.rescale_factor) if processor.do_rescale else 1.0
     mean = _triple(processor.image_mean if processor.do_normalize else 0.0)
     std = _triple(processor.image_std if processor.do_normalize else 1.0)
@@ -152,6 +155,10 @@ def _scale(processor: Any) -> Scale:
     return rescale, mean, std
 
 
+def _name(processor: Any) -> str:
+    return NAME if isinstance(processor, TimmProcessor) else type(processor).__name__
+
+
 def _triple(value: Any) -> tuple[float, ...]:
     values = value if isinstance(value, list | tuple) else [value] * 3
     return tuple(float(v) for v in values)
@@ -161,6 +168,8 @@ def _plain_steps(processor: Any) -> dict[str, Any] | None:
     """The processor's steps as fields of Preprocess, or None if they are not the plain ones."""
     from transformers.image_processing_backends import PilBackend
 
+    if isinstance(processor, TimmProcessor):
+        return processor.steps
     kind = type(processor)
     overrides = {m for m in _METHODS if getattr(kind, m) is not getattr(PilBackend, m)}
     if overrides - _KNOWN.get(kind.__name__, set()):
@@ -195,28 +204,26 @@ def _probe(height: int, width: int) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def _run(processor: Any, pixels: NDArray[np.uint8], normalise: bool = False) -> NDArray[Any]:
-    from huggingface_hub.errors import StrictDataclassError
-
+def _run(
+    who: str, processor: Any, pixels: NDArray[np.uint8], normalise: bool = False
+) -> NDArray[Any]:
     try:
         return run(processor, pixels, normalise=normalise)
-    except (*_REFUSALS, StrictDataclassError) as error:
-        name, problem = type(processor).__name__, " ".join(str(error).split())
-        raise ModelError(f"{name} cannot process an image: {problem}") from error
+    except refusals() as error:
+        raise BadModelError(f"{who} cannot process an image: {one_line(error)}") from error
 
 
 def _check_split(
-    processor: Any, probes: list[Any], expected: list[NDArray[Any]], scale: Scale
+    who: str, processor: Any, probes: list[Any], expected: list[NDArray[Any]], scale: Scale
 ) -> None:
-    name = type(processor).__name__
     if len({array.shape for array in expected}) > 1:
-        raise ModelError(f"{name} with this config gives images of no fixed size")
+        raise BadModelError(f"{who} gives images of no fixed size")
     rescale, mean, std = (np.asarray(value, np.float64) for value in scale)
     for probe, pixels in zip(probes, expected, strict=True):
-        whole = _run(processor, probe, normalise=True)
+        whole = _run(who, processor, probe, normalise=True)
         same = pixels.dtype == np.uint8 and pixels.shape == whole.shape
         if not same or not np.allclose(whole, (pixels * rescale - mean) / std, 1e-5, 1e-5):
-            raise ModelError(f"{name} with this config does more than scale and shift its pixels")
+            raise BadModelError(f"{who} does more than scale and shift its pixels")
 
 
 def _config(processor: Any) -> str:

@@ -28,13 +28,13 @@ def resize_crop(
     size = size or pixels.shape[:2]
     _check_length(size, preprocess)
     if preprocess.config is not None:
-        from pipeline.images.reference import run, saved_processor
+        from pipeline.images.processors import run, saved_processor
 
         return run(saved_processor(preprocess.processor, preprocess.config), pixels)
     resized = preprocess.resized(*size)
     crop = preprocess.crop or resized
     for axis in (0, 1) if _vertical_first(pixels.shape, resized) else (1, 0):
-        kept = _kept(resized[axis], crop[axis])
+        kept = _kept(resized[axis], crop[axis], preprocess.crop_half_even)
         if pixels.shape[axis] == resized[axis]:
             pixels = pixels[along(axis, kept)]
         else:
@@ -48,9 +48,10 @@ def _vertical_first(shape: tuple[int, ...], resized: tuple[int, int]) -> bool:
     return fewer_rows > 0 and fewer_rows > 2 * fewer_columns
 
 
-def _kept(length: int, target: int) -> slice:
-    """What a centre crop keeps (transformers.image_transforms.center_crop)."""
-    start = max(0, (length - target) // 2)
+def _kept(length: int, target: int, half_even: bool) -> slice:
+    """What a centre crop keeps (transformers.image_transforms.center_crop, or torchvision's)."""
+    left_over = length - target
+    start = max(0, round(left_over / 2) if half_even else left_over // 2)
     return slice(start, min(length, start + target))
 
 

@@ -6,9 +6,9 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 
-from pipeline.errors import MissingError, ModelError, SpecError
+from pipeline.errors import BadModelError, MissingError, ModelError, SpecError
 from pipeline.models import weights
-from pipeline.models.config import digest
+from pipeline.models.config import CONFIG, digest
 from pipeline.storage import Entry, Folder, public
 
 #: A folder with more is taken for an archive that was given as a model by mistake.
@@ -27,15 +27,15 @@ def copy(uri: str) -> Path:
     """The model at `uri` as a local folder, in the cache under the objects' etags.
 
     One process a machine copies while the others wait; one that is killed leaves only a
-    scratch folder, which the next removes. Raises ModelError: nothing there, no safetensors,
-    no room; DeniedError, StoreError.
+    scratch folder, which the next removes. Raises BadModelError: nothing there, no safetensors;
+    ModelError: no room; DeniedError, StoreError.
     """
     from filelock import FileLock
 
     try:
         source = Folder(uri)
     except SpecError:
-        raise ModelError(
+        raise BadModelError(
             f"{public(uri)}: a model is read from a local folder, s3://, gs://, az:// or the hub"
         ) from None
     entries = _model_files(source)
@@ -59,13 +59,15 @@ def _model_files(source: Folder) -> dict[str, Entry]:
     try:
         found = list(islice(source.list(), MAX_OBJECTS + 1))
     except MissingError as error:
-        raise ModelError(f"no model there: {error}") from None
+        raise BadModelError(f"no model there: {error}") from None
     if not found:
-        raise ModelError(f"{name} holds no model: the folder is empty or not there")
+        raise BadModelError(f"{name} holds no model: the folder is empty or not there")
     if len(found) > MAX_OBJECTS:
-        raise ModelError(f"{name} holds over {MAX_OBJECTS:,} objects: not the folder of a model")
+        raise BadModelError(f"{name} holds over {MAX_OBJECTS:,} objects: not the folder of a model")
     entries = {source.relative(entry.uri): entry for entry in found}
     wanted = {n: e for n, e in sorted(entries.items()) if "/" not in n and _is_wanted(n)}
+    if weights.ADAPTER in wanted and CONFIG not in wanted:
+        raise weights.adapter(name, beside=False)
     if not any(file.endswith(".safetensors") for file in wanted):
         raise weights.no_safetensors(name, entries)
     return wanted

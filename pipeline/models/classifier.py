@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline import schema
-from pipeline.errors import ModelError
+from pipeline.errors import BadModelError
 from pipeline.models.engine import Engine
 
 
@@ -29,7 +29,7 @@ class Classifier:
 
         A row whose scores overflow in half precision is labelled again in fp32, and says so
         in its `precision`. Raises ValueError if pixels are not of the model's size or stand
-        beside an error, ModelError if even fp32 gives no finite scores.
+        beside an error, BadModelError if even fp32 gives no finite scores.
         """
         labelled = pc.is_valid(pixels["pixels"]).to_numpy()
         if (labelled == pc.is_valid(pixels["error_code"]).to_numpy()).any():
@@ -64,7 +64,7 @@ class Classifier:
             indices[broken], scores[broken] = exact.predict(images[broken])
             precision[broken] = exact.precision
         if np.isnan(scores).any():
-            raise ModelError(
+            raise BadModelError(
                 "the model gives scores that are not finite, in fp32 as well; "
                 "its weights are broken: fetch or train them again"
             )

@@ -3,17 +3,32 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
-from pipeline.errors import ModelError
+from pipeline.errors import BadModelError
+from pipeline.fields import bad_field, is_number, is_text, read_object, short
+from pipeline.models import timm
+from pipeline.models.labels import class_names
 
 CONFIG = "config.json"
 
 #: Image classifiers of transformers whose input is more than `pixel_values`.
 NOT_FROM_PIXELS = frozenset({"imagegpt", "shieldgemma2", "siglip2"})
+
+#: Image classifiers that transformers 4 had and 5 has no more.
+_REMOVED = frozenset(
+    {
+        "EfficientFormerForImageClassification",
+        "EfficientFormerForImageClassificationWithTeacher",
+        "NatForImageClassification",
+        "VanForImageClassification",
+        "ViTHybridForImageClassification",
+    }
+)
 
 #: Ways of attention that are part of torch and transformers.
 _OWN_ATTENTION = (None, "eager", "sdpa", "flex_attention")
@@ -41,57 +56,82 @@ class ModelConfig:
 
     @classmethod
     def read(cls, folder: Path, name: str) -> Self:
-        """Raises ModelError if there is no config.json, or it is not a JSON object."""
-        try:
-            raw = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ModelError(
+        """Raises BadModelError if there is no config.json, or it is not a JSON object."""
+        raw = read_object(folder / CONFIG, name)
+        if raw is None:
+            raise BadModelError(
                 f"{name} holds no {CONFIG}; give a folder that save_pretrained wrote"
-            ) from None
-        except (OSError, ValueError, RecursionError) as error:
-            raise ModelError(f"{name}: {CONFIG} cannot be read as JSON: {error}") from None
-        if not isinstance(raw, dict):
-            raise ModelError(f"{name}: {CONFIG} is no JSON object")
+            )
         return cls(name, raw)
 
     def check(self) -> None:
-        """Raise ModelError unless transformers has this image classifier among its own."""
+        """Raise BadModelError unless transformers has this image classifier among its own."""
+        self._check_code()
+        self._check_types()
+        if self.is_timm:
+            timm.check(self.name, self.raw)
+        else:
+            self._check_architecture()
+        self._check_fields()
+
+    @property
+    def is_timm(self) -> bool:
+        """Whether transformers takes it for a checkpoint of timm."""
+        return timm.is_timm(self.raw)
+
+    def _check_code(self) -> None:
+        for kernel in _foreign_kernels(self.raw):
+            raise BadModelError(
+                f"{self.name} asks for the code of {kernel!r} in {CONFIG}, which is never run; "
+                "take that out of it"
+            )
+
+    def _check_architecture(self) -> None:
         architecture = self._architecture()
         if "ForImageClassification" not in architecture:
-            raise ModelError(
+            raise BadModelError(
                 f"{self.name} is a {architecture}, no image classifier; fine-tune it with a "
                 "class head (AutoModelForImageClassification) and give that with --model FOLDER"
             )
         if not _known(architecture):
             self._refuse_unknown(architecture)
-        for kernel in _foreign_kernels(self.raw):
-            raise ModelError(
-                f"{self.name} asks for the code of {kernel!r} in {CONFIG}, which is never run; "
-                "take that out of it"
-            )
         if self.raw.get("model_type") in NOT_FROM_PIXELS:
-            raise ModelError(
+            raise BadModelError(
                 f"{self.name} is a {architecture}, which needs more than pixels as input; "
                 "choose another image classifier with --model"
             )
+
+    def _check_types(self) -> None:
+        for field in ("model_type", "problem_type"):
+            value = self.raw.get(field)
+            if value is not None and not is_text(value):
+                raise bad_field(self.name, CONFIG, field, value, "text")
+        for field, value in self.raw.items():
+            if isinstance(value, float) and not is_number(value):
+                raise bad_field(self.name, CONFIG, field, value, "a finite number")
+
+    def _check_fields(self) -> None:
         if self.raw.get("problem_type") == "regression":
-            raise ModelError(
+            raise BadModelError(
                 f"{self.name} predicts a number (problem_type is regression), not classes; "
                 "choose an image classifier with --model"
             )
+        quantised = self.raw.get("quantization_config")
+        if quantised is not None:
+            method = quantised.get("quant_method") if isinstance(quantised, dict) else None
+            raise BadModelError(
+                f"{self.name} has quantised weights (quantization_config in {CONFIG}: "
+                f"{short(method)}), which are not loaded; give the model as it was before that "
+                "(--precision int8 or fp16 makes it small here)"
+            )
+        self.labels  # noqa: B018 - raises what is wrong with them
 
-    @property
+    @cached_property
     def labels(self) -> list[str]:
-        """The classes' names in the order of the logits; `LABEL_0`, … where none are given."""
-        names = self.raw.get("id2label")
-        if not names:
-            return [f"LABEL_{i}" for i in range(int(self.raw.get("num_labels", 2)))]
-        try:
-            return [str(names[str(i)]) for i in range(len(names))]
-        except (KeyError, TypeError):
-            raise ModelError(
-                f"{self.name}: id2label in {CONFIG} must name every class from 0 up"
-            ) from None
+        """The classes' names in the order of the logits. Raises BadModelError."""
+        if self.is_timm:
+            return timm.class_names(self.name, self.raw)
+        return class_names(self.name, self.raw)
 
     @property
     def multi_label(self) -> bool:
@@ -109,22 +149,29 @@ class ModelConfig:
 
     def _architecture(self) -> str:
         named = self.raw.get("architectures")
-        if isinstance(named, list) and named and isinstance(named[0], str):
-            return named[0]
-        raise ModelError(
+        if named is not None and not (isinstance(named, list) and all(map(is_text, named))):
+            raise bad_field(self.name, CONFIG, "architectures", named, "a list of names")
+        if named:
+            return str(named[0])
+        raise BadModelError(
             f"{self.name}: {CONFIG} names no architecture of transformers; give a model that "
             "AutoModelForImageClassification saved"
         )
 
     def _refuse_unknown(self, architecture: str) -> None:
         if self.raw.get("auto_map"):
-            raise ModelError(
+            raise BadModelError(
                 f"{self.name} needs code of its own (auto_map in {CONFIG}), which is never run "
                 "here; choose a model whose architecture is part of transformers"
             )
         from transformers import __version__
 
-        raise ModelError(
+        if architecture in _REMOVED:
+            raise BadModelError(
+                f"{self.name} is a {architecture}, a family that transformers removed in version "
+                f"5 (here is {__version__}); choose another --model"
+            )
+        raise BadModelError(
             f"{self.name} is a {architecture}, which transformers {__version__} does not know; "
             "install a newer transformers or choose another --model"
         )

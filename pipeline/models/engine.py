@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ModelError, NightlabelError
+from pipeline.errors import BadModelError, ModelError, NightlabelError
 from pipeline.heap import keep_heap
 from pipeline.models.compiled import compiled
 from pipeline.models.gelus import absorb_gelus
@@ -78,7 +78,7 @@ class Engine:
         Pixels become (x · rescale − mean) / std. `precision` is auto, fp32, bf16, fp16 or int8;
         auto on a GPU is fp16, or bf16 where the scores of the two overflow in it. `batch_size` None
         is 256 on a GPU, 16 on a CPU; `threads` None leaves torch's threads as they are; `compile`
-        takes minutes once and changes scores in their last digits. Raises ModelError if the
+        takes minutes once and changes scores in their last digits. Raises BadModelError if the
         weights don't fit the config, lack the class head, or the model doesn't take images of
         height × width.
         """
@@ -86,7 +86,7 @@ class Engine:
         if device.type == "cpu":
             keep_heap()
         chosen = pick_precision(precision, device)
-        model = load_classifier(folder, device, chosen, packed=not compile)
+        model = load_classifier(folder, device, chosen, packed=not compile, size=(height, width))
         shape: dict[str, Any] = {"height": height, "width": width}
         shape |= {"batch_size": batch_size, "threads": threads}
         scale: dict[str, Any] = {"rescale": rescale, "mean": mean, "std": std, "top_k": top_k}
@@ -191,7 +191,7 @@ class Engine:
         try:
             _, scores = self.predict(self._samples().numpy())
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:
-            raise ModelError(
+            raise BadModelError(
                 f"{folder}: the model does not take images of {height}x{width} in {how}: {error}"
             ) from error
         return bool(np.isfinite(scores).all())

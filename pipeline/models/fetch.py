@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import ModelError
+from pipeline.errors import BadModelError
 from pipeline.models import bucket, hub
-from pipeline.models.config import ModelConfig
-from pipeline.models.weights import ADAPTER, weight_files, weights_sha256
+from pipeline.models.config import CONFIG, ModelConfig
+from pipeline.models.weights import ADAPTER, adapter, weight_files, weights_sha256
 from pipeline.storage import canonical, local_path, public
 
 
@@ -31,13 +31,14 @@ def fetch(model: str, revision: str | None) -> ModelFolder:
 
     An existing local folder wins; `scheme://` is a folder on storage; what is written like a
     path must be one; anything else is a hub id. `revision` (branch, tag or commit) belongs to
-    hub ids. Raises ModelError before any weights are loaded, with the mend in its one line.
+    hub ids. Raises ModelError before any weights are loaded, and says how to fix it: BadModelError
+    for the model itself, others where it cannot be had now.
     """
     path = _local(model)
     if path is None and "://" not in model:
         return _from_hub(model, revision)
     if revision is not None:
-        raise ModelError(f"{model} is a folder and has no revisions; leave out --revision")
+        raise BadModelError(f"{model} is a folder and has no revisions; leave out --revision")
     if path is None:
         return _checked(bucket.copy(model), public(canonical(model)).rstrip("/"), None)
     return _checked(path, str(path), None)
@@ -51,7 +52,7 @@ def _local(model: str) -> Path | None:
     if path is not None and path.is_dir():
         return path
     if model.startswith(("file://", "/", ".", "~")) or model.count("/") > 1:
-        raise ModelError(f"no such model folder: {model}; check --model")
+        raise BadModelError(f"no such model folder: {model}; check --model")
     return None
 
 
@@ -64,13 +65,10 @@ def _from_hub(model: str, revision: str | None) -> ModelFolder:
 
 
 def _checked(folder: Path, name: str, revision: str | None) -> ModelFolder:
+    if (folder / ADAPTER).exists():
+        raise adapter(name, beside=(folder / CONFIG).exists())
     config = ModelConfig.read(folder, name)
     config.check()
-    if (folder / ADAPTER).exists():
-        raise ModelError(
-            f"{name} has an adapter ({ADAPTER}); merge it into the model (peft: merge_and_unload) "
-            "and save that"
-        )
     files = weight_files(folder, name)
     size = sum(file.stat().st_size for file in files)
     return ModelFolder(folder, name, revision, weights_sha256(files), size)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ModelError
+from pipeline.errors import BadModelError, ModelError
 from pipeline.models import weights
 from pipeline.models.config import CONFIG
 
@@ -20,7 +20,7 @@ def snapshot(model: str, revision: str | None, check: Callable[[Path], None]) ->
 
     A commit that is cached costs no request; a branch or tag is asked for, and taken from the
     cache if the hub is out of reach. `check` sees config.json before weights are downloaded.
-    Raises ModelError: unknown, gated, pickled only, or out of reach and not cached.
+    Raises BadModelError: unknown, gated, pickled only; ModelError: out of reach and not cached.
     """
     if _COMMIT.fullmatch(revision or "") and (folder := _cached(model, revision)):
         return folder
@@ -32,10 +32,12 @@ def snapshot(model: str, revision: str | None, check: Callable[[Path], None]) ->
             f"the Hugging Face hub is out of reach, and {model} is neither a folder nor cached "
             "here; give a copy of the model with --model FOLDER"
         )
+    names = {file.rfilename for file in info.siblings or ()}
+    if weights.ADAPTER in names and CONFIG not in names:
+        raise weights.adapter(model, beside=False)
     # By the name that was asked for, so that the cache remembers which commit it meant.
     config = _download(model, revision, [CONFIG])
     check(config)
-    names = {file.rfilename for file in info.siblings or ()}
     if not names & {weights.SINGLE, weights.INDEX}:
         raise weights.no_safetensors(model, names)
     return _download(model, config.name, weights.PATTERNS)
@@ -48,16 +50,16 @@ def _info(model: str, revision: str | None) -> Any:
     try:
         return HfApi().model_info(model, revision=revision, timeout=TIMEOUT_S)
     except errors.HFValidationError:
-        raise ModelError(f"{model} is neither a folder nor a hub id such as org/name") from None
+        raise BadModelError(f"{model} is neither a folder nor a hub id such as org/name") from None
     except errors.GatedRepoError:
         raise _gated(model) from None
     except errors.RepositoryNotFoundError:
-        raise ModelError(
+        raise BadModelError(
             f"{model} is neither a folder here nor a model on the Hugging Face hub; check --model "
             "(for a private one set HF_TOKEN)"
         ) from None
     except errors.RevisionNotFoundError:
-        raise ModelError(f"{model} has no revision {revision}; check --revision") from None
+        raise BadModelError(f"{model} has no revision {revision}; check --revision") from None
     except (errors.OfflineModeIsEnabled, _http_error()):
         return None
 
@@ -101,8 +103,8 @@ def _download(model: str, revision: str | None, patterns: Sequence[str]) -> Path
         ) from None
 
 
-def _gated(model: str) -> ModelError:
-    return ModelError(f"{model} is gated; accept its terms on the hub and set HF_TOKEN")
+def _gated(model: str) -> BadModelError:
+    return BadModelError(f"{model} is gated; accept its terms on the hub and set HF_TOKEN")
 
 
 def _http_error() -> type[Exception]:

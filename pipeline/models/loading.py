@@ -1,11 +1,14 @@
 """transformers' side of a model: device, precision, and weights that fit."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ModelError
+from pipeline.errors import BadModelError, ModelError
+from pipeline.fields import one_line, refusals
 from pipeline.models.int8 import quantise
+from pipeline.models.missing import reaching
 from pipeline.models.packed import has_onednn, pack
 from pipeline.models.vit import slim
 
@@ -54,21 +57,55 @@ def device_name(device: "torch.device") -> str:
     return f"cuda:{torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type
 
 
+@dataclass(frozen=True)
+class Weights:
+    """A network with what was in its files.
+
+    `unread`: what the files lack and no label depends on; `unused`: what they hold beyond it.
+    """
+
+    model: Any
+    unread: list[str]
+    unused: list[str]
+
+
 def load_classifier(
-    folder: Path, device: "torch.device", precision: str, *, packed: bool = False
+    folder: Path,
+    device: "torch.device",
+    precision: str,
+    *,
+    packed: bool = False,
+    size: tuple[int, int] | None = None,
 ) -> Any:
     """The model in `folder`, in evaluation mode, slim: safetensors only, no code, no network.
 
-    `packed`: fp32 with oneDNN's layers, where the device has them. Raises ModelError if the weights
-    can't be read, don't fit config.json, or are not all there.
+    `packed`: fp32 with oneDNN's layers, where the device has them. `size`: see `load_weights`.
+    Raises ModelError for int8 on a GPU, BadModelError as `load_weights` does.
+    """
+    model = load_weights(folder, device, precision, size).model
+    slim(model)
+    if precision == "int8":
+        quantise(model)
+    elif packed and precision == "fp32" and has_onednn(device):
+        pack(model)
+    return model
+
+
+def load_weights(
+    folder: Path, device: "torch.device", precision: str, size: tuple[int, int] | None = None
+) -> Weights:
+    """The network in `folder` as transformers makes it, with all weights that its labels need.
+
+    `size` (height, width) of its images lets what the files lack be tried out: where no logit
+    depends on it, that is no fault. Raises BadModelError if weights can't be read, don't fit
+    config.json, or lack what labels depend on.
     """
     import torch
-    from safetensors import SafetensorError
     from transformers import AutoModelForImageClassification
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    # What it warns of is raised below.
+    # What it warns of is raised below, or told by `doctor`.
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     if device.type == "cuda" and precision == "fp32":
         torch.backends.cudnn.allow_tf32 = False  # convolutions would keep 10 bits of 23
@@ -82,27 +119,25 @@ def load_classifier(
             ignore_mismatched_sizes=True,  # reported in `info`, refused below
             output_loading_info=True,
         )
-        model = model.to(device).eval()
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        raise ModelError(f"{folder}: the model cannot be loaded: {_first_line(error)}") from error
-    _refuse(folder, "lack", info["missing_keys"])
-    _refuse(folder, "don't fit config.json in", (key for key, *_ in info["mismatched_keys"]))
-    slim(model)
-    if precision == "int8":
-        quantise(model)
-    elif packed and precision == "fp32" and has_onednn(device):
-        pack(model)
-    return model
+    except refusals() as error:
+        raise BadModelError(f"{folder}: the model cannot be loaded: {one_line(error)}") from error
+    model = model.to(device).eval()
+    refuse_keys(folder, "don't fit config.json in", (key for key, *_ in info["mismatched_keys"]))
+    missing = sorted(info["missing_keys"])
+    refuse_keys(folder, "lack", reaching(model, missing, size) if size else missing)
+    return Weights(model, missing, sorted(info["unexpected_keys"]))
 
 
-def _refuse(folder: Path, what: str, keys: Iterable[str]) -> None:
+def refuse_keys(name: str | Path, what: str, keys: Iterable[str]) -> None:
+    """Raise BadModelError where there are any, naming the first three."""
     if names := sorted(keys):
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        raise ModelError(
-            f"{folder}: the weights {what} {', '.join(names[:3])}{more}, so labels would be "
-            "random; fine-tune the model with its class head and save it again"
+        raise BadModelError(
+            f"{name}: the weights {what} {some(names)}, so labels would be random; "
+            "fine-tune the model with its class head and save it again"
         )
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+def some(names: list[str]) -> str:
+    """The first three of many names."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more}"

@@ -1,12 +1,12 @@
 """A model folder's safetensors files, and their digest."""
 
-import json
 import re
 from collections.abc import Iterable
 from hashlib import file_digest, sha256
 from pathlib import Path
 
-from pipeline.errors import ModelError
+from pipeline.errors import BadModelError
+from pipeline.fields import JsonObject, read_object
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -23,22 +23,22 @@ PATTERNS = ("*.json", SINGLE, "model-*.safetensors")
 def weight_files(folder: Path, name: str) -> list[Path]:
     """The files that transformers loads: the single one, else the shards that the index names.
 
-    Raises ModelError, calling the model `name`, if there are none or a shard is missing.
+    Raises BadModelError, calling the model `name`, if there are none or a shard is missing.
     """
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
     if not (folder / INDEX).is_file():
         raise no_safetensors(name, [file.name for file in folder.iterdir()])
     try:
-        shards = set(json.loads((folder / INDEX).read_text())["weight_map"].values())
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        shards = set((read_object(folder / INDEX, name) or JsonObject())["weight_map"].values())
+    except (KeyError, AttributeError, TypeError):
         shards = {""}
     # transformers unpickles a shard of any other name, and follows one out of the folder.
     if not all(isinstance(shard, str) and _SHARD.fullmatch(shard) for shard in shards):
-        raise ModelError(f"{name}: {INDEX} is not an index of safetensors files")
+        raise BadModelError(f"{name}: {INDEX} is not an index of safetensors files")
     files = [folder / shard for shard in sorted(shards)]
     if missing := [file.name for file in files if not file.is_file()]:
-        raise ModelError(f"{name} is incomplete: {', '.join(missing)} missing; fetch it again")
+        raise BadModelError(f"{name} is incomplete: {', '.join(missing)} missing; fetch it again")
     return files
 
 
@@ -54,13 +54,22 @@ def weights_sha256(files: list[Path]) -> str:
     return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
 
 
-def no_safetensors(name: str, files: Iterable[str]) -> ModelError:
+def no_safetensors(name: str, files: Iterable[str]) -> BadModelError:
     """The error for a model whose `files` hold no safetensors that transformers would load."""
     pickled = sorted(file for file in files if Path(file).suffix in {".bin", ".pt", ".pth"})
     if not pickled:
-        return ModelError(f"{name} holds no weights: neither {SINGLE} nor {INDEX}")
-    return ModelError(
+        return BadModelError(f"{name} holds no weights: neither {SINGLE} nor {INDEX}")
+    return BadModelError(
         f"{name} has only pickled weights ({pickled[0]}), which can run code and are not loaded; "
         "convert it once where you trust it: AutoModelForImageClassification.from_pretrained"
         f"({name!r}).save_pretrained(FOLDER), then --model FOLDER"
+    )
+
+
+def adapter(name: str, *, beside: bool) -> BadModelError:
+    """The error for a folder with an adapter, `beside` a model or alone."""
+    what = f"has an adapter ({ADAPTER})" if beside else f"is only an adapter ({ADAPTER}), no model"
+    return BadModelError(
+        f"{name} {what}; merge it into the model that it was trained on (peft: merge_and_unload), "
+        "save that, and give it with --model FOLDER"
     )

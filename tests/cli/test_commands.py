@@ -103,8 +103,19 @@ def test_a_model_that_is_none(photos: Path, tmp_path: Path) -> None:
     config = {"architectures": ["Dinov2Model"], "model_type": "dinov2"}
     (tmp_path / "bare" / "config.json").write_text(json.dumps(config))
     found = nightlabel("label", photos, tmp_path / "labels", "--model", tmp_path / "bare")
-    assert found.code == 1
+    assert found.code == 2
     assert "Dinov2Model" in _one_line(found.err)
+
+
+def test_a_bad_field_of_a_model_is_told_before_ray_starts(photos: Path, tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "model")
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"resample": "PIL.Image.BOX"}))
+    found = nightlabel("label", photos, tmp_path / "labels", "--model", folder)
+    assert found.code == 2
+    assert "resample in preprocessor_config.json is" in _one_line(found.err)
+    assert "Ray" not in found.err
+    assert not (tmp_path / "labels").exists()
 
 
 @pytest.mark.s3

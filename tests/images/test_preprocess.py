@@ -156,10 +156,7 @@ def test_the_reference_and_prepare_agree_where_the_exif_is_broken() -> None:
     assert np.array_equal(ours.pixels, reference_pixels(data, PROCESSORS / "swin", True))
 
 
-@pytest.mark.parametrize(
-    ("data", "code"), [(b"no", "not_an_image"), (b"\xff\xd8\xff", "truncated")]
-)
-def test_the_reference_says_what_is_wrong_with_an_image(data: bytes, code: str) -> None:
-    with pytest.raises(ImageError) as caught:
+@pytest.mark.parametrize("data", [b"no", b"", b"\xff\xd8\xff", png(picture("waves", (9, 9)))[:60]])
+def test_the_reference_raises_an_image_error_for_what_it_cannot_read(data: bytes) -> None:
+    with pytest.raises(ImageError):
         reference_pixels(data, PROCESSORS / "vit", True)
-    assert caught.value.code == code

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import multiprocessing
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -13,18 +14,23 @@ import transformers
 from transformers import AutoModelForImageClassification, ViTConfig, ViTModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
-from pipeline.errors import ModelError
+from pipeline.errors import BadModelError, Exit, ModelError
+from pipeline.flow.remembered import checked_preprocess
+from pipeline.images.reference import reference_values
 from pipeline.models import config
 from pipeline.models.config import _known, _registered
 from pipeline.models.engine import Engine
 from pipeline.models.fetch import fetch
+from pipeline.models.reference import ReferenceModel
+from tests.golden.pictures import picture, png
 from tests.models import tiny
 from tests.parts.s3 import S3Server
 
 
 def refusal(model: Path | str, revision: str | None = None) -> str:
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(BadModelError) as caught:
         fetch(str(model), revision)
+    assert caught.value.exit_code == Exit.USAGE
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -105,11 +111,56 @@ def test_pickled_weights_are_refused(own_vit: Path) -> None:
         ({"architectures": None}, "names no architecture"),
         ({"model_type": "siglip2"}, "needs more than pixels"),
         ({"problem_type": "regression"}, "predicts a number"),
+        *(
+            ({"architectures": [f"{kind}ForImageClassification"]}, "transformers removed in vers")
+            for kind in ("Van", "Nat", "ViTHybrid", "EfficientFormer")
+        ),
+        ({"quantization_config": {"quant_method": "bitsandbytes"}}, "give the model as it was"),
+        ({"quantization_config": {}}, "has quantised weights"),
+        ({"architectures": "ViTForImageClassification"}, "architectures in config.json is"),
+        ({"architectures": [3]}, "architectures in config.json is"),
+        ({"model_type": ["vit"]}, "model_type in config.json is"),
     ],
 )
 def test_configs_that_are_refused(own_vit: Path, changes: dict[str, object], said: str) -> None:
     tiny.edit_config(own_vit, **changes)
     assert said in refusal(own_vit)
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_an_adapter_says_what_to_do_with_it(own_vit: Path, beside: bool) -> None:
+    (own_vit / "adapter_config.json").write_text('{"base_model_name_or_path": "someone/vit"}')
+    if not beside:
+        (own_vit / "config.json").unlink()
+        (own_vit / "model.safetensors").rename(own_vit / "adapter_model.safetensors")
+    said = refusal(own_vit)
+    assert ("has an adapter" if beside else "is only an adapter") in said
+    assert "merge_and_unload" in said
+
+
+def test_what_may_pass_by_itself_is_no_fault_of_the_model() -> None:
+    """A night that could not reach the hub is run again; one with a bad model is not."""
+    assert ModelError("away").exit_code == Exit.FAILED
+    assert BadModelError("bad").exit_code == Exit.USAGE
+
+
+@pytest.mark.parametrize(
+    "name", ["my model #1 é 模型", "a b", "100%", "%41", "?x=1", "[1]*", "'\"`$x"]
+)
+def test_a_folder_may_have_any_name(vit: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    shutil.copytree(vit, folder)
+    found = fetch(str(folder), None)
+    assert found.path == folder
+    preprocess = checked_preprocess(found)
+    assert reference_values(png(picture("waves", (50, 40))), folder, True).shape[1:] == (
+        preprocess.height,
+        preprocess.width,
+    )
+    shape = {"height": tiny.SIZE, "width": tiny.SIZE, **tiny.SCALE, "top_k": 5}
+    assert (
+        Engine.load(found.path, precision="fp32", **shape).labels == ReferenceModel(folder).labels
+    )
 
 
 def test_code_that_is_not_needed_is_not_run(own_vit: Path) -> None:
@@ -205,6 +256,9 @@ def test_folders_on_s3_that_hold_no_model(s3: S3Server, own_vit: Path, cache: Pa
     (own_vit / "model.safetensors").rename(own_vit / "pytorch_model.bin")
     s3.put_folder(own_vit, f"{bucket}/pickled")
     assert "only pickled weights" in refusal(f"{bucket}/pickled")
+    s3.put(f"{bucket}/adapter/adapter_config.json", b"{}")
+    s3.put(f"{bucket}/adapter/adapter_model.safetensors", b"weights")
+    assert "is only an adapter" in refusal(f"{bucket}/adapter")
     assert "read from a local folder" in refusal("ftp://somewhere/vit")
     s3.put_many([(f"{bucket}/archive/{i}.jpg", b"x") for i in range(1001)])
     assert "holds over 1,000 objects" in refusal(f"{bucket}/archive")
@@ -218,7 +272,9 @@ def test_a_cache_that_cannot_be_written(
     s3.put_folder(vit, uri)
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("NIGHTLABEL_CACHE", str(tmp_path / "file"))
-    assert "let NIGHTLABEL_CACHE name a folder with room" in refusal(uri)
+    with pytest.raises(ModelError, match="let NIGHTLABEL_CACHE name a folder with room") as caught:
+        fetch(uri, None)
+    assert caught.value.exit_code == Exit.FAILED
 
 
 def test_a_bad_index_is_refused(own_vit: Path) -> None:

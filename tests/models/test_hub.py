@@ -118,3 +118,12 @@ def test_a_repository_of_pickles_is_refused(hub: MiniHub, tmp_path: Path) -> Non
     assert "only pickled weights (pytorch_model.bin)" in found["error"]
     assert "--model FOLDER" in found["error"]
     assert hub.downloaded == {"config.json"}
+
+
+def test_an_adapter_alone_is_told_before_anything_is_downloaded(
+    hub: MiniHub, own_vit: Path, tmp_path: Path
+) -> None:
+    (own_vit / "config.json").unlink()
+    (own_vit / "adapter_config.json").write_text("{}")
+    assert "is only an adapter" in fetch(tmp_path / "home", hub.url)["error"]
+    assert hub.downloaded == set()

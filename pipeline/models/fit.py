@@ -1,0 +1,162 @@
+"""Whether a model's config.json, weights and images fit together, before any weights are read.
+
+The network is made without memory (torch's `meta` device) and shown an image of no content, so a
+field of a wrong type, sizes that don't go together and images of another size are found in well
+under a second, before a cluster is asked for anything. Which field is at fault is found by
+leaving out each in turn. Then transformers loads tensors of the right names and shapes without
+content, and says what is missing.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final, NamedTuple
+
+from pipeline.errors import BadModelError
+from pipeline.fields import is_whole, one_line, refusals, short
+from pipeline.models.config import CONFIG, ModelConfig
+from pipeline.models.fetch import ModelFolder
+from pipeline.models.headers import Tensor, tensors
+from pipeline.models.loading import load_weights, refuse_keys
+
+#: Each layer has a tensor at least.
+_DEPTHS: Final = ("num_hidden_layers", "num_layers", "depths", "encoder_layers")
+
+#: What a network may hold beyond its files, times theirs: transformers would make the rest.
+_BEYOND: Final = 2
+
+
+class Network(NamedTuple):
+    """A network without weights: its class, its config, and how many numbers it holds."""
+
+    kind: Any
+    config: Any
+    numbers: int
+
+
+def check_fit(folder: ModelFolder, height: int, width: int) -> None:
+    """Raise BadModelError, naming the field or the weights, unless a run could load the model.
+
+    Its images are height × width. Weights are read only where some are missing, see `missing`.
+    """
+    config = ModelConfig.read(folder.path, folder.id)
+    found = tensors(folder)
+    _check_depth(config, len(found))
+    try:
+        network = built(folder.path, height, width)
+    except refusals() as error:
+        raise _refusal(config, error, height, width) from error
+    _check_weights(folder, network, found, (height, width))
+
+
+def built(folder: Path, height: int, width: int) -> Network:
+    """The network of a folder's config.json, run once. Raises what transformers raises."""
+    import torch
+    from transformers import AutoConfig, AutoModelForImageClassification
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    own: dict[str, Any] = {"trust_remote_code": False}
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, **own)
+    with torch.device("meta"):
+        make: Any = AutoModelForImageClassification.from_config
+        model = make(config, **own).eval()
+        with torch.inference_mode():
+            _run(model, torch.empty(1, 3, height, width), config.num_labels)
+    return Network(type(model), config, sum(one.numel() for one in model.parameters()))
+
+
+def _run(model: Any, pixels: Any, classes: int) -> None:
+    try:
+        logits = model(pixel_values=pixels).logits
+    except (NotImplementedError, RuntimeError) as error:
+        if "meta" in str(error):  # it wants to see numbers, and is tried when it has some
+            return
+        raise
+    if logits.shape != (1, classes):
+        raise ValueError(f"its logits are {list(logits.shape)} for {classes} classes")
+
+
+def _check_depth(config: ModelConfig, tensors: int) -> None:
+    """Refuse layers beyond number: making them would take for ever."""
+    for field in _DEPTHS:
+        value = config.raw.get(field)
+        counts = value if isinstance(value, list) else [value]
+        if sum(count for count in counts if count and is_whole(count)) > tensors:
+            raise BadModelError(
+                f"{config.name}: {field} in {CONFIG} is {short(value)}, and the weights hold only "
+                f"{tensors} tensors"
+            )
+
+
+def _check_weights(
+    folder: ModelFolder, network: Network, found: dict[str, Tensor], size: tuple[int, int]
+) -> None:
+    import torch
+
+    held = sum(tensor.numbers for tensor in found.values())
+    if network.numbers > _BEYOND * held:
+        raise BadModelError(
+            f"{folder.id}: the weights don't fit {CONFIG}: they are {held:,} numbers, it asks for "
+            f"{network.numbers:,}"
+        )
+    try:
+        _, info = network.kind.from_pretrained(
+            None,
+            config=network.config,
+            state_dict={name: _empty(tensor) for name, tensor in found.items()},
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except refusals() as error:
+        raise BadModelError(
+            f"{folder.id}: the model cannot be loaded: {one_line(error)}"
+        ) from error
+    refuse_keys(folder.id, "don't fit config.json in", [key for key, *_ in info["mismatched_keys"]])
+    if info["missing_keys"]:
+        load_weights(folder.path, torch.device("cpu"), "fp32", size)
+
+
+def _empty(tensor: Tensor) -> Any:
+    """A tensor of that shape which takes the memory of one number."""
+    import torch
+
+    kind = torch.float32 if tensor.kind.startswith(("F", "BF")) else torch.int64
+    return torch.zeros((), dtype=kind).expand(tensor.shape)
+
+
+def _refusal(config: ModelConfig, error: Exception, height: int, width: int) -> BadModelError:
+    problem, size = one_line(error), f"{height}x{width}"
+    field = _culprit(config.raw, height, width)
+    if field is None:
+        return BadModelError(
+            f"{config.name}: the model cannot be loaded: transformers cannot make the network of "
+            f"{CONFIG} for images of {size}: {problem}"
+        )
+    return BadModelError(
+        f"{config.name}: {field} in {CONFIG} is {short(config.raw[field])}, and the model cannot "
+        f"be loaded with it for images of {size}: {problem}"
+    )
+
+
+def _culprit(raw: dict[str, Any], height: int, width: int) -> str | None:
+    """The one field without which the network can be made; None if there is no such one."""
+    with TemporaryDirectory() as scratch:
+        for field, others in _mended(raw, height, width):
+            Path(scratch, CONFIG).write_text(json.dumps(others), encoding="utf-8")
+            try:
+                built(Path(scratch), height, width)
+            except refusals():
+                continue
+            return field
+    return None
+
+
+def _mended(raw: dict[str, Any], height: int, width: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    if "image_size" in raw:
+        size = height if height == width else [height, width]
+        yield "image_size", raw | {"image_size": size}
+    for field in raw:
+        yield field, {key: value for key, value in raw.items() if key != field}
