@@ -85,6 +85,8 @@ class RunSummary(BaseModel):
     not_promoted: str | None = None
     #: The rows of this run's recipe were removed later: what was whole then no longer is.
     dropped: bool | None = None
+    #: Where the rows of this run's scope lay before: `move-src` wrote it, and labelled nothing.
+    moved_from: str | None = None
 
     @property
     def whole(self) -> bool:
