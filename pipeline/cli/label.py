@@ -74,6 +74,7 @@ def say_summary(summary: "RunSummary") -> None:
     ]
     optional = (
         ("left out", counts.excluded),
+        ("derived", counts.derived),
         ("changed", counts.changed),
         ("gone", counts.gone),
         ("deleted", counts.deleted),

@@ -38,11 +38,15 @@ class FileReader:
 
     def entries(self, ordinal: int, path: str) -> Ledger:
         rows = read_part(self.folder, path, [*COLUMNS, "run_id"])
-        ours = pc.is_in(rows["run_id"], value_set=pa.array(sorted(self.runs), pa.string()))
-        in_scope: Mask = np.array(ours.to_numpy(), dtype=bool)
-        if not in_scope.all():
-            self._ask_source(path, in_scope)
-        return Ledger.of_file(rows, ordinal, in_scope)
+        return Ledger.of_file(rows, ordinal, self.in_scope(rows["run_id"], path))
+
+    def in_scope(self, run_ids: pa.ChunkedArray, path: str) -> Mask:
+        """Which rows of a live file, whose `run_id` column is given, are of this run's scope."""
+        ours = pc.is_in(run_ids, value_set=pa.array(sorted(self.runs), pa.string()))
+        mask: Mask = np.array(ours.to_numpy(), dtype=bool)
+        if not mask.all():
+            self._ask_source(path, mask)
+        return mask
 
     def _ask_source(self, path: str, in_scope: Mask) -> None:
         # Rows of other runs: the same archive may have been listed under another scope.

@@ -25,7 +25,8 @@ Document = TypeVar("Document", bound=BaseModel)
 class Counts(BaseModel):
     """How many objects came to what in one run.
 
-    listed = done + failed_before + labelled + failed + remaining, once a run is over.
+    listed = done + failed_before + labelled + failed + remaining, once a run is over. `derived`
+    rows were cut from a recipe of larger top_k before the listing, and are counted there again.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -41,6 +42,7 @@ class Counts(BaseModel):
     failed: int = 0
     gone: int = 0
     deleted: int = 0
+    derived: int = 0
     bytes: int = 0
     errors: dict[str, int] = Field(default_factory=dict)
 
