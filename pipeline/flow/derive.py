@@ -5,11 +5,13 @@ and nothing predicted. One commit adds all rows; a run that dies before it leave
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.errors import StoreError
 from pipeline.flow.job import Job
 from pipeline.flow.ledgers import FileReader
 from pipeline.models.recipe import Recipe
@@ -29,10 +31,10 @@ def derive(job: Job, table: Table, run: RunSummary) -> int:
     if not job.spec.new_recipe:
         return 0
     files = table.live()
-    larger = larger_recipes(job.recipe, load_recipes(job.folder))
-    if not any(file.recipe in larger for file in files):
-        return 0
-    parts = list(_derived(job, larger, files))
+    used = {file.recipe for file in files}
+    known = {name: text for name, text in load_recipes(job.folder).items() if name in used}
+    larger = larger_recipes(job.recipe, known)
+    parts = list(_derived(job, larger, files)) if larger else []
     if parts:
         save_run(job.folder, run)
         table.commit(added=parts)
@@ -40,8 +42,14 @@ def derive(job: Job, table: Table, run: RunSummary) -> int:
 
 
 def larger_recipes(recipe: Recipe, documents: dict[str, str]) -> list[str]:
-    """The ids of recipes that differ in nothing but a larger top_k, the smallest of them first."""
-    known = [(name, Recipe.from_json(text)) for name, text in documents.items()]
+    """The ids of recipes that differ in nothing but a larger top_k, the smallest of them first.
+
+    A document of another version's recipe is none of them.
+    """
+    known = list[tuple[str, Recipe]]()
+    for name, text in documents.items():
+        with suppress(StoreError):
+            known.append((name, Recipe.from_json(text)))
     found = [
         (other.top_k, name)
         for name, other in known

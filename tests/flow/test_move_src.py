@@ -71,7 +71,9 @@ def labels_of(src: str, run_id: str, recipe: str, *, failed: str = "") -> pa.Tab
             | {
                 "label": None if wrong else f"of {ref['uri'][-6:]}",
                 "score": None if wrong else 0.5,
-                "top_k": None if wrong else [{"label": "x", "score": 0.5}],
+                "top_k": None
+                if wrong
+                else [{"label": f"{n}", "score": 0.5 / (n + 1)} for n in range(5)],
                 "error_code": "truncated" if wrong else None,
                 "run_id": run_id,
                 "recipe_id": recipe,
