@@ -19,10 +19,10 @@ from pipeline.storage import Folder
 from pipeline.store.parts import read_part
 from pipeline.store.runs import load_runs, save_recipe
 from pipeline.store.table import Table
-from tests.flow.test_move_src import NAMES, counts_of, night, photos_at
 from tests.flow.test_recipes import Died, dies_at_write, document
 from tests.models import tiny
 from tests.models.tables import pixel_table
+from tests.parts.labelled import NAMES, counts_of, night, photos_at
 from tests.parts.tiny import image_bytes, make_model
 
 __all__ = ["dies_at_write"]
