@@ -17,6 +17,7 @@ COMMANDS = {
     "recipes": "list the recipes of a label store, and which one readers see",
     "use": "choose the recipe whose labels readers see",
     "drop": "remove a recipe's labels",
+    "move-src": "keep the labels of an archive that moved",
     "compact": "merge small files of a label store into large ones",
     "submit": "run label as a job of a Ray cluster",
     "list": "list the jobs of a Ray cluster",
@@ -39,7 +40,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"pipeline.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"pipeline.cli.{name}"), name)
         return command
 
     def resolve_command(

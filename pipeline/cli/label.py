@@ -89,7 +89,7 @@ def say_summary(summary: "RunSummary") -> None:
         (word("failed"), with_codes(counts.failed, counts.errors)),
         ("remaining", counts.remaining),
     ]
-    optional = ("excluded", "changed", "retried", "gone", "deleted", "unreadable")
+    optional = ("excluded", "derived", "changed", "retried", "gone", "deleted", "unreadable")
     rows += [(word(name), getattr(counts, name)) for name in optional if getattr(counts, name)]
     if summary.current not in (None, summary.recipe):
         rows.append(("current", f"{summary.current}; this run wrote {summary.recipe}"))

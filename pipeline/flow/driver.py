@@ -10,6 +10,7 @@ import ray
 
 from pipeline.errors import NightlabelError, StoreError
 from pipeline.flow.committer import Committer, Written
+from pipeline.flow.derive import derive
 from pipeline.flow.feed import Stop
 from pipeline.flow.gone import count_gone, without_hidden
 from pipeline.flow.job import Job
@@ -67,7 +68,8 @@ def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
             check_recipe(job, table)
             save_recipe(job.folder, job.recipe.id, job.recipe.to_json())
             teller.started(job)
-            return Run(job, table, lease, stop, teller, listener, began).execute()
+            derived = derive(job, table, _summary_of(job))
+            return Run(job, table, lease, stop, teller, listener, began, derived).execute()
 
 
 class Run:
@@ -82,9 +84,11 @@ class Run:
         teller: Teller,
         listener: Listener,
         began: float,
+        derived: int = 0,
     ) -> None:
         self._job, self._table, self._lease = job, table, lease
         self._stop, self._teller, self._listener, self._began = stop, teller, listener, began
+        self._derived = derived
         self._files = [f for f in table.live() if f.recipe == job.recipe.id]
         self._ledgers: list[Ledger] = []
         self._listed = False
@@ -228,6 +232,7 @@ class Run:
         counts.labelled = self._committer.labelled
         counts.errors = dict(self._committer.errors)
         counts.failed = self._committer.failed
+        counts.derived = self._derived
 
     def _ended(self) -> RunSummary:
         summary = self._summary

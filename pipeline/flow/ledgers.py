@@ -43,13 +43,14 @@ class FileReader:
     def entries(self, ordinal: int, path: str) -> Ledger:
         messages = ["error_message"] if self.allow_private else []
         rows = read_part(self.folder, path, [*COLUMNS, *messages, "run_id"])
-        return Ledger.of_file(rows, ordinal, self._in_scope(path, rows["run_id"]))
+        return Ledger.of_file(rows, ordinal, self.in_scope_of(path, rows["run_id"]))
 
     def in_scope(self, path: str) -> Mask:
         """A flag for each row of a file: is its object in the scope of this run?"""
-        return self._in_scope(path, read_part(self.folder, path, ["run_id"])["run_id"])
+        return self.in_scope_of(path, read_part(self.folder, path, ["run_id"])["run_id"])
 
-    def _in_scope(self, path: str, run_ids: pa.ChunkedArray) -> Mask:
+    def in_scope_of(self, path: str, run_ids: pa.ChunkedArray) -> Mask:
+        """The same, where the file's column `run_id` is at hand."""
         ours = pc.is_in(run_ids, value_set=pa.array(sorted(self.runs), pa.string()))
         in_scope: Mask = np.array(ours.to_numpy(), dtype=bool)
         if not in_scope.all():

@@ -100,6 +100,11 @@ def why_not(run: RunSummary, current: str | None, runs: Iterable[RunSummary]) ->
 
 
 def _scopes(runs: list[RunSummary], recipe: str | None) -> list[Scope]:
-    """What a recipe's labels are of: its whole runs' scopes, where there are any."""
+    """What a recipe's labels are of: its whole runs' scopes, where there are any.
+
+    And where rows moved to: the whole runs at their old place no longer count.
+    """
     its = [run for run in runs if run.recipe == recipe and not run.dropped]
-    return [run.scope for run in its if run.whole] or [run.scope for run in its]
+    return [run.scope for run in its if run.whole or (run.moved_from and run.finished)] or [
+        run.scope for run in its
+    ]

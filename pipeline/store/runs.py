@@ -31,7 +31,8 @@ Document = TypeVar("Document", bound=BaseModel)
 class Counts(BaseModel):
     """How many objects came to what in one run.
 
-    listed = done + failed_before + labelled + failed + remaining, once a run is over.
+    listed = done + failed_before + labelled + failed + remaining, once a run is over. `derived`
+    rows were cut from a recipe of larger top_k before the listing, and are counted there again.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -66,6 +67,9 @@ class Counts(BaseModel):
     gone: int = Field(default=0, title="gone", description="have a row and are listed no more")
     deleted: int = Field(
         default=0, title="deleted", description="of those, rows that `--delete` removed"
+    )
+    derived: int = Field(
+        default=0, title="derived", description="got a shorter row from a larger recipe, unread"
     )
     bytes: int = Field(
         default=0, title="to read", description="size of what was to label, where known"
@@ -167,6 +171,8 @@ class RunSummary(BaseModel):
     not_promoted: str | None = None
     #: The rows of this run's recipe were removed later: what was whole then no longer is.
     dropped: bool | None = None
+    #: Where the rows of this run's scope lay before: `move-src` wrote it, and labelled nothing.
+    moved_from: str | None = None
 
     @property
     def whole(self) -> bool:
