@@ -16,6 +16,7 @@ COMMANDS = {
     "recipes": "list the recipes of a label store, and which one readers see",
     "use": "choose the recipe whose labels readers see",
     "drop": "remove a recipe's labels",
+    "forget": "erase an image from every recipe, file and Delta version",
     "compact": "merge small files of a label store into large ones",
     "submit": "run label as a job of a Ray cluster",
     "list": "list the jobs of a Ray cluster",
