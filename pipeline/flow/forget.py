@@ -94,8 +94,7 @@ def _forget(folder: Folder, table: Table, run_id: str, uris: set[str]) -> Forgot
     files = table.live()
     _refuse_unread(folder, files, search)
     holding = [file for file in files if file.path in search.held]
-    traces = Traces.of(search.held, uris, table.uri_bounds(besides=search.held))
-    telling = tell_of(folder, traces)
+    telling = tell_of(folder, Traces.of(set(search.held), search.clean, uris))
     rewritten: list[Part] = []
     log_files = 0
     if search.held or telling:

@@ -56,6 +56,11 @@ class Search:
     unread: list[str] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
 
+    @property
+    def clean(self) -> set[str]:
+        """Files that were read and hold no row of the objects."""
+        return self.seen - self.held.keys() - {*self.unread}
+
     def look(self, folder: Folder, objects: Objects, skip: Set[str] = frozenset()) -> None:
         """Read every Parquet file of the store that was not seen yet."""
         for path in sorted(_data_files(folder) - self.seen - skip):

@@ -35,22 +35,24 @@ class LogFile:
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """What betrays objects in a log: the data files that hold their rows, and their uris."""
+    """What betrays objects in a log: files that hold their rows, and their uris as bounds.
+
+    Bounds of long uris are cut, so those of a file that was read and is `clean` are others'.
+    """
 
     files: Set[str]
+    clean: Set[str]
     bounds: Set[str]
 
     @classmethod
-    def of(cls, files: Iterable[str], uris: Iterable[str], others: Set[str]) -> "Traces":
-        """`others` are bounds that live files have without these objects: long uris are cut."""
-        cut = {text for uri in uris for text in bounds_of_text(uri)}
-        return cls(frozenset(files), cut - others)
+    def of(cls, files: Set[str], clean: Set[str], uris: Iterable[str]) -> "Traces":
+        return cls(files, clean, {bound for uri in uris for bound in bounds_of_text(uri)})
 
     def in_action(self, action: Mapping[str, Any]) -> bool:
-        named = action.get("path") or ""
-        return not {named, unquote(named)}.isdisjoint(self.files) or not self.bounds.isdisjoint(
-            _uri_bounds(action)
-        )
+        path = unquote(action.get("path") or "")
+        if path in self.files or path in self.clean:
+            return path in self.files
+        return not self.bounds.isdisjoint(_uri_bounds(action))
 
 
 def log_files(folder: Folder) -> list[LogFile]:

@@ -16,7 +16,7 @@ The order of a commit, and why it is safe:
 
 import re
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 WRITER = "nightlabel"
 
 SCHEMA = pa.schema([pa.field(schema.PARTITION, pa.string(), nullable=False), *schema.LABELS])
-
-#: What `get_add_actions` calls the bounds of the uris.
-_URI_BOUNDS = {"min.uri", "max.uri"}
 
 #: A checkpoint every 20 commits and a week of log keep opening fast on a table that is
 #: committed to every half minute.
@@ -146,14 +143,6 @@ class Table:
             then = DeltaTable(folder.delta_url, storage_options=folder.delta_options)
             then.load_as_version(moment)
             return set(pa.table(then.get_add_actions(flatten=True))["path"].to_pylist())
-
-    def uri_bounds(self, besides: Container[str]) -> set[str]:
-        """The least and the greatest uri of each live file, without those files."""
-        actions = pa.table(self._delta.get_add_actions(flatten=True))
-        paths = actions["path"].to_pylist()
-        columns = [actions[name].to_pylist() for name in _URI_BOUNDS & {*actions.column_names}]
-        pairs = (pair for column in columns for pair in zip(paths, column, strict=True))
-        return {bound for path, bound in pairs if path not in besides and bound is not None}
 
     def checkpoint(self) -> None:
         """Write the present version whole, so that it is read without the commits before it."""
