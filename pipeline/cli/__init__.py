@@ -18,6 +18,7 @@ COMMANDS = {
     "use": "choose the recipe whose labels readers see",
     "drop": "remove a recipe's labels",
     "move-src": "keep the labels of an archive that moved",
+    "forget": "erase an image from every recipe, file and Delta version",
     "compact": "merge small files of a label store into large ones",
     "submit": "run label as a job of a Ray cluster",
     "list": "list the jobs of a Ray cluster",

@@ -28,6 +28,9 @@ DOCUMENT_BYTES: Final = 16 * 2**20
 #: An absolute path, one with an empty or a dot part, or a scheme.
 _LEAVES = re.compile(r"(^|/)\.{0,2}(/|$)|^[A-Za-z][A-Za-z0-9+.-]*:/")
 
+#: object_store writes `name#1` and renames it.
+_UNFINISHED = re.compile(r"#\d+$")
+
 
 class Folder:
     """A folder by its uri; paths are relative to it, with `/` between their parts.
@@ -160,6 +163,17 @@ class Folder:
                 for meta in page:
                     if meta["path"].startswith(below + prefix):
                         yield self._entry(meta)
+
+    def unfinished(self) -> Sequence[str]:
+        """What a process that was killed in a write left on local disk, and `list` leaves out."""
+        if self._root != "file://":
+            return []
+        top = Path("/") / self._base
+        return sorted(
+            path.relative_to(top).as_posix()
+            for path in top.rglob("*#*")
+            if _UNFINISHED.search(path.name) and path.is_file()
+        )
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete documents; one that is not there is fine. Empty local folders go as well."""

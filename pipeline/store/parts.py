@@ -93,6 +93,11 @@ def merge_parts(folder: Folder, paths: Sequence[str], new_path: str, recipe: str
     return write_part(folder, new_path, recipe, rows)
 
 
+def bounds_of_text(text: str) -> tuple[str, str]:
+    """(least, greatest) as Delta's statistics tell a text, which are cut where it is long."""
+    return _lower(text), _upper(text)
+
+
 def _put(folder: Folder, path: str, recipe: str, parquet: bytes) -> Part:
     footer = pq.read_metadata(pa.BufferReader(parquet))
     stats = _stats(footer)

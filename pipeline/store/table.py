@@ -28,6 +28,7 @@ import pyarrow as pa
 from pipeline import schema
 from pipeline.errors import ConflictError, MissingError, StoreError
 from pipeline.storage import Folder, delta_error, public
+from pipeline.store.log import oldest_version
 from pipeline.store.parts import Part
 
 if TYPE_CHECKING:
@@ -131,16 +132,22 @@ class Table:
         return LiveFile(path, str(recipe), rows, size)
 
     def paths_at(self, folder: Folder, moment: datetime) -> set[str]:
-        """What the version of that time named; nothing if the table is younger."""
+        """What the version of that time named; nothing if the table or its log is younger."""
         from deltalake import DeltaTable
 
+        readable = oldest_version(folder)
         with _translated(folder.uri):
-            oldest = self._delta.history()[-1]["timestamp"]
-            if moment.timestamp() * 1000 < oldest:
+            commits = [one for one in self._delta.history() if one["version"] >= readable]
+            if not commits or moment.timestamp() * 1000 < commits[-1]["timestamp"]:
                 return set()
             then = DeltaTable(folder.delta_url, storage_options=folder.delta_options)
             then.load_as_version(moment)
             return set(pa.table(then.get_add_actions(flatten=True))["path"].to_pylist())
+
+    def checkpoint(self) -> None:
+        """Write the present version whole, so that it is read without the commits before it."""
+        with _translated(self._delta.table_uri):
+            self._delta.create_checkpoint()
 
     def commit(self, added: Sequence[Part] = (), removed: Sequence[LiveFile | Part] = ()) -> None:
         """Make `added` true and `removed` untrue in one step (with neither: a fence).

@@ -1,7 +1,7 @@
 """`recipes`, `use` and `drop`: by their functions and as commands."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -222,12 +222,12 @@ def dies_at_write(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], N
     """Lets the process die at its nth write to the store, once that is done."""
     left = [-1]
 
-    def dying(name: str) -> Callable[..., Any]:
-        real = getattr(Folder, name)
+    def dying(owner: type, name: str) -> Callable[..., Any]:
+        real = getattr(owner, name)
 
-        def call(self: Folder, path: Any, *rest: Any) -> Any:
-            result = real(self, path, *rest)
-            if "lease" not in str(path):
+        def call(self: Any, *given: Any, **named: Any) -> Any:
+            result = real(self, *given, **named)
+            if "lease" not in str(given[:1]):
                 left[0] -= 1
                 if left[0] == 0:
                     raise Died
@@ -235,17 +235,21 @@ def dies_at_write(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], N
 
         return call
 
-    for name in ("put", "create", "replace", "delete"):
-        monkeypatch.setattr(Folder, name, dying(name))
-    real_commit = Table.commit
+    delete_one = dying(Folder, "delete")
 
-    def commit(self: Table, *added: Any, **removed: Any) -> None:
-        real_commit(self, *added, **removed)
-        left[0] -= 1
-        if left[0] == 0:
-            raise Died
+    def delete(self: Folder, paths: Iterable[str]) -> None:
+        for path in paths:
+            delete_one(self, [path])
 
-    monkeypatch.setattr(Table, "commit", commit)
+    for owner, name in [
+        (Folder, "put"),
+        (Folder, "create"),
+        (Folder, "replace"),
+        (Table, "commit"),
+        (Table, "checkpoint"),
+    ]:
+        monkeypatch.setattr(owner, name, dying(owner, name))
+    monkeypatch.setattr(Folder, "delete", delete)
 
     def at(number: int) -> None:
         left[0] = number

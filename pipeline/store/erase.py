@@ -1,0 +1,122 @@
+"""Where a store holds rows of some objects: in every Parquet file, named by a version or not.
+
+Live files, parts kept for readers of older versions, files at rest that no version names any
+more, parts that no commit ever named: all of them are read, one at a time.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Set
+from dataclasses import dataclass, field
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline import schema
+from pipeline.storage import Folder
+from pipeline.storage.folder import DOCUMENT_BYTES
+from pipeline.store.log import LOG
+
+DOCUMENTS: Final = "_nightlabel/"
+
+#: A JSON text whole, whose name may have blanks, and the words within, whose sentence may name one.
+_TEXTS: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
+_BETWEEN_WORDS: Final = re.compile(r"[\s\"',;`]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """Objects by their canonical uris, members of archives included."""
+
+    uris: pa.Array
+    object_ids: pa.Array
+
+    @classmethod
+    def of(cls, uris: Iterable[str]) -> "Objects":
+        named = sorted(set(uris))
+        ids = [schema.object_id(uri) for uri in named]
+        return cls(pa.array(named, pa.string()), pa.array(ids, pa.binary()))
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Rows of the objects in one file."""
+
+    num_rows: int
+    object_ids: tuple[bytes, ...]
+
+
+@dataclass(slots=True)
+class Search:
+    """What was found in the files that were read; `unread` are no files of a label store."""
+
+    held: dict[str, Held] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+
+    @property
+    def clean(self) -> set[str]:
+        """Files that were read and hold no row of the objects."""
+        return self.seen - self.held.keys() - {*self.unread}
+
+    def look(self, folder: Folder, objects: Objects, skip: Set[str] = frozenset()) -> None:
+        """Read every Parquet file of the store that was not seen yet."""
+        for path in sorted(_data_files(folder) - self.seen - skip):
+            self.seen.add(path)
+            rows = _read_ids(folder.read(path))
+            if rows is None:
+                self.unread.append(path)
+            elif ids := _rows_of(objects, rows):
+                self.held[path] = Held(len(ids), tuple(sorted(set(ids))))
+
+
+def documents_that_name(folder: Folder, objects: Objects) -> list[str]:
+    """The store's own documents with a word that ends as one of the uris does.
+
+    Patterns given to a run may name an image; such a document is told of, not changed.
+    """
+    names = {uri.rpartition("/")[2] for uri in objects.uris.to_pylist()} - {""}
+    return sorted(
+        path
+        for entry in folder.list(DOCUMENTS)
+        if entry.size <= DOCUMENT_BYTES
+        and not names.isdisjoint(_words(folder.read(path := folder.relative(entry.uri))))
+    )
+
+
+def _words(document: bytes) -> set[str]:
+    text = document.decode("utf-8", "replace")
+    texts = [json.loads(quoted, strict=False) for quoted in _TEXTS.findall(text)]
+    words = [word.rstrip(".:)") for word in _BETWEEN_WORDS.split(text)]
+    return {word.rpartition("/")[2] for word in [*texts, *words]}
+
+
+def _data_files(folder: Folder) -> set[str]:
+    names = {folder.relative(entry.uri) for entry in folder.list()}
+    return {
+        name
+        for name in names
+        if name.endswith(".parquet") and not name.startswith((LOG, DOCUMENTS))
+    }
+
+
+def _read_ids(parquet: bytes) -> pa.Table | None:
+    """The uris and ids of a file; None if it has none, or is no Parquet file."""
+    names = ["uri", "object_id"]
+    try:
+        rows = pq.read_table(pa.BufferReader(parquet), columns=names, partitioning=None)
+        return rows.select(names).cast(pa.schema(map(schema.LABELS.field, names)))
+    except (pa.ArrowException, KeyError, ValueError, OSError):
+        return None
+
+
+def _rows_of(objects: Objects, rows: pa.Table) -> list[bytes]:
+    """The ids of the rows of the objects, one a row."""
+    ours = pc.or_(
+        pc.is_in(rows["object_id"], value_set=objects.object_ids),
+        pc.is_in(rows["uri"], value_set=objects.uris),
+    )
+    found: list[bytes] = rows.filter(ours)["object_id"].to_pylist()
+    return found

@@ -1,0 +1,125 @@
+"""`forget`: what it is given, what it says, and how it ends."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from pipeline.cli.failures import exit_code_of
+from pipeline.cli.forget import forget as command
+from pipeline.errors import BusyError, ConflictError, MissingError, SpecError
+from pipeline.flow.forget import forget, uris_of
+from pipeline.storage import Folder
+from pipeline.store.lease import Lease
+from pipeline.store.parts import write_part
+from pipeline.store.table import Table
+from pipeline.store.upkeep import part_path
+from tests.flow.forgetting import NAME, URI, local, tell
+from tests.flow.test_recipes import A, B
+from tests.store.stores import rows
+
+__all__ = ["local"]
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".csv", ".jsonl", ".parquet"])
+def test_a_list(local: Folder, tmp_path: Path, suffix: str) -> None:
+    uris = [URI, "s3://photos/zz", "s3://photos/unknown.jpg"]
+    path = tmp_path / f"erase{suffix}"
+    text = {
+        ".txt": "\n".join(uris),
+        ".csv": "\n".join(["uri", *uris]),
+        ".jsonl": "\n".join(json.dumps({"uri": uri}) for uri in uris),
+    }
+    if suffix == ".parquet":
+        pq.write_table(pa.table({"uri": uris}), path)
+    else:
+        path.write_text(text[suffix])
+    done = forget(local.uri, str(path))
+    assert (done.objects, done.rows) == (3, {A: 2, B: 2})
+    assert tell(local) == tell(local, "photos/zz") == []
+
+
+def test_what_names_an_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = f"file://{tmp_path}"
+    assert uris_of("a/b.jpg") == {f"{here}/a/b.jpg"}
+    assert uris_of(f"{here}/a//b.jpg") == {f"{here}/a/b.jpg"}
+    assert uris_of("s3a://b/x.jpg") == {"s3://b/x.jpg"}
+    signed = "https://me:pw@host/x.jpg?v=1&X-Amz-Signature=0&X-Amz-Expires=5"
+    assert uris_of(signed) == {"https://host/x.jpg?v=1"}
+    Path("list.txt").write_text("a.jpg\n\n# none\nhttps://u:p@host/y.jpg\n")
+    assert uris_of("list.txt") == {f"{here}/a.jpg", "https://host/y.jpg"}
+    Path("empty.txt").write_text("\n")
+    for bad in ("none.txt", "empty.txt", " ", "\udce9.jpg"):
+        with pytest.raises(SpecError):
+            uris_of(bad)
+
+
+def test_a_document_that_names_it_is_told(local: Folder) -> None:
+    name = f"_nightlabel/runs/{'x' * 5}.json"
+    local.put(name, json.dumps({"spec": {"include": [f"a b/{NAME}", "other"]}}).encode())
+    assert forget(local.uri, URI).named_in == [name]
+    assert forget(local.uri, "s3://photos/doe.jpg").named_in == []
+
+
+def test_no_store(folder: Folder) -> None:
+    folder.ensure()
+    with pytest.raises(MissingError, match="no label store"):
+        forget(folder.uri, URI)
+
+
+def test_the_command(local: Folder) -> None:
+    shown = CliRunner().invoke(command, [local.uri, URI]).output
+    assert shown.startswith(f"erased 2 rows of 1 image\n  {A}: 1 rows\n  {B}: 1 rows\n")
+    assert re.search(r"oldest readable Delta version: \d+; readers of versions before it", shown)
+    assert "backups" in shown
+    assert "the next run labels it again" in shown
+    again = CliRunner().invoke(command, [local.uri, URI])
+    assert (again.exit_code, again.output.partition(":")[0]) == (0, "nothing found")
+    found = json.loads(CliRunner().invoke(command, [local.uri, "s3://photos/zz", "--json"]).output)
+    assert (found["found"], found["rows"]) == (True, {A: 1, B: 1})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ([URI], 0),
+        ([URI, "--json"], 0),
+        (["s3://photos/unknown"], 0),
+        (["none.csv"], 2),
+        ([""], 2),
+        ([], 2),
+    ],
+)
+def test_how_it_ends(
+    local: Folder, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int
+) -> None:
+    assert exit_code_of(command, [local.uri, *arguments]) == code
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_read_is_told(
+    local: Folder, capsys: pytest.CaptureFixture[Any]
+) -> None:
+    local.put("_parts/dead/cut.parquet", b"PAR1 cut")
+    assert exit_code_of(command, [local.uri, URI]) == 1
+    assert "_parts/dead/cut.parquet" in capsys.readouterr().out
+    assert tell(local) == []
+
+
+def test_nothing_is_forgotten_while_a_night_runs(local: Folder) -> None:
+    asleep = Table.open(local)
+    assert asleep is not None
+    late = write_part(local, part_path("late", A, 0), A, rows([NAME]))
+    with Lease(local, "night"):
+        with pytest.raises(BusyError):
+            forget(local.uri, URI)
+        assert tell(local)
+        assert forget(local.uri, URI, take_over=True).found
+    with pytest.raises(ConflictError):
+        asleep.commit(added=[late])
