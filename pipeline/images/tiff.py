@@ -20,6 +20,8 @@ Directory = dict[int, tuple[int, ...]]
 _MOST_DIRECTORIES = 64
 _MOST_ENTRIES = 512
 _MOST_VALUES = 64
+#: More than any satellite sees: a file that claims more is damaged.
+_MOST_CHANNELS = 1024
 
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT = 254, 255, 256, 257
 _COMPRESSION, _PHOTOMETRIC, _CHANNELS, _PLANES, _BELOW = 259, 262, 277, 284, 330
@@ -102,7 +104,7 @@ def sort_not_decoded(data: bytes) -> str | None:
     if compression not in _DECODED:
         return f"TIFF with {_COMPRESSIONS.get(compression, f'unknown ({compression})')} compression"
     channels, grey = _one(first, _CHANNELS) or 1, _one(first, _PHOTOMETRIC) in (0, 1, 3)
-    if channels > 4 or (channels > 1 and grey):
+    if 4 < channels <= _MOST_CHANNELS or (grey and 1 < channels <= 4):
         planes = " in planes" if _one(first, _PLANES) == 2 else ""
         return f"TIFF with {channels} channels{planes}"
     return None

@@ -14,13 +14,16 @@ _CODES: Final[dict[str, tuple[str, ...]]] = {
         "bmp/b/badwidth.bmp",
         "bmp/b/reallybig.bmp",
     ),
-    # Formats that Pillow only knows by name, and sorts of known ones that it does not know.
+    # Formats that Pillow only knows by name or not at all, and sorts that it does not know.
     "unsupported": (
         "*.emf",
         "*.wmf",
         "*.grb",
         "*.h5",
         "*.bufr_d",
+        "*.pdf",
+        "hopper_webp.tif",
+        "unknown_mode.j2k",
         "avif/hopper.heif",
         "eps/1*.eps",
         "eps/binary_preview_map.eps",
@@ -91,7 +94,6 @@ _CODES: Final[dict[str, tuple[str, ...]]] = {
         "fli_overflow.fli",
         "fli_overrun2.bin",
         "hopper_bad_checksum.msp",
-        "hopper_webp.tif",
         "invalid_header_length.jp2",
         "libtiff_segfault.tif",
         "no_cursors.cur",
@@ -104,10 +106,9 @@ _CODES: Final[dict[str, tuple[str, ...]]] = {
         "tiff_tiled_jpeg_oob_read.tif",
         "timeout-*.psd",
         "unknown_compression_method.png",
-        "unknown_mode.j2k",
         "zero_height.j2k",
     ),
-    # Palettes, fonts, documents, texts, and formats that no signature tells.
+    # Palettes, fonts, texts, and formats that no signature tells.
     "not_an_image": (
         "*.bdf",
         "*.container",
@@ -118,7 +119,6 @@ _CODES: Final[dict[str, tuple[str, ...]]] = {
         "*.gpl",
         "*.lut",
         "*.mic",
-        "*.pdf",
         "*.pil",
         "*.pkl",
         "*.txt",
