@@ -15,7 +15,7 @@ FROM python:${PYTHON} AS cpu
 ARG TORCH_INDEX=""
 LABEL org.opencontainers.image.title="nightlabel" \
       org.opencontainers.image.description="rsync for labels" \
-      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.version="0.2.0" \
       org.opencontainers.image.licenses="Apache-2.0"
 # KubeRay starts Ray through bash, which is here, and its older releases ask for Ray's health
 # with wget, which is not.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.spec import make_spec as make_spec
     from pipeline.store.reader import LabelStore as LabelStore
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PUBLIC = {
     "label": "pipeline.flow.driver",
