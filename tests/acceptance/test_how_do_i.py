@@ -104,7 +104,8 @@ def _errors(walk: Walk, out: str) -> None:
 
 
 def _current(walk: Walk, out: str) -> None:
-    assert "class " in out
+    assert re.search(rf"\b{len(walk.rows())}\b", out)
+    assert "labelled_at" in out or "precision" in out
 
 
 def _fewer(walk: Walk, _: str) -> None:
