@@ -68,7 +68,8 @@ class Walk:
             text=True,
             timeout=300,
         )
-        assert ran.returncode == 0, f"$ {command}\nexit {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
+        said = f"{ran.stdout}\n{ran.stderr}"
+        assert ran.returncode == 0, f"$ {command}\nexit {ran.returncode}\n{said}"
         return ran.stdout
 
     def rows(self, store: str = "labels") -> dict[str, dict[str, object]]:
@@ -95,7 +96,8 @@ def _last_week(walk: Walk, _: str) -> None:
 
 
 def _examples(walk: Walk, out: str) -> None:
-    assert "class " in out and "photos/" in out
+    assert "class " in out
+    assert "photos/" in out
 
 
 def _errors(walk: Walk, out: str) -> None:

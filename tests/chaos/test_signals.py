@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.flow.progress import STAGES
 from pipeline.store.runs import RunSummary, load_runs
 from tests.integration.conftest import Archive, Ran, command, nightlabel, uris_of
 from tests.parts.faults import FaultProxy, faulty
@@ -100,7 +101,7 @@ def test_a_signal_at_every_stage(
             command(*label(found, tiny_model)), stderr=subprocess.PIPE, text=True
         )
         assert process.stderr is not None
-        while process.stderr.readline() != "starting\n":
+        while STAGES["starting"] not in process.stderr.readline():
             assert process.poll() is None
         sent = time.monotonic()
         process.send_signal(number)

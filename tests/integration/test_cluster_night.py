@@ -11,6 +11,7 @@ import pytest
 from ray.util.state import list_actors, list_tasks
 from ray.util.state.common import ActorState
 
+from pipeline.flow.progress import STAGES
 from tests.integration.conftest import Archive, command, nightlabel, uris_of
 from tests.parts.cluster import LocalCluster, local_cluster
 from tests.parts.metrics import Prometheus, scraping
@@ -48,7 +49,7 @@ def test_a_run_waits_for_nodes_that_are_to_come(
         command(*ends, "--wait-for-nodes", 120), stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
-        assert any(line == "starting\n" for line in process.stderr)
+        assert any(STAGES["waiting"] in line for line in process.stderr)
         time.sleep(5)
         assert process.poll() is None
         node = cluster.add(num_cpus=2)
