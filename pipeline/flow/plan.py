@@ -55,7 +55,7 @@ class Plan(BaseModel):
     current: str | None = None
     refused: str | None
     counts: Counts
-    unreadable: dict[str, str]
+    unreadable: dict[str, str] = Field(default_factory=dict)
     probe: Probe | None = None
 
 

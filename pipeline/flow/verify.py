@@ -52,7 +52,9 @@ class Verification(BaseModel):
     newer: int = Field(description="listed, but newer than the last whole run")
     unmerged_parts: int
     sample: Sample | None
-    unreadable: dict[str, str] = Field(description="what could not be listed, and why")
+    unreadable: dict[str, str] = Field(
+        default_factory=dict, description="what could not be listed, and why"
+    )
     problems: list[str]
 
     @property

@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 
 from pipeline.errors import BadModelError, ErrorCode, ImageError
 from pipeline.fields import one_line, refusals
-from pipeline.images.refusals import PILLOW_ERRORS
+from pipeline.images.refusals import PILLOW_ERRORS, check_whole
 from pipeline.spec import MAX_PIXELS
 
 #: Switches for what comes after the uint8 pixels; `include_top` is EfficientNet's.
@@ -78,6 +78,7 @@ def _opened(data: bytes, exif: bool, max_pixels: int) -> Image.Image:
             rgb = image.convert("RGB")
         except PILLOW_ERRORS as error:
             raise ImageError(ErrorCode.UNDECODABLE, one_line(error)) from error
+        check_whole(image, data)  # no preview is a photograph
         if exif:
             with suppress(*PILLOW_ERRORS):
                 rgb = ImageOps.exif_transpose(image).convert("RGB")

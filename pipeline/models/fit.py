@@ -94,7 +94,9 @@ def _check_weights(
     folder: ModelFolder, network: Network, found: dict[str, Tensor], size: tuple[int, int]
 ) -> None:
     import torch
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     held = sum(tensor.numbers for tensor in found.values())
     if network.numbers > _BEYOND * held:
         raise BadModelError(

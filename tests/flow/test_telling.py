@@ -106,7 +106,7 @@ def test_nobody_there_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert "s3cr3t" not in warning
 
 
-@pytest.mark.parametrize("name", ["jörg/läbels", "my model #1 é 模型", "a\x00b\x1b[1m", "x" * 9000])
+@pytest.mark.parametrize("name", ["jörg/läbels", "my model #1 é 模型", "a\x01b\x1b[1m", "x" * 9000])
 def test_names_of_any_letters_are_told(tmp_path: Path, name: str) -> None:
     log = tmp_path / "é" / "night.jsonl"
     spec = make_spec(src=f"s3://b/{name}", dst=f"s3://b/{name}", events=str(log))
@@ -121,12 +121,10 @@ def test_names_of_any_letters_are_told(tmp_path: Path, name: str) -> None:
     "url",
     [
         "http://[::1/hook",
-        "http://",
         "http://h:99999/hook",
         "http://jörg.invalid/s3cr3t",
         "http://€:s3cr3t@127.0.0.1:9/",
         "http://a..b/s3cr3t",
-        "http://127.0.0.1:9/s3cr3t\x00é",
     ],
 )
 def test_an_address_that_is_none_is_a_warning(
@@ -140,6 +138,5 @@ def test_an_address_that_is_none_is_a_warning(
 
 
 def test_an_event_log_of_no_possible_name_is_refused(tmp_path: Path) -> None:
-    spec = spec_of(tmp_path, events=f"{tmp_path}/a\x00b.jsonl")
-    with pytest.raises(SpecError, match=r"events=.*cannot be written to"), telling(spec, RUN):
-        pass
+    with pytest.raises(SpecError, match=r"events=.*holds a NUL"):
+        spec_of(tmp_path, events=f"{tmp_path}/a\x00b.jsonl")

@@ -86,13 +86,14 @@ def test_a_model_that_does_not_load_is_named(tmp_path: Path, tiny_model: Path) -
     del weights["classifier.weight"]
     save_file(weights, tmp_path / "model" / "model.safetensors", metadata={"format": "pt"})
     ran = nightlabel("label", src, tmp_path / "labels", "--model", tmp_path / "model")
-    assert ran.code == 1
+    assert ran.code == 2
+    assert "Loading weights" not in ran.err
     [line] = [line for line in ran.err.splitlines() if line.startswith("nightlabel: ")]
     assert "classifier.weight" in line
     assert "Traceback" not in ran.err
     job = {"src": str(src), "dst": str(tmp_path / "labels"), "model": str(tmp_path / "model")}
     same = _python("-m", "jobs.label", "-", stdin=json.dumps(job))
-    assert same.returncode == 1
+    assert same.returncode == 2
     assert line in same.stderr.splitlines()
 
 

@@ -134,7 +134,7 @@ def test_a_wrong_address_is_refused_where_nothing_is_new(done: Night) -> None:
         ran = nightlabel(what, *one.ends, "--address", address, "--json")
         assert ran.code == code, ran.err
         assert words in ran.json["message"]
-        said = [line for line in ran.err.splitlines() if line != "checking"]
+        said = [line for line in ran.err.splitlines() if line.startswith("nightlabel")]
         assert said == [f"nightlabel: {ran.json['message']}"]
     assert time.monotonic() - began < 60
     right = nightlabel("plan", *one.ends, "--no-probe", "--address", one.cluster.address, "--json")
