@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from benchmarks import inputs
 from pipeline.flow.placement import GPU_BATCH_ROWS
-from pipeline.flow.remembered import preprocess_of
-from pipeline.flow.stages import load_engine
 from pipeline.images import prepare
 from pipeline.models.engine import CUDA_BATCH, Engine
 from pipeline.models.loading import device_name, load_classifier, pick_device
 from pipeline.models.scorer import Scorer
+from pipeline.tasks.classify import load_engine
+from pipeline.tasks.preprocess_cache import preprocess_of
 
 NETWORKS: dict[str, Callable[[], Path]] = {
     "ViT-Ti/16": inputs.vit_tiny,

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.flow.remembered import preprocess_of
-from pipeline.flow.stages import load_engine
 from pipeline.images import Prepared, prepare
 from pipeline.models.engine import Engine
+from pipeline.tasks.classify import load_engine
+from pipeline.tasks.preprocess_cache import preprocess_of
 
 BATCH = 16
 

@@ -31,10 +31,12 @@ from pipeline.storage import Entry, Folder, canonical
 from pipeline.store.ledger import Ids, Ledger
 from pipeline.store.parts import Part, write_part
 from pipeline.store.table import LiveFile, Table
+from pipeline.tasks.classify import Classify
 from tests.parts.archives import ROOT
 
 Figures = dict[str, float]
 
+CLASSIFY = Classify()
 RECIPE, SLOTS = "r00000001", 2
 PAGE, SHARD_KEYS, FILE_ROWS = 1000, 500_000, 1_000_000
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -196,7 +198,7 @@ def parts(count: int) -> Figures:
     """A table that names so many files: open it, commit one more."""
     with tempfile.TemporaryDirectory() as name:
         folder = Folder(name)
-        table = Table.create(folder)
+        table = Table.create(folder, CLASSIFY.columns, CLASSIFY.kind)
         stats = json.dumps({"numRecords": 1000})
         named = [
             Part(f"_parts/run/{n:06}.parquet", RECIPE, 1000, 0, 100_000, stats)
@@ -251,7 +253,7 @@ def _fill(spec: Any, rows: int) -> None:
     job = prepare(spec)
     folder = Folder(canonical(spec.dst))
     folder.ensure()
-    table = Table.create(folder)
+    table = Table.create(folder, CLASSIFY.columns, CLASSIFY.kind)
     save_recipe(folder, job.recipe.id, job.recipe.to_json())
     choose(folder, job.recipe.id, Choice.read(folder))
     files = [
@@ -281,13 +283,13 @@ def _fill(spec: Any, rows: int) -> None:
 def _labels(run: str, recipe: str, numbers: range) -> pa.Table:
     uris = [inputs.made_up_uri(number) for number in numbers]
     count = len(uris)
-    columns = _nulls(schema.LABELS, count)
+    columns = _nulls(CLASSIFY.rows, count)
     columns["uri"] = pa.array(uris)
     columns["object_id"] = pa.array([schema.object_id(uri) for uri in uris], pa.binary())
     for name, value in (("version", 0), ("label", "cat"), ("run_id", run), ("recipe_id", recipe)):
-        columns[name] = pa.repeat(pa.scalar(value, schema.LABELS.field(name).type), count)
+        columns[name] = pa.repeat(pa.scalar(value, CLASSIFY.rows.field(name).type), count)
     columns["labelled_at"] = pa.repeat(pa.scalar(SINCE, schema.TIMESTAMP), count)
-    return pa.table(columns, schema=schema.LABELS)
+    return pa.table(columns, schema=CLASSIFY.rows)
 
 
 def _nulls(fields: pa.Schema, count: int) -> dict[str, Any]:

@@ -1,11 +1,13 @@
-"""The Arrow schemas of the four tables that flow, and the identity of an object.
+"""The Arrow schemas of the tables that flow, and the identity of an object.
 
-    REFS ──fetch, decode, resize──▶ PIXELS ──predict──▶ LABELS ──write──▶ PARTS
+    REFS ──fetch, decode, resize──▶ PIXELS ──task──▶ rows of the task ──write──▶ PARTS
 
-All types are ones that Delta has: no unsigned integers, no fixed-size binary,
-timestamps in UTC microseconds. `VERSION` changes when a column does.
+A row of a task has the fields of COMMON, which all tasks share, and the task's own columns
+(`rows_of`). All types are ones that Delta has: no unsigned integers, no fixed-size binary,
+timestamps in UTC microseconds. `VERSION` changes when a field of COMMON does.
 """
 
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Final
 
@@ -40,11 +42,19 @@ _SEEN = [
 ]
 _ERROR = [pa.field("error_code", pa.string()), pa.field("error_message", pa.string())]
 
-TOP_K: Final = pa.list_(
-    pa.field("element", pa.struct([("label", pa.string()), ("score", pa.float32())]))
-)
+# What made the row: the number format and the device, the run, the recipe, the time.
+_MADE = [
+    pa.field("precision", pa.string()),
+    pa.field("device", pa.string()),
+    pa.field("run_id", pa.string(), nullable=False),
+    pa.field("recipe_id", pa.string(), nullable=False),
+    pa.field("labelled_at", TIMESTAMP, nullable=False),
+]
 
-#: One image to label.
+#: What every row of a store has, whatever was asked of its image.
+COMMON: Final = pa.schema([*_IDENTITY, *_SEEN, *_ERROR, *_MADE])
+
+#: One image to work on.
 REFS: Final = pa.schema([*_IDENTITY, _REPLACES, _ADDRESS])
 
 #: One decoded image. `pixels` holds uint8 of the model's input shape, HWC, row-major;
@@ -52,26 +62,6 @@ REFS: Final = pa.schema([*_IDENTITY, _REPLACES, _ADDRESS])
 PIXELS: Final = pa.schema(
     [*_IDENTITY, _REPLACES, *_SEEN, pa.field("pixels", pa.large_binary()), *_ERROR]
 )
-
-#: One labelled image, as it lies in the label store.
-LABELS: Final = pa.schema(
-    [
-        *_IDENTITY,
-        *_SEEN,
-        pa.field("label", pa.string()),
-        pa.field("score", pa.float32()),
-        pa.field("top_k", TOP_K),
-        *_ERROR,
-        pa.field("precision", pa.string()),
-        pa.field("device", pa.string()),
-        pa.field("run_id", pa.string(), nullable=False),
-        pa.field("recipe_id", pa.string(), nullable=False),
-        pa.field("labelled_at", TIMESTAMP, nullable=False),
-    ]
-)
-
-#: LABELS while it flows to the writer: with the file whose row each one replaces.
-LABELLED: Final = LABELS.append(_REPLACES)
 
 #: One written file. `stats` is Delta's JSON: numRecords, minValues, maxValues, nullCount.
 PARTS: Final = pa.schema(
@@ -88,6 +78,24 @@ PARTS: Final = pa.schema(
 PARTITION: Final = "recipe"
 
 OBJECT_ID_BYTES: Final = 12
+
+
+def rows_of(columns: Iterable[pa.Field]) -> pa.Schema:
+    """The rows of a task with these columns, as they lie in a store.
+
+    Raises ValueError for a column that is not nullable (a row with an error has no result) or
+    that takes the name of a common field.
+    """
+    columns = list(columns)
+    for column in columns:
+        if column.name in {*COMMON.names, PARTITION} or not column.nullable:
+            raise ValueError(f"a task's column must be nullable and new: {column}")
+    return pa.schema([*_IDENTITY, *_SEEN, *columns, *_ERROR, *_MADE])
+
+
+def in_flight(rows: pa.Schema) -> pa.Schema:
+    """The same while they flow to the writer: with the file whose row each one replaces."""
+    return rows.append(_REPLACES)
 
 
 def object_id(uri: str, member: str | None = None) -> bytes:

@@ -12,12 +12,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
 
 from pipeline.errors import ErrorCode, SpecError, error_codes
 from pipeline.validation import first_problem
 
 DEFAULT_MODEL = "google/vit-base-patch16-224"
+DEFAULT_TASK = "classify"
 
 #: What a prefix source takes by default; everything else is left out and counted.
 IMAGE_SUFFIXES = (
@@ -71,6 +81,7 @@ class LabelSpec(BaseModel):
     check_changes: bool = Field(False, description="ask the store for etags a manifest lacks")
     allow_private: bool = Field(False, description="read web addresses that are not public")
 
+    task: str = Field(DEFAULT_TASK, min_length=1, description="what is asked of each image")
     model: str = Field(DEFAULT_MODEL, min_length=1)
     revision: str | None = None
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
@@ -104,7 +115,7 @@ class LabelSpec(BaseModel):
     events: str | None = Field(None, min_length=1, description="file or folder of JSON lines")
     notify: str | None = Field(None, description="web address told the end")
 
-    @field_validator("src", "dst", "model", "events")
+    @field_validator("src", "dst", "task", "model", "events")
     @classmethod
     def _names_hold_no_nul(cls, text: str | None) -> str | None:
         if text is not None and "\0" in text:
@@ -173,6 +184,12 @@ class LabelSpec(BaseModel):
                 option = f"--{name.replace('_', '-')}"
                 raise ValueError(f"needs the whole listing, which {option} cuts")
         return delete
+
+    @model_serializer(mode="wrap")
+    def _without_the_first_task(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What is recorded, shipped and hashed of a job that classifies stays what it was."""
+        told: dict[str, Any] = fields(self)
+        return {k: v for k, v in told.items() if (k, v) != ("task", DEFAULT_TASK)}
 
     @property
     def predictor_range(self) -> tuple[int, int] | None:

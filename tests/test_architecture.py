@@ -20,7 +20,9 @@ FLOORS = (
     {"validation"},
     {"fields", "spec", "storage"},
     {"sources", "images", "models", "store", "events"},
-    {"flow", "report", "cluster", "demo"},
+    {"tasks"},
+    {"flow"},
+    {"report", "cluster", "demo"},
     {"api", "__init__"},
     {"cli"},
     {"jobs"},
@@ -28,7 +30,7 @@ FLOORS = (
 #: The public Python API gathers its names, lazily, from wherever they live.
 FACADES = {"api", "__init__"}
 ENGINE_HOMES = {"flow", "cluster", "jobs"}
-TENSOR_HOMES = {"images", "models"}
+TENSOR_HOMES = {"images", "models", "tasks"}
 TENSORS = {"torch", "transformers"}
 MAX_LINES = 400
 
@@ -140,6 +142,14 @@ def test_ray_and_torch_stay_at_home() -> None:
         ("pipeline/models/engine.py", "def f():\n    import torch", False, False),
         ("pipeline/models/engine.py", "class A:\n    import torch.nn", False, True),
         ("pipeline/flow/predictor.py", "def f():\n    import torch", False, True),
+        ("pipeline/tasks/embed.py", "def f():\n    import transformers", False, False),
+        ("pipeline/tasks/embed.py", "import torch", False, True),
+        ("pipeline/tasks/embed.py", "from pipeline.models.fetch import fetch", False, False),
+        ("pipeline/tasks/embed.py", "from pipeline.store.table import Table", False, False),
+        ("pipeline/tasks/embed.py", "from pipeline.flow.job import Job", True, False),
+        ("pipeline/models/engine.py", "from pipeline.tasks import Task", True, False),
+        ("pipeline/store/table.py", "from pipeline.tasks import Task", True, False),
+        ("pipeline/flow/driver.py", "from pipeline.tasks import Task", False, False),
         (
             "pipeline/models/engine.py",
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from torch import Tensor",

@@ -15,10 +15,9 @@ from pipeline.flow.tidy import inline, merge
 from pipeline.storage import Folder
 from pipeline.store.choice import Choice, choose
 from pipeline.store.parts import write_part
-from pipeline.store.table import Table
 from pipeline.store.upkeep import part_path
 from tests.parts.readers import pairs, value_of
-from tests.store.stores import rows
+from tests.store.stores import new_table, rows
 
 ROOT = Path(__file__).parents[1]
 #: how-do-i.md is walked whole, by a test of its own.
@@ -34,7 +33,7 @@ def labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     """Four images of two recipes; readers see the second."""
     monkeypatch.chdir(tmp_path)
     folder = Folder("labels")
-    table = Table.create(folder)
+    table = new_table(folder)
     for recipe in (OLD, NEW):
         part = write_part(folder, part_path("n", recipe, 0), recipe, rows(range(4), label=recipe))
         table.commit(added=[part])

@@ -7,18 +7,23 @@ import pyarrow as pa
 import pytest
 
 from pipeline.schema import (
-    LABELLED,
-    LABELS,
     OBJECT_ID_BYTES,
     PARTITION,
     PARTS,
     PIXELS,
     REFS,
+    in_flight,
     object_id,
+    rows_of,
     version,
 )
+from pipeline.tasks import REGISTRY, task_named
 
-TABLES = {"REFS": REFS, "PIXELS": PIXELS, "LABELS": LABELS, "LABELLED": LABELLED, "PARTS": PARTS}
+LABELS = task_named("classify").rows
+LABELLED = in_flight(LABELS)
+TABLES = {"REFS": REFS, "PIXELS": PIXELS, "PARTS": PARTS}
+TABLES |= {f"rows of {name}": task_named(name).rows for name in REGISTRY}
+TABLES |= {f"{name} in flight": in_flight(task_named(name).rows) for name in REGISTRY}
 
 
 def leaves(kind: pa.DataType) -> list[pa.DataType]:
@@ -43,6 +48,14 @@ def test_labels_survive_a_delta_table(tmp_path: Path) -> None:
     stored = pa.schema(deltalake.DeltaTable(tmp_path).schema().to_arrow())
     assert stored.names == schema.names
     assert [field.nullable for field in stored] == [field.nullable for field in schema]
+
+
+@pytest.mark.parametrize(
+    "column", [pa.field("uri", pa.string()), pa.field("sky", pa.string(), nullable=False)]
+)
+def test_a_task_takes_no_common_name_and_lets_errors_be_null(column: pa.Field) -> None:
+    with pytest.raises(ValueError, match="must be nullable and new"):
+        rows_of([column])
 
 
 def test_a_ref_stays_whole_on_its_way() -> None:

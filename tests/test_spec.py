@@ -116,6 +116,7 @@ BAD: dict[str, list[object]] = {
     "include": ["*.jpg", [3], 7],
     "exclude": ["*.jpg", [None], {"a": 1}],
     "limit": [0, -1, "many", 2.5],
+    "task": ["", 3, "a\0b"],
     "model": ["", 5, "a\0b"],
     "revision": [True, 5],
     "precision": ["int4", 16],

@@ -27,11 +27,10 @@ def label(images: Path, model: Path, out: Path, number: int) -> None:
     import pyarrow.parquet as pq
 
     from pipeline.flow.prepare import prepare as resolve
-    from pipeline.flow.stages import load_classifier
     from pipeline.spec import make_spec
 
     job = resolve(make_spec(src=str(images), dst=str(out / "store"), model=str(model)))
-    classify = load_classifier(job)
+    classify = job.task.load(job)
     pages = (page.refs for shard in job.source.shards() for page in job.source.refs(shard))
     blocks = (page.slice(start, ROWS) for page in pages for start in range(0, page.num_rows, ROWS))
     for index, refs in enumerate(blocks):

@@ -34,7 +34,7 @@ class Started(Event):
 
     event: Literal["started"] = "started"
     src: str = Field(description="the images, without credentials")
-    model: str = Field(description="id or folder")
+    model: str | None = Field(description="id or folder; null for a task without a model")
     revision: str | None = Field(description="the resolved commit of a hub model")
     recipe: str = Field(description="the partition that gets the labels")
 

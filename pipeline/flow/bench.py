@@ -24,7 +24,7 @@ from pipeline.flow.prepare import prepare
 from pipeline.flow.progress import Listener, Progress
 from pipeline.flow.room import placed
 from pipeline.flow.session import fetch, session
-from pipeline.flow.stages import Decode, load_classifier
+from pipeline.flow.stages import Decode
 from pipeline.flow.tally import TallyBoard
 from pipeline.spec import LabelSpec, make_spec
 from pipeline.storage import join
@@ -148,9 +148,9 @@ def _predict(
 
 
 def _predict_for(job: Job, pixels: pa.Table, seconds: float) -> tuple[float, str]:
-    classify = load_classifier(job)
-    classify(pixels)  # the first call compiles and allocates
-    return _rate(classify, [pixels], seconds), classify.device
+    worker = job.task.load(job)
+    worker(pixels)  # the first call compiles and allocates
+    return _rate(worker, [pixels], seconds), worker.device
 
 
 def _rate(stage: Any, tables: list[pa.Table], seconds: float) -> float:

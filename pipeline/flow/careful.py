@@ -20,7 +20,7 @@ from pipeline.spec import MAX_BYTES, MAX_PIXELS, MAX_SECONDS
 Answer = TypeVar("Answer")
 #: Bytes of one object → its pixels; raises ImageError.
 Decoder = Callable[[bytes], Prepared]
-#: PIXELS → LABELLED.
+#: PIXELS → rows in flight.
 Labeller = Callable[[pa.Table], pa.Table]
 
 #: So many in a row are no longer the images' fault. A crash costs the start of a child; an
@@ -138,8 +138,8 @@ def _decode(decode: Callable[[bytes], Answer], memory: int, data: bytes) -> Answ
 class CarefulLabeller(_InChild):
     """Labels a block in a child process; rows that end it come out `crashed`.
 
-    `make` loads the model there, `mark` gives rows of PIXELS that hold an error their LABELLED
-    ones.
+    `make` loads the model there, `mark` gives rows of PIXELS that hold an error their own
+    rows.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class CarefulLabeller(_InChild):
         self._deaths = 0
 
     def __call__(self, pixels: pa.Table) -> pa.Table:
-        """LABELLED, in the order of `pixels`. Raises NightlabelError if too many die in a row."""
+        """Rows, in the order of `pixels`. Raises NightlabelError if too many die in a row."""
         try:
             labelled: pa.Table = self._ask(pixels, BATCH_SECONDS)
         except EndedError as ended:

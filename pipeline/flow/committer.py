@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
-from pipeline import schema
 from pipeline.flow.batches import unpack
 from pipeline.flow.held import Held
 from pipeline.flow.metrics import Meters, Watch
@@ -101,7 +100,7 @@ class Committer:
         return [self._moved.get(n, file) for n, file in enumerate(self.files)]
 
     def hold(self, block: "ObjectRef", size_bytes: int) -> None:
-        """Take a block of batches (see batches.py) of LABELLED."""
+        """Take a block of batches (see batches.py) of rows in flight."""
         self._held.add(block, size_bytes)
 
     def step(self) -> bool:
@@ -175,13 +174,13 @@ class CutWriter:
     number: int
 
     def write(self, rows: pa.Table, paths: dict[int, str]) -> Written:
-        """Write `rows` (LABELLED), and the files at `paths` again without what they replace."""
+        """Write `rows` in flight, and the files at `paths` again without what they replace."""
         attempt = uuid4().hex[:8]
 
         def new_path(name: str) -> str:
             return part_path(self.run_id, self.recipe, f"{self.number:06}-{attempt}-{name}")
 
-        part = write_part(self.folder, new_path("part"), self.recipe, _labels(rows))
+        part = write_part(self.folder, new_path("part"), self.recipe, _at_rest(rows))
         rewritten = {
             ordinal: rewrite_without(
                 self.folder, paths[ordinal], new_path(f"file-{ordinal}"), self.recipe, ids
@@ -199,8 +198,8 @@ def _write(writer: CutWriter, paths: dict[int, str], *blocks: pa.Table) -> Writt
     return written
 
 
-def _labels(rows: pa.Table) -> pa.Table:
-    return rows.select(schema.LABELS.names)
+def _at_rest(rows: pa.Table) -> pa.Table:
+    return rows.drop_columns(["replaces"])
 
 
 def _replaced(rows: pa.Table) -> dict[int, list[bytes]]:

@@ -57,7 +57,7 @@ class Stages:
 def labelled_blocks(
     stages: Stages, placement: Placement, shards: Sequence[Any], live: Live
 ) -> Generator[tuple["ObjectRef", int], None, None]:
-    """Run the graph; yields (reference to a block of batches of LABELLED, bytes) as they come.
+    """Run the graph; yields (reference to a block of batches of rows, bytes) as they come.
 
     It holds no more than `live` says. Only references reach the driver. Closing the iterator ends
     the graph.

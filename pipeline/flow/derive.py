@@ -1,20 +1,16 @@
-"""A recipe that keeps fewer labels an image: its rows are cut from those of one that keeps more.
+"""A recipe whose rows can be made from another's, such as one that keeps fewer labels an image.
 
-The best k labels are the first k of more (equal scores are ordered by index), so nothing is read
-and nothing predicted. One commit adds all rows; a run that dies before it leaves none.
+Nothing is read and nothing predicted: the task says from which recipes, and how. One commit adds
+all rows; a run that dies before it leaves none.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipeline.errors import StoreError
 from pipeline.flow.job import Job
 from pipeline.flow.ledgers import FileReader
-from pipeline.models.recipe import Recipe
 from pipeline.store.ledger import Ids, Ledger
 from pipeline.store.parts import Part, read_part, write_part
 from pipeline.store.runs import RunSummary, load_recipes, load_runs, save_run
@@ -23,7 +19,7 @@ from pipeline.store.upkeep import part_path
 
 
 def derive(job: Job, table: Table, run: RunSummary) -> int:
-    """Give the job's recipe the rows that a recipe of larger top_k alone has; returns how many.
+    """Give the job's recipe the rows that it derives from another's; returns how many.
 
     Only with --new-recipe, only rows in the run's scope. Stale ones too: the run replaces them.
     `run` is saved before the commit, since the rows name it.
@@ -33,7 +29,7 @@ def derive(job: Job, table: Table, run: RunSummary) -> int:
     files = table.live()
     used = {file.recipe for file in files}
     known = {name: text for name, text in load_recipes(job.folder).items() if name in used}
-    larger = larger_recipes(job.recipe, known)
+    larger = job.task.derives_from(job.recipe, known)
     parts = list(_derived(job, larger, files)) if larger else []
     if parts:
         save_run(job.folder, run)
@@ -41,39 +37,17 @@ def derive(job: Job, table: Table, run: RunSummary) -> int:
     return sum(part.num_rows for part in parts)
 
 
-def larger_recipes(recipe: Recipe, documents: dict[str, str]) -> list[str]:
-    """The ids of recipes that differ in nothing but a larger top_k, the smallest of them first.
-
-    A document of another version's recipe is none of them.
-    """
-    known = list[tuple[str, Recipe]]()
-    for name, text in documents.items():
-        with suppress(StoreError):
-            known.append((name, Recipe.from_json(text)))
-    found = [
-        (other.top_k, name)
-        for name, other in known
-        if other.top_k > recipe.top_k
-        and other.id == name
-        and other.model_copy(update={"top_k": recipe.top_k}).id == recipe.id
-    ]
-    return [name for _, name in sorted(found)]
-
-
-def cut(rows: pa.Table, top_k: int, run_id: str, recipe_id: str) -> pa.Table:
-    """LABELS rows as a run of a smaller `top_k` writes them; `labelled_at` is the model's."""
-    columns = {
-        "top_k": pc.list_slice(rows["top_k"], 0, top_k, return_fixed_size_list=False),
-        "run_id": pa.repeat(pa.scalar(run_id, pa.string()), rows.num_rows),
-        "recipe_id": pa.repeat(pa.scalar(recipe_id, pa.string()), rows.num_rows),
-    }
-    return pa.table(
-        [columns.get(name, rows[name]) for name in rows.column_names], rows.column_names
-    )
+def rewritten(rows: pa.Table, run_id: str, recipe_id: str) -> pa.Table:
+    """Rows as a run of another recipe writes them; `labelled_at` is the model's."""
+    for name, value in (("run_id", run_id), ("recipe_id", recipe_id)):
+        at = rows.schema.get_field_index(name)
+        column = pa.repeat(pa.scalar(value, pa.string()), rows.num_rows)
+        rows = rows.set_column(at, rows.schema.field(at), column)
+    return rows
 
 
 def _derived(job: Job, larger: list[str], files: Sequence[LiveFile]) -> Iterator[Part]:
-    """Parts of what each larger recipe has and neither the job's nor one before it does."""
+    """Parts of what each of the recipes has and neither the job's nor one before it does."""
     scope = job.source.scope
     runs = frozenset(run.run_id for run in load_runs(job.folder) if run.scope == scope)
     reader = FileReader(job.folder, job.source, runs)
@@ -90,7 +64,8 @@ def _derived(job: Job, larger: list[str], files: Sequence[LiveFile]) -> Iterator
                 had.append(_ids(rows))
                 path = part_path(job.run_id, job.recipe.id, f"derived-{number:06}")
                 number += 1
-                new = cut(rows, job.recipe.top_k, job.run_id, job.recipe.id)
+                derived = job.task.derived(rows, job.recipe)
+                new = rewritten(derived, job.run_id, job.recipe.id)
                 yield write_part(job.folder, path, job.recipe.id, new)
 
 

@@ -166,11 +166,11 @@ def _store(dst: str) -> str:
 
 def _model(model: str) -> str:
     """Loads the weights and labels one picture with them, as a run would."""
-    from pipeline.flow.remembered import checked_preprocess
-    from pipeline.flow.stages import load_engine
     from pipeline.images import prepare
     from pipeline.models.fetch import fetch
     from pipeline.models.loading import load_weights, pick_device, some
+    from pipeline.tasks.classify import load_engine
+    from pipeline.tasks.preprocess_cache import checked_preprocess
 
     folder = fetch(model, None)
     shape = checked_preprocess(folder)

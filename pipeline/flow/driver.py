@@ -66,6 +66,7 @@ def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
         with Lease(job.folder, job.run_id, take_over=spec.take_over) as lease:
             table = _open_or_create(job)
             check_recipe(job, table)
+            table.add_columns(job.task.columns)
             save_recipe(job.folder, job.recipe.id, job.recipe.to_json())
             teller.started(job)
             derived = derive(job, table, _summary_of(job))
@@ -279,7 +280,7 @@ def _open_or_create(job: Job) -> Table:
     if table is None:
         job.folder.probe_conditional_put()
         try:
-            table = Table.create(job.folder)
+            table = Table.create(job.folder, job.task.columns, job.task.kind)
         except StoreError:
             # The answer to the first commit may be what was lost.
             table = open_table(job.folder)

@@ -4,24 +4,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.images import Preprocess
-from pipeline.models.recipe import Recipe
 from pipeline.sources import Source
 from pipeline.spec import SECRETS, LabelSpec
 from pipeline.storage import Folder, identity
+from pipeline.tasks import Recipe, Task
 
 
 @dataclass(frozen=True)
 class Job:
     """One run, resolved and checked: small, picklable, the same everywhere.
 
-    `weights` are the bytes of the model's.
+    `weights` are the bytes of the model's; `model` is None where the task has none.
     """
 
     run_id: str
     spec: LabelSpec
     source: Source
     folder: Folder
-    model: str
+    task: Task
+    model: str | None
     revision: str | None
     weights: int
     preprocess: Preprocess

@@ -16,7 +16,7 @@ from pipeline.flow.prepare import check_recipe, open_table, prepare
 from pipeline.flow.progress import Listener, Progress, nobody
 from pipeline.flow.promotion import current_of
 from pipeline.flow.session import cores
-from pipeline.flow.stages import Decode, load_classifier
+from pipeline.flow.stages import Decode
 from pipeline.models.loading import device_count
 from pipeline.spec import LabelSpec
 from pipeline.store.runs import Counts, load_runs, named_unreadable
@@ -122,11 +122,11 @@ def _probe(job: Job, refs: pa.Table, todo: int) -> Probe:
     decode(refs.slice(0, 1))  # imports and connections are no part of the rate
     decoding, pixels = _timed(decode, refs)
     began = time.perf_counter()
-    classify = load_classifier(job)
-    classify(pixels.slice(0, 1))
+    worker = job.task.load(job)
+    worker(pixels.slice(0, 1))
     start = RAY_START_SECONDS + time.perf_counter() - began
-    predicting, _ = _timed(classify, pixels)
-    gpus = 0 if classify.device == "cpu" else device_count()
+    predicting, _ = _timed(worker, pixels)
+    gpus = 0 if worker.device == "cpu" else device_count()
     here = {"CPU": cores(), "GPU": gpus}
     each = job.spec.gpus_per_predictor
     placement = place(here, job.spec.predictor_range, gpus_each=each)
@@ -136,7 +136,7 @@ def _probe(job: Job, refs: pa.Table, todo: int) -> Probe:
         images=images,
         read_and_decode_seconds=round(decoding / images, 5),
         predict_seconds=round(predicting / images, 5),
-        device=classify.device,
+        device=worker.device,
         images_per_second=round(rate, 1),
         start_seconds=round(start, 1),
         expected_seconds=round(start + todo / rate, 1),

@@ -6,16 +6,14 @@ from pipeline.errors import MissingError, SpecError
 from pipeline.flow.gcs import check_cluster
 from pipeline.flow.job import Job
 from pipeline.flow.progress import Listener, Progress, nobody
-from pipeline.flow.remembered import checked_preprocess
 from pipeline.flow.usage import check_usage
-from pipeline.models.fetch import fetch
-from pipeline.models.recipe import Recipe
 from pipeline.sources import open_source
 from pipeline.spec import LabelSpec
-from pipeline.storage import Folder, canonical
+from pipeline.storage import Folder, canonical, public
 from pipeline.store.choice import load_current
 from pipeline.store.runs import load_recipes, new_run_id
 from pipeline.store.table import Table
+from pipeline.tasks import recipe_of, task_named
 
 
 def prepare(spec: LabelSpec, run_id: str | None = None, listener: Listener = nobody) -> Job:
@@ -24,22 +22,24 @@ def prepare(spec: LabelSpec, run_id: str | None = None, listener: Listener = nob
     Raises SpecError, ClusterError, ModelError, MissingError or DeniedError, each naming the mend.
     """
     check_usage(spec)
+    task = task_named(spec.task)
     check_cluster(spec.address)
     source = open_source(spec)
     source.check(spec.dst)
-    listener(Progress("model"))
-    model = fetch(spec.model, spec.revision)
-    preprocess = checked_preprocess(model)
+    if task.network:
+        listener(Progress("model"))
+    found = task.prepare(spec)
     return Job(
         run_id=run_id or new_run_id(datetime.now(UTC)),
         spec=spec,
         source=source,
         folder=Folder(canonical(spec.dst)),
-        model=model.id,  # absolute: a worker's working folder is another
-        revision=model.revision,
-        weights=model.weights_bytes,
-        preprocess=preprocess,
-        recipe=Recipe.of(spec, model, preprocess.as_dict()),
+        task=task,
+        model=found.model,
+        revision=found.revision,
+        weights=found.weights,
+        preprocess=found.preprocess,
+        recipe=found.recipe,
     )
 
 
@@ -52,18 +52,26 @@ def open_table(folder: Folder) -> Table | None:
 
 
 def check_recipe(job: Job, table: Table) -> None:
-    """Refuse a recipe that is new to a store with rows, unless it was asked for."""
+    """Refuse what a store does not take: results of another kind, and, unless it was asked for, a
+    recipe that is new to its rows."""
+    if table.kind != job.task.kind:
+        raise SpecError(
+            "dst",
+            public(job.spec.dst),
+            f"holds {table.kind}, and {job.task.name} makes {job.task.kind}; a label store holds "
+            "one kind of result: give another folder",
+        )
     used = {file.recipe for file in table.live()}
     if not used or job.recipe.id in used or job.spec.new_recipe:
         return
     known = load_recipes(job.folder)
     current = load_current(job.folder)
     document = known.get(current or "") or next(iter(known.values()), None)
-    changes = Recipe.from_json(document).differences(job.recipe) if document else []
+    changes = recipe_of(document).differences(job.recipe) if document else []
+    words = job.task.words
     raise SpecError(
-        "model",
-        job.spec.model,
-        f"this store was labelled by another recipe ({current}); what changed: "
-        f"{'; '.join(changes) or 'unknown'}. Labels of another recipe go beside the old ones "
-        "with --new-recipe",
+        *(("model", job.spec.model) if job.task.network else ("task", job.task.name)),
+        f"this store was {words.done} by another recipe ({current}); what changed: "
+        f"{'; '.join(changes) or 'unknown'}. {words.results.capitalize()} of another recipe go "
+        "beside the old ones with --new-recipe",
     )

@@ -7,7 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.errors import BusyError, MissingError, SpecError
 from pipeline.flow.promotion import rows_of
 from pipeline.flow.scopes import widest
-from pipeline.models.recipe import Recipe
 from pipeline.storage import Folder, canonical
 from pipeline.store.choice import (
     TRIES,
@@ -29,6 +28,7 @@ from pipeline.store.runs import (
 )
 from pipeline.store.table import Table
 from pipeline.store.upkeep import at_rest, orphans, parts_of
+from pipeline.tasks import Recipe, recipe_of
 
 
 class Listed(BaseModel):
@@ -73,7 +73,7 @@ def list_recipes(dst: str) -> list[Listed]:
     current = load_current(folder)
     documents, runs = load_recipes(folder), list(load_runs(folder))
     listed = _listed(runs)
-    known = {name: Recipe.from_json(text) for name, text in documents.items()}
+    known = {name: recipe_of(text) for name, text in documents.items()}
     found = [
         _row(name, current, rows_of(table, name), listed, known, runs)
         for name in _names(table, documents)

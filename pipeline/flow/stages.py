@@ -1,9 +1,9 @@
 """The three stages of the graph, each from one Arrow table to another.
 
-    shards ──List──▶ REFS to label ──Decode──▶ PIXELS ──Predict──▶ LABELLED
+    shards ──List──▶ REFS to do ──Decode──▶ PIXELS ──Predict──▶ rows of the task
 
 Between them flow batches, each of which is one row (batches.py). Every ref that leaves List
-leaves Predict as one row of its batch: a label, or an error code.
+leaves Predict as one row of its batch: a result, or an error code.
 """
 
 import os
@@ -32,14 +32,10 @@ from pipeline.storage import Canaries, public, read_steadily
 from pipeline.store.ledger import Ledger
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ray import ObjectRef
     from ray.actor import ActorHandle
 
-    from pipeline.images import Prepared, Preprocess
-    from pipeline.models.classifier import Classifier
-    from pipeline.models.engine import Engine
+    from pipeline.images import Prepared
 
 READS_IN_FLIGHT = 32
 
@@ -229,7 +225,7 @@ def canaries(run_id: str, tally: "ActorHandle | None") -> Canaries:
 
 
 class Predict:
-    """Pixels to labels, in an actor that loads the model once.
+    """Pixels to rows, in an actor that loads the task's network once.
 
     A batch whose predictor died is labelled carefully the next time, see careful.py.
     """
@@ -246,7 +242,7 @@ class Predict:
                     "shows what is installed"
                 )
             with for_good():
-                self._classify = load_classifier(job)
+                self._worker = job.task.load(job)
         tally.ready.remote(name)
         self._meters, self._watch = Meters.of(job.spec.dst), Watch()
 
@@ -263,7 +259,7 @@ class Predict:
         if not attempt_number():
             return self._label(pixels)
         self._count_retry()
-        with CarefulLabeller(partial(load_classifier, self._job), self._classify) as careful:
+        with CarefulLabeller(partial(self._job.task.load, self._job), self._worker) as careful:
             return careful(pixels)
 
     def _count_retry(self) -> None:
@@ -280,7 +276,7 @@ class Predict:
         from pipeline.models.engine import DeviceLostError
 
         try:
-            return self._classify(pixels)
+            return self._worker(pixels)
         except DeviceLostError:
             # Its process can do nothing more on this device. A fresh one tries again.
             os._exit(1)
@@ -296,48 +292,3 @@ def _telling(tally: "ActorHandle | None") -> Iterator[None]:
         if tally is not None:
             ray.get(tally.fail.remote(error))
         raise
-
-
-def load_classifier(job: Job) -> "Classifier":
-    """The job's model, ready to turn PIXELS into LABELLED. Raises ModelError."""
-    from pipeline.models.classifier import Classifier
-    from pipeline.models.fetch import fetch
-
-    spec = job.spec
-    folder = fetch(job.model, job.revision).path
-    engine = load_engine(
-        folder,
-        job.preprocess,
-        spec.precision,
-        spec.top_k,
-        batch_size=spec.batch_size,
-        compile=spec.compile,
-    )
-    return Classifier(engine, run_id=job.run_id, recipe_id=job.recipe.id)
-
-
-def load_engine(
-    folder: "Path",
-    shape: "Preprocess",
-    precision: str,
-    top_k: int,
-    *,
-    batch_size: int | None,
-    compile: bool = False,
-) -> "Engine":
-    """A model folder on this process's device, with a thread: predictors run side by side."""
-    from pipeline.models.engine import Engine
-
-    return Engine.load(
-        folder,
-        height=shape.height,
-        width=shape.width,
-        rescale=shape.rescale,
-        mean=shape.mean,
-        std=shape.std,
-        precision=precision,
-        top_k=top_k,
-        batch_size=batch_size,
-        threads=1,
-        compile=compile,
-    )

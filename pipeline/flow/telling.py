@@ -84,7 +84,7 @@ class Teller:
                 run_id=self._run_id,
                 dst=self._dst,
                 src=self._src,
-                model=named(job.model) if "://" in job.model else job.model,
+                model=_model(job.model),
                 revision=job.revision,
                 recipe=job.recipe.id,
             )
@@ -186,6 +186,10 @@ class Teller:
     def _tell(self, event: Event) -> None:
         if self._log is not None:
             self._log.tell(event)
+
+
+def _model(model: str | None) -> str | None:
+    return named(model) if model is not None and "://" in model else model
 
 
 def _how(error: BaseException) -> tuple[str, Exit]:

@@ -1,7 +1,7 @@
-"""Proof that the labels are true: listed = labelled + failed + remaining, no row twice.
+"""Proof that the rows are true: listed = labelled + failed + remaining, no row twice.
 
 Nothing of a run is believed: rows come from the files, files from the store's own listing,
-objects from SRC, and a sample is labelled again from its bytes by the reference processor.
+objects from SRC, and a sample is worked on again from its bytes by the task's reference.
 """
 
 import random
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline import schema
-from pipeline.errors import TRANSIENT_CODES, Exit, MissingError, StoreError
+from pipeline.errors import TRANSIENT_CODES, Exit, MissingError, SpecError, StoreError
 from pipeline.flow.gcs import check_cluster
 from pipeline.flow.gone import count_gone
 from pipeline.flow.ledgers import FileReader
@@ -22,7 +22,6 @@ from pipeline.flow.listing import ledgers_of, survey
 from pipeline.flow.progress import Listener, Progress, nobody
 from pipeline.flow.sample import Sample, check_sample
 from pipeline.flow.usage import check_paths
-from pipeline.models.recipe import Recipe
 from pipeline.sources import Source, open_source
 from pipeline.spec import LabelSpec
 from pipeline.storage import public
@@ -31,11 +30,15 @@ from pipeline.store.reader import LabelStore
 from pipeline.store.runs import Counts, RunSummary, named_unreadable
 from pipeline.store.table import LiveFile
 from pipeline.store.upkeep import at_rest, parts_of
+from pipeline.tasks import Recipe, Task, recipe_of, task_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SAMPLE_IMAGES = 16
+
+#: What a read needs of an object.
+_OF_AN_OBJECT = ("uri", "etag", "size", "modified")
 
 
 class Verification(BaseModel):
@@ -107,10 +110,10 @@ def verify(
     checked = None
     if sample and there:
         listener(Progress("sampling"))
-        made_by = _recipe(store, recipe, model)
-        drawn = _draw(store, there, sample, seed)
+        task, made_by = _recipe(store, recipe, model)
+        drawn = _draw(store, task, there, sample, seed)
         if drawn.num_rows:
-            checked = check_sample(spec, made_by, _with_addresses(source, drawn))
+            checked = check_sample(task, spec, made_by, _with_addresses(source, drawn))
     return Verification(
         recipe=recipe,
         version=store.version,
@@ -196,14 +199,16 @@ def _file_problems(store: LabelStore, recipe: str, files: "Sequence[LiveFile]") 
     return problems
 
 
-def _draw(store: LabelStore, files: "Sequence[LiveFile]", size: int, seed: int) -> pa.Table:
-    """A few labelled rows, from one file drawn by its number of rows."""
+def _draw(
+    store: LabelStore, task: Task, files: "Sequence[LiveFile]", size: int, seed: int
+) -> pa.Table:
+    """A few rows without an error, from one file drawn by its number of rows."""
     draw = random.Random(seed)  # noqa: S311 - a sample, no secret
     file = draw.choices(files, weights=[file.num_rows for file in files])[0]
-    columns = ["uri", "etag", "size", "modified", "label", "score"]
-    rows = read_part(store.folder, file.path, columns)
-    labelled = [int(row) for row in np.flatnonzero(rows["label"].is_valid().to_numpy())]
-    drawn = draw.sample(labelled, min(size, len(labelled)))
+    columns = [*_OF_AN_OBJECT, "error_code", *(column.name for column in task.columns)]
+    rows = read_part(store.folder, file.path, pa.schema(map(store.schema.field, columns)))
+    well = [int(row) for row in np.flatnonzero(rows["error_code"].is_null().to_numpy())]
+    drawn = draw.sample(well, min(size, len(well)))
     return rows.take(pa.array(drawn, pa.int64()))  # a file may hold errors alone
 
 
@@ -222,11 +227,15 @@ def _with_addresses(source: Source, rows: pa.Table) -> pa.Table:
     return rows.append_column("address", pa.array(map(found.get, uris), pa.string()))
 
 
-def _recipe(store: LabelStore, recipe: str, model: str | None) -> Recipe:
+def _recipe(store: LabelStore, recipe: str, model: str | None) -> tuple[Task, Recipe]:
+    """The task and the recipe of these rows; `model` says where its model is now."""
     document = store.recipes().get(recipe)
     if document is None:
         raise StoreError(f"{store.folder.uri}: the document of recipe {recipe} is missing")
-    made_by = Recipe.from_json(document)
+    task, made_by = task_of(document), recipe_of(document)
     if made_by.id != recipe:
         raise StoreError(f"{public(store.folder.uri)}: the document of {recipe} is another's")
-    return made_by.model_copy(update={"model": model, "revision": None}) if model else made_by
+    if model and not task.network:
+        raise SpecError("model", model, f"{task.name} has no model; leave it out")
+    moved = {"model": model, "revision": None} if model else {}
+    return task, made_by.model_copy(update=moved)

@@ -107,7 +107,7 @@ def _read_ids(parquet: bytes) -> pa.Table | None:
     names = ["uri", "object_id"]
     try:
         rows = pq.read_table(pa.BufferReader(parquet), columns=names, partitioning=None)
-        return rows.select(names).cast(pa.schema(map(schema.LABELS.field, names)))
+        return rows.select(names).cast(pa.schema(map(schema.COMMON.field, names)))
     except (pa.ArrowException, KeyError, ValueError, OSError):
         return None
 

@@ -26,7 +26,7 @@ _FILE_SHIFT: Final = STATE_BITS + 1
 #: at one place and moved there when ledgers are sorted.
 REST: Final = np.dtype([("version", np.int64), ("low", np.uint32), ("place", np.int32)])
 
-#: The columns of LABELS that a ledger is made from.
+#: The columns that a ledger is made from.
 COLUMNS: Final = ("object_id", "version", "error_code")
 
 U64 = npt.NDArray[np.uint64]

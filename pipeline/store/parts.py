@@ -40,11 +40,11 @@ class Part:
     stats: str
 
 
-def write_part(folder: Folder, path: str, recipe: str, labels: pa.Table) -> Part:
-    """Write `labels` (schema.LABELS) to `path` below the store in one PUT."""
+def write_part(folder: Folder, path: str, recipe: str, rows: pa.Table) -> Part:
+    """Write `rows` (schema.COMMON and a task's columns) to `path` below the store in one PUT."""
     sink = io.BytesIO()
     pq.write_table(
-        labels.cast(schema.LABELS),
+        rows.cast(_with_common(rows.schema)),
         sink,
         compression=COMPRESSION,
         row_group_size=ROW_GROUP_ROWS,
@@ -57,16 +57,22 @@ def copy_part(folder: Folder, path: str, new_path: str, recipe: str) -> Part:
     return _put(folder, new_path, recipe, folder.read(path))
 
 
-def read_part(folder: Folder, path: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """The rows of one file, in schema.LABELS or the named columns of it.
+def read_part(
+    folder: Folder, path: str, columns: Sequence[str] | pa.Schema | None = None
+) -> pa.Table:
+    """The rows of one file: all that it holds, some columns by name, or in a schema.
 
+    A nullable field of the schema that the file lacks was added to the table later, and is null.
     Raises StoreError for a file of other columns, or of none.
     """
-    wanted = schema.LABELS if columns is None else pa.schema(map(schema.LABELS.field, columns))
     data = pa.BufferReader(folder.read(path))
     try:
-        rows = pq.read_table(data, columns=wanted.names, partitioning=None)
-        return rows.select(wanted.names).cast(wanted)
+        if isinstance(columns, pa.Schema):
+            return _read_in(data, columns)
+        names = None if columns is None else list(columns)
+        rows = pq.read_table(data, columns=names, partitioning=None)
+        rows.select(schema.COMMON.names if names is None else names)  # a KeyError, if one lacks
+        return rows.cast(_with_common(rows.schema)).select(names or rows.column_names)
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         problem = str(error).partition("\n")[0]
         where = public(folder.uri_of(path))
@@ -88,9 +94,33 @@ def merge_parts(folder: Folder, paths: Sequence[str], new_path: str, recipe: str
 
     Sorted rows compress better, and their min and max let readers skip whole files.
     """
-    rows = pa.concat_tables([read_part(folder, path) for path in paths])
+    tables = [read_part(folder, path) for path in paths]
+    try:
+        rows = pa.concat_tables(tables, promote_options="default")  # older files lack new columns
+    except pa.ArrowException as error:
+        problem = str(error).partition("\n")[0]
+        raise StoreError(f"files of {public(folder.uri)} do not go together: {problem}") from None
     rows = rows.sort_by([("uri", "ascending")])
     return write_part(folder, new_path, recipe, rows)
+
+
+def _with_common(found: pa.Schema) -> pa.Schema:
+    """`found` with its common fields as they must be."""
+    common = schema.COMMON
+    fields = [common.field(f.name) if f.name in common.names else f for f in found]
+    return pa.schema(fields)
+
+
+def _read_in(data: pa.BufferReader, wanted: pa.Schema) -> pa.Table:
+    names = pq.read_schema(data).names
+    data.seek(0)
+    # What is not nullable is asked for, so that it is missed.
+    there = [field.name for field in wanted if field.name in names or not field.nullable]
+    rows = pq.read_table(data, columns=there, partitioning=None).select(there)
+    for field in wanted:
+        if field.name not in there:
+            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    return rows.select(wanted.names).cast(wanted)
 
 
 def bounds_of_text(text: str) -> tuple[str, str]:

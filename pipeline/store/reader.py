@@ -6,9 +6,8 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import schema
-from pipeline.errors import MissingError
-from pipeline.storage import Folder, canonical, join
+from pipeline.errors import MissingError, StoreError
+from pipeline.storage import Folder, canonical, join, public
 from pipeline.store.choice import load_current
 from pipeline.store.parts import read_part
 from pipeline.store.runs import RunSummary, load_recipes, load_runs
@@ -33,6 +32,16 @@ class LabelStore:
     @property
     def version(self) -> int:
         return self._table.version
+
+    @property
+    def kind(self) -> str:
+        """What kind of result the rows hold, such as `labels` or `measures`."""
+        return self._table.kind
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of a row; files that are older than a column lack it."""
+        return self._table.schema
 
     def refresh(self) -> Self:
         """See what was committed and chosen since."""
@@ -65,16 +74,25 @@ class LabelStore:
         return sum(file.num_rows for file in self.live(recipe))
 
     def to_table(self, columns: list[str] | None = None, recipe: str | None = None) -> pa.Table:
-        """All rows in memory, in schema.LABELS or the named columns of it."""
-        kept = schema.LABELS if columns is None else pa.schema(map(schema.LABELS.field, columns))
-        tables = [read_part(self.folder, file.path, columns) for file in self.live(recipe)]
+        """All rows in memory, in the store's schema or the named columns of it.
+
+        Rows from before a column was added hold null there.
+        """
+        kept = self.schema if columns is None else pa.schema(map(self.schema.field, columns))
+        tables = [read_part(self.folder, file.path, kept) for file in self.live(recipe)]
         return pa.concat_tables([kept.empty_table(), *tables])
 
     def label_counts(self, recipe: str | None = None) -> list[tuple[str | None, int]]:
-        """(label, rows), the most frequent first; None stands for images without a label."""
+        """(label, rows), the most frequent first; None stands for images without a label.
+
+        Raises StoreError where the store holds something else than labels.
+        """
+        if "label" not in self.schema.names:
+            raise StoreError(f"{public(self.folder.uri)} holds {self.kind}, which have no labels")
         counts: Counter[str | None] = Counter()
         for file in self.live(recipe):
-            labels = read_part(self.folder, file.path, ["label"])["label"]
+            fields = pa.schema([self.schema.field("label")])
+            labels = read_part(self.folder, file.path, fields)["label"]
             for pair in pc.value_counts(labels.combine_chunks()).to_pylist():
                 counts[pair["values"]] += pair["counts"]
         return counts.most_common()

@@ -18,7 +18,7 @@ from pipeline import schema
 from pipeline.store.ledger import Ids, Ledger, Mask
 
 _FACTS: Final = ("etag", "size", "modified", "version")
-#: The columns of LABELS that `Relocation.see` reads.
+#: The columns that `Relocation.see` reads.
 SEEN: Final = ("uri", "member", "object_id", "version", "error_code", "run_id")
 
 #: What a recipe has of one listed object.
@@ -122,7 +122,7 @@ class Relocation:
         return bool(self._prefixes.which(rows).any())
 
     def move(self, rows: pa.Table) -> pa.Table | None:
-        """A file's rows (LABELS) as they read after the move; None if none of them moves."""
+        """A file's rows as they read after the move; None if none of them moves."""
         at = np.flatnonzero(self._prefixes.which(rows))
         asked = rows.take(pa.array(at))
         uris = self._prefixes.renamed(asked["uri"])
@@ -163,8 +163,8 @@ class Relocation:
     def _moved(self, rows: pa.Table, identity: dict[str, Any]) -> pa.Table:
         run_ids = pa.repeat(pa.scalar(self._run_id, pa.string()), rows.num_rows)
         for name, column in (identity | {"run_id": run_ids}).items():
-            where = schema.LABELS.get_field_index(name)
-            rows = rows.set_column(where, schema.LABELS.field(name), column)
+            where = rows.schema.get_field_index(name)
+            rows = rows.set_column(where, schema.COMMON.field(name), column)
         return rows
 
 

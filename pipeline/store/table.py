@@ -16,7 +16,7 @@ The order of a commit, and why it is safe:
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,12 +32,17 @@ from pipeline.store.log import oldest_version
 from pipeline.store.parts import Part
 
 if TYPE_CHECKING:
-    from deltalake import DeltaTable
+    from deltalake import CommitProperties, DeltaTable
 
 #: The table's application id in Delta's transaction identifiers.
 WRITER = "nightlabel"
 
-SCHEMA = pa.schema([pa.field(schema.PARTITION, pa.string(), nullable=False), *schema.LABELS])
+#: The table's property that says what kind of result its rows hold; a table without it was made
+#: before there were others, and holds labels.
+KIND = "nightlabel.kind"
+LABELS = "labels"
+
+_PARTITION_FIELD = pa.field(schema.PARTITION, pa.string(), nullable=False)
 
 #: A checkpoint every 20 commits and a week of log keep opening fast on a table that is
 #: committed to every half minute.
@@ -80,8 +85,8 @@ class Table:
                 delta = DeltaTable(folder.delta_url, storage_options=folder.delta_options)
             except TableNotFoundError:
                 return None
-            names = [field.name for field in delta.schema().fields]
-        if names != SCHEMA.names:
+            fields = pa.schema(delta.schema().to_arrow())
+        if not _is_ours(fields):
             raise StoreError(
                 f"{folder.uri} holds a Delta table that is no label store of schema version "
                 f"{schema.VERSION}: give another folder"
@@ -89,8 +94,11 @@ class Table:
         return cls(folder, delta)
 
     @classmethod
-    def create(cls, folder: Folder) -> Self:
-        """Make an empty table. Raises ConflictError if another run made one meanwhile."""
+    def create(cls, folder: Folder, columns: Iterable[pa.Field], kind: str) -> Self:
+        """Make an empty table for a task's `columns`, results of this kind.
+
+        Raises ConflictError if another run made one meanwhile.
+        """
         from deltalake import DeltaTable
 
         with _translated(folder.uri):
@@ -98,10 +106,11 @@ class Table:
                 folder,
                 DeltaTable.create(
                     folder.delta_url,
-                    schema=SCHEMA,
+                    schema=pa.schema([_PARTITION_FIELD, *schema.rows_of(columns)]),
                     partition_by=[schema.PARTITION],
                     mode="error",
-                    configuration=dict(CONFIGURATION),
+                    configuration=CONFIGURATION | {KIND: kind},
+                    raise_if_key_not_exists=False,  # KIND is a name of ours
                     storage_options=folder.delta_options,
                 ),
             )
@@ -109,6 +118,34 @@ class Table:
     @property
     def version(self) -> int:
         return int(self._delta.version())
+
+    @property
+    def kind(self) -> str:
+        """What kind of result the rows hold."""
+        return str(self._delta.metadata().configuration.get(KIND, LABELS))
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of a row, the partition aside."""
+        fields = pa.schema(self._delta.schema().to_arrow())
+        return fields.remove(fields.get_field_index(schema.PARTITION))
+
+    def add_columns(self, columns: Sequence[pa.Field]) -> None:
+        """Add those that the table lacks, in one commit of metadata; old files stay as they are.
+
+        Raises StoreError for one that is there with another type, ConflictError as `commit` does.
+        """
+        known = self.schema
+        missing = [column for column in columns if column.name not in known.names]
+        for column in columns:
+            if column.name in known.names and known.field(column.name).type != column.type:
+                raise StoreError(
+                    f"{public(self._folder.uri)} has a column {column.name} of type "
+                    f"{known.field(column.name).type}, not {column.type}: give another folder"
+                )
+        if missing:
+            schema.rows_of(missing)  # a ValueError for what no task may add
+            self._commit_fenced(lambda properties: self._add_columns(missing, properties))
 
     def live(self) -> list[LiveFile]:
         """The live files of this snapshot, ordered by path: a file's place is its ordinal.
@@ -154,20 +191,23 @@ class Table:
 
         Raises ConflictError if another writer committed since our last look, and from then on.
         """
+        self._commit_fenced(lambda properties: self._write(added, removed, properties))
+
+    def _commit_fenced(self, write: "Callable[[CommitProperties], None]") -> None:
         if self._fenced is not None:
             raise self._fenced
         try:
-            self._commit(added, removed)
+            self._commit(write)
         except ConflictError as error:
             self._fenced = error
             raise
 
-    def _commit(self, added: Sequence[Part], removed: Sequence[LiveFile | Part]) -> None:
+    def _commit(self, write: "Callable[[CommitProperties], None]") -> None:
         self._refuse_unless(self.version)
         ours, mark = self.version + 1, uuid4().hex
         try:
             with _translated(self._delta.table_uri):
-                self._write(added, removed, mark)
+                write(self._properties(mark))
         except StoreError:
             if not self._landed(mark):
                 raise
@@ -187,26 +227,50 @@ class Table:
                 f"ours was {last}); this run stops, what it committed stays"
             )
 
-    def _write(self, added: Sequence[Part], removed: Sequence[LiveFile | Part], mark: str) -> None:
+    def _properties(self, mark: str) -> "CommitProperties":
         from deltalake import CommitProperties, Transaction
 
         number = (self._delta.transaction_version(WRITER) or 0) + 1
+        return CommitProperties(
+            app_transactions=[Transaction(WRITER, number)],
+            max_commit_retries=0,
+            custom_metadata={"mark": mark},
+        )
+
+    def _add_columns(self, columns: Sequence[pa.Field], properties: "CommitProperties") -> None:
+        from deltalake import Schema
+
+        fields = Schema.from_arrow(pa.schema(columns)).fields
+        self._delta.alter.add_columns(fields, commit_properties=properties)
+
+    def _write(
+        self,
+        added: Sequence[Part],
+        removed: Sequence[LiveFile | Part],
+        properties: "CommitProperties",
+    ) -> None:
         now = int(time.time() * 1000)
         self._delta.create_write_transaction(
             [*(_add(part, now) for part in added), *(_remove(file, now) for file in removed)],
             mode="append",
             schema=self._delta.schema(),
             partition_by=[schema.PARTITION],
-            commit_properties=CommitProperties(
-                app_transactions=[Transaction(WRITER, number)],
-                max_commit_retries=0,
-                custom_metadata={"mark": mark},
-            ),
+            commit_properties=properties,
         )
 
     def _landed(self, mark: str) -> bool:
         self.refresh()
         return any(entry.get("mark") == mark for entry in self._delta.history(limit=5))
+
+
+def _is_ours(fields: pa.Schema) -> bool:
+    """Whether a table of these fields is a store: all that is common, and nullable results."""
+    due = [_PARTITION_FIELD, *schema.COMMON]
+    kinds = {field.name: field.type for field in fields}
+    others = [field for field in fields if field.name not in {one.name for one in due}]
+    return all(kinds.get(one.name) == one.type for one in due) and all(
+        field.nullable for field in others
+    )
 
 
 def _add(part: Part, now: int) -> Any:

@@ -26,7 +26,7 @@ from pipeline.store.parts import write_part
 from pipeline.store.runs import Counts, RunSummary, new_run_id, save_recipe, save_run
 from pipeline.store.table import Table
 from pipeline.store.upkeep import part_path
-from tests.store.stores import rows
+from tests.store.stores import new_table, rows
 
 WHOLE: Final = ("r0000000a", "r0000000b", "r0000000c")
 #: Its runs always leave something: it may ask to be promoted, and must never be.
@@ -42,7 +42,7 @@ def label(folder: Folder, recipe: str, *, promote: bool) -> None:
     """What a run does of which readers could see something; its rows come in one commit."""
     run_id = new_run_id(datetime.now(UTC))
     with Lease(folder, run_id):
-        table = Table.open(folder) or Table.create(folder)
+        table = Table.open(folder) or new_table(folder)
         save_recipe(folder, recipe, "{}")
         promotion = Promotion.begin(folder, table, recipe, asked=promote)
         run = RunSummary(

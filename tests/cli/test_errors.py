@@ -21,7 +21,7 @@ from pipeline.store.parts import write_part
 from pipeline.store.reader import LabelStore
 from pipeline.store.runs import save_recipe
 from pipeline.store.table import Table
-from tests.store.stores import NOW, RECIPE, rows
+from tests.store.stores import NOW, RECIPE, new_table, rows
 
 OTHER = "r00000002"
 
@@ -40,7 +40,7 @@ def failing(names: list[int], code: str, message: str = "why", minutes: int = 0)
 @pytest.fixture
 def dst(tmp_path: Path) -> str:
     folder = Folder(str(tmp_path))
-    table = Table.create(folder)
+    table = new_table(folder)
     files = {
         f"recipe={RECIPE}/0.parquet": [rows([1, 2]), failing([3, 4], "denied", "403")],
         "_parts/n/1.parquet": [failing([5], "denied", "a\x1b[2J", 9), failing([6], "truncated")],

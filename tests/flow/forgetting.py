@@ -16,7 +16,7 @@ from pipeline.store.reader import LabelStore
 from pipeline.store.table import Table
 from pipeline.store.upkeep import at_rest, part_path
 from tests.flow.test_recipes import A, B, night
-from tests.store.stores import rows
+from tests.store.stores import new_table, rows
 
 NAME = "jane-doe.jpg"
 URI = f"s3://photos/{NAME}"
@@ -43,7 +43,7 @@ def tell(folder: Folder, text: str = NAME) -> list[str]:
 
 def write(folder: Folder, recipe: str, run: str, names: list[str | int]) -> None:
     """Two parts, one of which comes to rest: the other stays a live part."""
-    table = Table.open(folder) or Table.create(folder)
+    table = Table.open(folder) or new_table(folder)
     half = len(names) // 2
     for number, some in enumerate((names[:half], names[half:])):
         part = write_part(folder, part_path(run, recipe, number), recipe, rows(some))

@@ -4,16 +4,15 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from pipeline import schema
 from pipeline.flow.committer import CutWriter, Written
 from pipeline.storage import Folder
 from pipeline.store.parts import read_part, write_part
-from tests.store.stores import RECIPE, rows
+from tests.store.stores import LABELLED, RECIPE, rows
 
 
 def labelled(names: Sequence[int], replaces: Sequence[int | None], label: str) -> pa.Table:
     """LABELLED rows."""
-    replaced = pa.array(replaces, schema.LABELLED.field("replaces").type)
+    replaced = pa.array(replaces, LABELLED.field("replaces").type)
     return rows(list(names), label=label).append_column("replaces", replaced)
 
 

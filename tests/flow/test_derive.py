@@ -8,22 +8,25 @@ from typing import Any
 import pytest
 import ray
 
-from pipeline.flow.derive import cut, derive, larger_recipes
+from pipeline.flow.derive import derive, rewritten
 from pipeline.flow.driver import _summary_of, label
 from pipeline.flow.prepare import prepare
-from pipeline.models import KINDS
 from pipeline.models.engine import Engine
-from pipeline.models.recipe import Recipe
 from pipeline.spec import LabelSpec, make_spec
 from pipeline.storage import Folder
 from pipeline.store.parts import read_part
 from pipeline.store.runs import load_runs, save_recipe
 from pipeline.store.table import Table
+from pipeline.tasks.classifier import Classifier
+from pipeline.tasks.classify import Classify
+from pipeline.tasks.classify import ClassifyRecipe as Recipe
+from pipeline.tasks.rows import RowMaker
 from tests.flow.test_recipes import Died, dies_at_write, document
 from tests.models import tiny
 from tests.models.tables import pixel_table
 from tests.parts.labelled import NAMES, counts_of, night, photos_at
 from tests.parts.tiny import image_bytes, make_model
+from tests.store.stores import LABELS
 
 __all__ = ["dies_at_write"]
 
@@ -77,11 +80,12 @@ def test_cut_rows_are_those_that_a_prediction_writes(tmp_path: Path) -> None:
         settings = {"height": tiny.SIZE, "width": tiny.SIZE, **tiny.SCALE}
         settings |= {"precision": "fp32", "top_k": top_k, "batch_size": 4}
         engine = Engine.load(vit, **settings)
-        made[top_k] = KINDS["classifier"]()(engine, run_id=f"run-{top_k}", recipe_id=f"r{top_k}")(
-            pixels
-        ).drop_columns(["labelled_at", "replaces"])
+        worker = RowMaker(LABELS, Classifier(engine), f"run-{top_k}", f"r{top_k}")
+        made[top_k] = worker(pixels).drop_columns(["labelled_at", "replaces"])
     for larger, smaller in ((5, 2), (50, 2), (50, 5)):
-        rows = cut(made[larger], smaller, f"run-{smaller}", f"r{smaller}")
+        recipe = Recipe.from_json(document(smaller))
+        cut = Classify().derived(made[larger], recipe)
+        rows = rewritten(cut, f"run-{smaller}", f"r{smaller}")
         rows = rows.cast(made[smaller].schema)
         rows.validate(full=True)
         assert rows.equals(made[smaller])
@@ -160,9 +164,10 @@ def test_which_recipes_will_do() -> None:
     }
     recipes = {name: Recipe.model_validate(fields) for name, fields in others.items()}
     documents = {recipe.id: recipe.to_json() for recipe in recipes.values()}
-    found = larger_recipes(wanted, documents)
+    found = Classify().derives_from(wanted, documents)
     assert found == [recipes["moved"].id, recipes["larger"].id]
-    assert larger_recipes(wanted, {"rother": recipes["larger"].to_json(), "rnew": "{}"}) == []
+    others = {"rother": recipes["larger"].to_json(), "rnew": "{}"}
+    assert Classify().derives_from(wanted, others) == []
 
 
 def test_killed_and_run_again(five: Path, model: str, dies_at_write: Callable[[int], None]) -> None:

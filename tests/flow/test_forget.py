@@ -33,7 +33,7 @@ from tests.flow.forgetting import (
     write,
 )
 from tests.flow.test_recipes import A, B, Died, dies_at_write
-from tests.store.stores import rows
+from tests.store.stores import LABELS, rows
 
 __all__ = ["dies_at_write", "local", "store"]
 
@@ -194,7 +194,7 @@ def test_members_of_an_archive_go_with_it(local: Folder) -> None:
     for row in members:
         row["member"] = "0001.jpg"
         row["object_id"] = schema.object_id(row["uri"], "0001.jpg")
-    labels = pa.Table.from_pylist(members, schema=schema.LABELS)
+    labels = pa.Table.from_pylist(members, schema=LABELS)
     table.commit(added=[write_part(local, part_path("t", A, 0), A, labels)])
     assert forget(local.uri, "s3://photos/t.tar").rows == {A: 1}
     assert (tell(local, "t.tar"), len(tell(local, "keep.tar")) > 0) == ([], True)

@@ -13,8 +13,7 @@ from pipeline.spec import LabelSpec, make_spec
 from pipeline.storage import Folder
 from pipeline.store.choice import Choice, choose
 from pipeline.store.parts import write_part
-from pipeline.store.table import Table
-from tests.store.stores import RECIPE, rows
+from tests.store.stores import RECIPE, new_table, rows
 
 
 @pytest.fixture
@@ -22,7 +21,7 @@ def labels(tmp_path: Path) -> Folder:
     """A store with the labels of images 0 to 9, one of them failed."""
     folder = Folder(str(tmp_path / "labels"))
     folder.ensure()
-    table = Table.create(folder)
+    table = new_table(folder)
     table.commit(added=[write_part(folder, f"recipe={RECIPE}/0.parquet", RECIPE, rows(range(9)))])
     bad = rows([9], error="empty")
     table.commit(added=[write_part(folder, f"recipe={RECIPE}/1.parquet", RECIPE, bad)])

@@ -7,7 +7,7 @@ import pytest
 from pipeline import schema
 from pipeline.errors import ErrorCode, ImageError, TransientError
 from pipeline.flow.pixels import Pixels
-from pipeline.models.classifier import image_array
+from pipeline.tasks.rows import image_array
 from tests.store.test_ledger import refs
 
 

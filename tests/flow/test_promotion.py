@@ -10,10 +10,9 @@ from pipeline.storage import Folder
 from pipeline.store.choice import Choice, begin_drop, choose, load_current
 from pipeline.store.parts import write_part
 from pipeline.store.runs import RunSummary, load_runs, save_run
-from pipeline.store.table import Table
 from pipeline.store.upkeep import part_path
 from tests.flow.test_scopes import prefix
-from tests.store.stores import rows
+from tests.store.stores import new_table, rows
 
 A, B = "r0000000a", "r0000000b"
 WHOLE = {"status": "complete", "listing_complete": True}
@@ -83,7 +82,7 @@ class Store:
 
     def __init__(self, folder: Folder) -> None:
         folder.ensure()
-        self.folder, self.table = folder, Table.create(folder)
+        self.folder, self.table = folder, new_table(folder)
         self.runs = 0
 
     def begin(self, recipe: str, *, asked: bool = False) -> tuple[Promotion, RunSummary]:

@@ -22,7 +22,7 @@ from pipeline.store.table import LiveFile, Table
 from pipeline.store.upkeep import AT_REST, PARTS
 from tests.flow.test_committer import labelled
 from tests.parts.readers import delta_extension, documented, pairs, readers
-from tests.store.stores import rows
+from tests.store.stores import new_table, rows
 
 A, B = "r0000000a", "r0000000b"
 
@@ -73,7 +73,7 @@ class Nights:
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
-        Table.create(folder)
+        new_table(folder)
         table = Watched.open(folder)
         assert table is not None
         self.table = table

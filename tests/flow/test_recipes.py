@@ -17,7 +17,6 @@ from pipeline.errors import BusyError, ConflictError, MissingError, SpecError
 from pipeline.flow.promotion import rows_of
 from pipeline.flow.recipes import drop_recipe, list_recipes, use_recipe
 from pipeline.flow.tidy import inline, merge
-from pipeline.models.recipe import Recipe
 from pipeline.storage import Folder
 from pipeline.store.choice import Choice, begin_drop, choose, load_current
 from pipeline.store.lease import Lease
@@ -26,8 +25,9 @@ from pipeline.store.reader import LabelStore
 from pipeline.store.runs import Counts, RunSummary, load_recipes, load_runs, save_recipe, save_run
 from pipeline.store.table import Table
 from pipeline.store.upkeep import at_rest, part_path
+from pipeline.tasks.classify import ClassifyRecipe as Recipe
 from tests.flow.test_scopes import prefix
-from tests.store.stores import rows
+from tests.store.stores import new_table, rows
 
 A, B = "rab000001", "rab000002"
 START = datetime(2026, 1, 1, 2, tzinfo=UTC)
@@ -52,7 +52,7 @@ def document(top_k: int) -> str:
 
 def night(folder: Folder, recipe: str, day: int, names: int, **fields: Any) -> None:
     """A run of `recipe` that leaves a file at rest and a part."""
-    table = Table.open(folder) or Table.create(folder)
+    table = Table.open(folder) or new_table(folder)
     save_recipe(folder, recipe, document(day))
     run_id = f"2026010{day}T020000Z-00000000"
     for number, some in enumerate((range(names - 1), range(names - 1, names))):
@@ -124,7 +124,7 @@ def test_a_store_of_no_runs(folder: Folder) -> None:
     folder.ensure()
     with pytest.raises(MissingError, match="no label store"):
         list_recipes(folder.uri)
-    Table.create(folder)
+    new_table(folder)
     assert list_recipes(folder.uri) == []
 
 

@@ -13,13 +13,13 @@ import pytest
 from transformers import pipeline as transformers_pipeline
 
 from pipeline.flow.sample import Sample, check_sample
-from pipeline.flow.stages import load_engine
 from pipeline.images import Preprocess, prepare
 from pipeline.images.reference import reference_values
 from pipeline.models.fetch import fetch
-from pipeline.models.recipe import Recipe
 from pipeline.models.reference import ReferenceModel
 from pipeline.spec import make_spec
+from pipeline.tasks.classify import Classify, load_engine
+from pipeline.tasks.classify import ClassifyRecipe as Recipe
 from tests.golden.pictures import picture
 from tests.models import tiny
 
@@ -73,7 +73,7 @@ def labelled(images: list[Path], folder: Path, preprocess: Preprocess) -> pa.Tab
 def sampled(images: list[Path], folder: Path, preprocess: Preprocess) -> Sample:
     spec = make_spec(src=str(images[0].parent), dst="/labels", model=str(folder))
     recipe = Recipe.of(spec, fetch(str(folder), None), preprocess.as_dict())
-    return check_sample(spec, recipe, labelled(images, folder, preprocess))
+    return check_sample(Classify(), spec, recipe, labelled(images, folder, preprocess))
 
 
 def wrong_class(folder: Path) -> Preprocess:

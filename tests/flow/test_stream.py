@@ -13,7 +13,6 @@ import json, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 import pyarrow as pa, ray
-from pipeline import schema
 from pipeline.errors import ModelError
 from pipeline.flow.batches import pack
 from pipeline.flow.committer import Committer
@@ -25,13 +24,12 @@ from pipeline.flow.tally import TallyBoard
 from pipeline.spec import make_spec
 from pipeline.storage import Folder
 from pipeline.store.lease import Lease
-from pipeline.store.table import Table
-from tests.store.stores import RECIPE, rows
+from tests.store.stores import LABELLED, RECIPE, new_table, rows
 
 labels, store_dies = Path(sys.argv[1]), sys.argv[2] == "store too"
 folder = Folder(str(labels))
 folder.ensure()
-table = Table.create(folder)
+table = new_table(folder)
 committer = Committer(table, folder, "run", RECIPE, [], seconds=3600.0)
 
 def graph():
@@ -40,8 +38,8 @@ def graph():
             while committer.rows < 10:
                 time.sleep(0.05)
         labelled = rows(range(10 * number, 10 * number + 10))
-        nulls = pa.nulls(10, schema.LABELLED.field("replaces").type)
-        labelled = labelled.append_column(schema.LABELLED.field("replaces"), nulls)
+        nulls = pa.nulls(10, LABELLED.field("replaces").type)
+        labelled = labelled.append_column(LABELLED.field("replaces"), nulls)
         yield ray.put(pack(labelled)), 1
     if store_dies:
         labels.rename(labels.with_name("gone"))

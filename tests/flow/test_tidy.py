@@ -15,7 +15,7 @@ from pipeline.storage import Folder
 from pipeline.store.parts import read_part, rewrite_without, write_part
 from pipeline.store.table import LiveFile, Table
 from pipeline.store.upkeep import AT_REST, PARTS
-from tests.store.stores import RECIPE, rows
+from tests.store.stores import RECIPE, new_table, rows
 from tests.store.test_table import delta_uris
 
 
@@ -48,7 +48,7 @@ class Store:
     def __init__(self, folder: Folder) -> None:
         self.folder = Watched(folder.uri)
         self.folder.ensure()
-        self.table = Table.create(self.folder)
+        self.table = new_table(self.folder)
 
     def night(self, run_id: str, *parts: Iterable[int]) -> None:
         for number, names in enumerate(parts):

@@ -13,8 +13,8 @@ from pipeline.errors import BadModelError
 from pipeline.images import Preprocess, prepare
 from pipeline.images.reference import reference_pixels
 from pipeline.models.fetch import ModelFolder, fetch
-from pipeline.models.recipe import Recipe
 from pipeline.spec import make_spec
+from pipeline.tasks.classify import ClassifyRecipe as Recipe
 from tests.golden.pictures import picture, png
 from tests.golden.reference import PROCESSORS
 

@@ -15,13 +15,13 @@ from transformers import AutoModelForImageClassification, ViTConfig, ViTModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
 from pipeline.errors import BadModelError, Exit, ModelError
-from pipeline.flow.remembered import checked_preprocess
 from pipeline.images.reference import reference_values
 from pipeline.models import config
 from pipeline.models.config import _known, _registered
 from pipeline.models.engine import Engine
 from pipeline.models.fetch import fetch
 from pipeline.models.reference import ReferenceModel
+from pipeline.tasks.preprocess_cache import checked_preprocess
 from tests.golden.pictures import picture, png
 from tests.models import tiny
 from tests.parts.s3 import S3Server

@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import save_file
 
 from pipeline.errors import BadModelError, Exit
-from pipeline.flow.remembered import checked_preprocess
 from pipeline.images import prepare
 from pipeline.images.reference import reference_values
 from pipeline.models import timm as ours
 from pipeline.models.engine import Engine
 from pipeline.models.fetch import fetch
 from pipeline.models.reference import ReferenceModel
+from pipeline.tasks.preprocess_cache import checked_preprocess
 from tests.golden.pictures import SIZES, picture, png
 
 CLASSES = 7

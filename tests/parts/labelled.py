@@ -21,6 +21,7 @@ from pipeline.store.runs import Counts, RunSummary, load_runs, new_run_id, save_
 from pipeline.store.table import Table
 from pipeline.store.upkeep import AT_REST, part_path, parts_of
 from tests.parts.tiny import image_bytes
+from tests.store.stores import LABELS, new_table
 
 START = datetime.now(UTC) - timedelta(days=1)
 NAMES = [f"{'ab'[n % 2]}/{n:02}.jpg" for n in range(6)]
@@ -44,7 +45,7 @@ def labels_of(src: str, run_id: str, recipe: str, *, failed: str = "") -> pa.Tab
     for ref in pa.concat_tables(pages).to_pylist():
         wrong = bool(failed) and ref["uri"].endswith(failed)
         found.append(
-            {name: ref[name] for name in schema.LABELS.names if name in ref}
+            {name: ref[name] for name in LABELS.names if name in ref}
             | {
                 "label": None if wrong else f"of {ref['uri'][-6:]}",
                 "score": None if wrong else 0.5,
@@ -57,13 +58,13 @@ def labels_of(src: str, run_id: str, recipe: str, *, failed: str = "") -> pa.Tab
                 "labelled_at": START,
             }
         )
-    return pa.Table.from_pylist(found, schema=schema.LABELS)
+    return pa.Table.from_pylist(found, schema=LABELS)
 
 
 def night(folder: Folder, src: str, recipe: str, *, failed: str = "", **fields: Any) -> None:
     """A whole run over `src`, its rows in one file at rest and one part."""
     folder.ensure()
-    table = Table.open(folder) or Table.create(folder)
+    table = Table.open(folder) or new_table(folder)
     run_id = new_run_id(START)
     rows = labels_of(src, run_id, recipe, failed=failed)
     for number, some in enumerate(

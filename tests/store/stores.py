@@ -9,7 +9,13 @@ import pytest
 
 from pipeline import schema
 from pipeline.storage import Folder
+from pipeline.store.table import Table
+from pipeline.tasks.classify import Classify
 from tests.parts.s3 import S3Server
+
+#: A row of `classify`, at rest and on its way to the writer.
+LABELS = Classify().rows
+LABELLED = schema.in_flight(LABELS)
 
 RECIPE = "r00000001"
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -23,6 +29,11 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
         return Folder(str(tmp_path / "labels"))
     server: S3Server = request.getfixturevalue("s3")
     return Folder(f"{server.bucket()}/some/labels")
+
+
+def new_table(folder: Folder) -> Table:
+    """An empty store of labels."""
+    return Table.create(folder, Classify.columns, Classify.kind)
 
 
 def rows(
@@ -46,5 +57,5 @@ def rows(
             }
             for uri in uris
         ],
-        schema=schema.LABELS,
+        schema=LABELS,
     )

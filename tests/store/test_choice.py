@@ -16,6 +16,7 @@ from pipeline.store.choice import (
     load_current,
 )
 from pipeline.store.table import Table
+from tests.store.stores import new_table
 
 A, B, C = "r0000000a", "r0000000b", "r0000000c"
 
@@ -140,7 +141,7 @@ def test_only_the_mark_of_ones_own_drop_is_taken_away(chosen: Folder) -> None:
 
 
 def test_a_drop_that_sleeps_is_fenced_before_its_mark_goes(chosen: Folder) -> None:
-    Table.create(chosen)
+    new_table(chosen)
     asleep, heir = Table.open(chosen), Table.open(chosen)
     assert asleep is not None
     assert heir is not None
@@ -152,7 +153,7 @@ def test_a_drop_that_sleeps_is_fenced_before_its_mark_goes(chosen: Folder) -> No
 
 
 def test_where_no_drop_died_nothing_is_written(chosen: Folder) -> None:
-    table = Table.create(chosen)
+    table = new_table(chosen)
     before = read(chosen)
     clear_dead_drop(chosen, table)
     assert (read(chosen), table.version) == (before, 0)

@@ -11,7 +11,7 @@ from pipeline.storage import Folder
 from pipeline.store.log import Traces, log_files, oldest_version, remove_up_to_the_last, tell_of
 from pipeline.store.parts import write_part
 from pipeline.store.table import Table
-from tests.store.stores import RECIPE, rows
+from tests.store.stores import RECIPE, new_table, rows
 
 
 def grow(folder: Folder, table: Table, *names: str) -> list[datetime]:
@@ -29,7 +29,7 @@ def grow(folder: Folder, table: Table, *names: str) -> list[datetime]:
 @pytest.fixture
 def table(folder: Folder) -> Table:
     folder.ensure()
-    return Table.create(folder)
+    return new_table(folder)
 
 
 @pytest.mark.parametrize("removed", range(6))
@@ -40,7 +40,7 @@ def test_a_log_cut_anywhere_can_be_asked_for_every_moment(tmp_path: Path, remove
     """
     folder = Folder(str(tmp_path / "labels"))
     folder.ensure()
-    table = Table.create(folder)
+    table = new_table(folder)
     moments = grow(folder, table, *"abcde")
     table.checkpoint()
     folder.delete([file.path for file in log_files(folder)[:removed]])

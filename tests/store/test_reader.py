@@ -8,7 +8,6 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from pipeline import schema
 from pipeline.errors import MissingError, StoreError
 from pipeline.storage import Folder
 from pipeline.store.choice import Choice, choose
@@ -24,13 +23,13 @@ from pipeline.store.runs import (
     save_run,
 )
 from pipeline.store.table import Table
-from tests.store.stores import NOW, RECIPE, rows
+from tests.store.stores import LABELS, NOW, RECIPE, new_table, rows
 
 
 @pytest.fixture
 def labels(folder: Folder) -> Folder:
     folder.ensure()
-    table = Table.create(folder)
+    table = new_table(folder)
     at_rest = f"recipe={RECIPE}/n-0.parquet"
     table.commit(added=[write_part(folder, at_rest, RECIPE, rows([1, 2, 3]))])
     part = write_part(folder, "_parts/n2/0.parquet", RECIPE, rows([4], label="dog"))
@@ -45,7 +44,7 @@ def labels(folder: Folder) -> Folder:
 def test_the_store_gives_every_row_and_names_every_file(labels: Folder) -> None:
     store = LabelStore(labels.uri)
     table = store.to_table()
-    assert table.schema == schema.LABELS
+    assert table.schema == LABELS
     assert sorted(table["uri"].to_pylist()) == [f"s3://photos/{n}" for n in range(1, 6)]
     assert store.count() == 5
     assert store.to_table(["label"]).column_names == ["label"]
@@ -81,7 +80,7 @@ def test_there_is_no_store_where_nothing_is(folder: Folder) -> None:
 
 def test_readers_that_know_no_delta_see_what_is_at_rest(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path))
-    table = Table.create(folder)
+    table = new_table(folder)
     at_rest = f"recipe={RECIPE}/n-0.parquet"
     table.commit(added=[write_part(folder, at_rest, RECIPE, rows([1, 2, 3]))])
     glob = f"{tmp_path}/recipe=*/*.parquet"

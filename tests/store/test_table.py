@@ -15,7 +15,7 @@ from pipeline.store.parts import Part, read_part, rewrite_without, write_part
 from pipeline.store.table import Table, _translated
 from tests.parts.faults import faulty
 from tests.parts.s3 import S3Process
-from tests.store.stores import RECIPE, rows
+from tests.store.stores import RECIPE, new_table, rows
 
 
 def delta_uris(folder: Folder) -> list[str]:
@@ -42,7 +42,7 @@ def test_a_table_of_something_else_is_refused(folder: Folder) -> None:
 
 def test_rows_are_true_only_after_the_commit(folder: Folder) -> None:
     folder.ensure()
-    table = Table.create(folder)
+    table = new_table(folder)
     written = part(folder, "a", 1, 2)
     assert delta_uris(folder) == []
     table.commit(added=[written])
@@ -56,7 +56,7 @@ def test_rows_are_true_only_after_the_commit(folder: Folder) -> None:
 
 def test_a_writer_that_another_has_overtaken_is_fenced(folder: Folder) -> None:
     folder.ensure()
-    first = Table.create(folder)
+    first = new_table(folder)
     second = Table.open(folder)
     assert second is not None
     second.commit(added=[part(folder, "b", 2)])
@@ -68,7 +68,7 @@ def test_a_writer_that_another_has_overtaken_is_fenced(folder: Folder) -> None:
 
 def test_an_empty_commit_fences(folder: Folder) -> None:
     folder.ensure()
-    zombie = Table.create(folder)
+    zombie = new_table(folder)
     heir = Table.open(folder)
     assert heir is not None
     heir.commit()
@@ -79,14 +79,14 @@ def test_an_empty_commit_fences(folder: Folder) -> None:
 
 def test_delta_itself_refuses_the_second_of_two_commits_from_one_version(folder: Folder) -> None:
     folder.ensure()
-    first = Table.create(folder)
+    first = new_table(folder)
     second = Table.open(folder)
     assert second is not None
     late = part(folder, "late", 9)
     second._refuse_unless(second.version)  # looks, and is paused between the look and the commit
     first.commit(added=[part(folder, "a", 1)])
     with pytest.raises(ConflictError), _translated("store"):
-        second._write([late], [], "mark")
+        second._write([late], [], second._properties("mark"))
     assert delta_uris(folder) == ["s3://photos/1"]
 
 
@@ -98,7 +98,7 @@ def test_a_writer_that_slept_in_its_commit_is_fenced(
     with faulty(s3) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         folder = Folder(f"{s3.bucket()}/labels")
-        sleeper = Table.create(folder)
+        sleeper = new_table(folder)
 
         def take_over(_: str) -> None:
             heir = Table.open(folder)
@@ -114,7 +114,7 @@ def test_a_writer_that_slept_in_its_commit_is_fenced(
 
 def test_a_table_that_goes_away_says_so(folder: Folder) -> None:
     folder.ensure()
-    table = Table.create(folder)
+    table = new_table(folder)
     table.commit(added=[part(folder, "a", 1)])
     folder.delete([folder.relative(entry.uri) for entry in folder.list("_delta_log/")])
     with pytest.raises(MissingError, match="its log is gone"):
@@ -123,7 +123,7 @@ def test_a_table_that_goes_away_says_so(folder: Folder) -> None:
 
 def test_a_replacement_is_one_commit(folder: Folder) -> None:
     folder.ensure()
-    table = Table.create(folder)
+    table = new_table(folder)
     table.commit(added=[part(folder, "a", 1, 2, 3)])
     [old] = table.live()
     left = rewrite_without(
@@ -155,7 +155,7 @@ def test_every_file_tells_its_rows_and_bounds(folder: Folder) -> None:
     assert len(stats["maxValues"]["uri"]) < 100
     assert stats["nullCount"]["error_code"] == 3
     assert stats["minValues"]["labelled_at"].startswith("2026-01-02T03:04:05")
-    table = Table.create(folder)
+    table = new_table(folder)
     table.commit(added=[written])
     dataset = DeltaTable(folder.delta_url, storage_options=folder.delta_options)
     found = dataset.to_pyarrow_table(filters=[("uri", "=", f"s3://photos/{long}")])
@@ -171,14 +171,14 @@ def test_rows_come_back_as_they_were_written(folder: Folder) -> None:
 
 def test_the_protocol_is_one_that_every_delta_reader_knows(folder: Folder) -> None:
     folder.ensure()
-    Table.create(folder)
+    new_table(folder)
     protocol = DeltaTable(folder.delta_url, storage_options=folder.delta_options).protocol()
     assert (protocol.min_reader_version, protocol.min_writer_version) == (1, 2)
 
 
 def test_checkpoints_happen_while_parts_are_committed(folder: Folder) -> None:
     folder.ensure()
-    table = Table.create(folder)
+    table = new_table(folder)
     for number in range(25):
         table.commit(added=[part(folder, f"p{number:02}", number)])
     names = [folder.relative(entry.uri) for entry in folder.list("_delta_log/")]
@@ -191,7 +191,7 @@ def test_the_log_stays_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(table_module, "CONFIGURATION", short)
     folder = Folder(str(tmp_path / "labels"))
     folder.ensure()
-    table = Table.create(folder)
+    table = new_table(folder)
     table.commit(added=[part(folder, "a", 1)])
     lengths = []
     for _ in range(5):

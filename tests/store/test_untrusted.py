@@ -25,7 +25,7 @@ from pipeline.store.runs import (
 )
 from pipeline.store.table import Table
 from tests.parts.pickles import forged
-from tests.store.stores import RECIPE, rows
+from tests.store.stores import RECIPE, new_table, rows
 
 LEADING_OUT = [
     "../victim.parquet",
@@ -97,7 +97,7 @@ def add(local: Folder, **fields: Any) -> None:
 def test_a_log_that_names_a_file_elsewhere_reads_and_deletes_nothing(
     local: Folder, escaped: bool
 ) -> None:
-    table = Table.create(local)
+    table = new_table(local)
     table.commit(added=[write_part(local, "_parts/run/a.parquet", RECIPE, rows([2]))])
     victim, path = victim_of(local, escaped)
     add(local, path=path)
@@ -131,7 +131,7 @@ def test_a_log_that_names_a_file_elsewhere_reads_and_deletes_nothing(
     ],
 )
 def test_a_log_that_no_run_wrote_is_refused(local: Folder, fields: dict[str, Any]) -> None:
-    Table.create(local)
+    new_table(local)
     add(local, **fields)
     with pytest.raises(StoreError, match=r"another program has written|non-nullable") as caught:
         Table.open(local).live()  # type: ignore[union-attr]
@@ -201,7 +201,7 @@ def test_a_lease_has_its_fields_and_no_others() -> None:
 
 def test_a_document_of_any_size_is_not_read(local: Folder) -> None:
     """A sparse file: reading it would take 5 GB of memory."""
-    Table.create(local)
+    new_table(local)
     for path in (CURRENT, f"{RUNS}x.json", f"{RECIPES}x.json", PATH):
         local.put(path, b"{}")
         with (Path(local.uri.removeprefix("file://")) / path).open("r+b") as file:

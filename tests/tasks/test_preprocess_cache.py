@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ModelError
-from pipeline.flow import remembered
-from pipeline.flow.remembered import preprocess_of
 from pipeline.images import Preprocess
+from pipeline.tasks import preprocess_cache
+from pipeline.tasks.preprocess_cache import preprocess_of
 from tests.golden.reference import NAMES, PROCESSORS
 
 
@@ -51,7 +51,8 @@ def test_a_processor_that_is_kept_whole_too(tmp_path: Path) -> None:
 
 def test_the_second_time_transformers_is_not_imported(model: Path) -> None:
     look = (
-        "import sys; from pathlib import Path; from pipeline.flow.remembered import preprocess_of;"
+        "import sys; from pathlib import Path;"
+        "from pipeline.tasks.preprocess_cache import preprocess_of;"
         f"print(preprocess_of(Path({str(model)!r})).box, 'transformers' in sys.modules)"
     )
     seen = [
@@ -74,7 +75,7 @@ def test_another_version_of_a_package_counts(
     model: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preprocess_of(model)
-    monkeypatch.setattr(remembered, "version", lambda package: "99")
+    monkeypatch.setattr(preprocess_cache, "version", lambda package: "99")
     preprocess_of(model)
     assert len(list(cache.iterdir())) == 2
 

@@ -1,35 +1,30 @@
-"""What decides a label, and its fingerprint: the label store's partition."""
+"""What decides a row, and its fingerprint: the label store's partition."""
 
-import json
 import re
 from hashlib import blake2b
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.errors import StoreError
-from pipeline.models.config import ModelConfig, canonical_json
-from pipeline.models.fetch import ModelFolder
-from pipeline.spec import LabelSpec
+from pipeline.models.config import canonical_json
 
-FORMAT = 1
+# Where a model came from. Told to people, but no part of the fingerprint.
+_PROVENANCE: Final = frozenset({"model", "revision"})
 
-# Where the model came from. Told to people, but no part of the fingerprint.
-_PROVENANCE = frozenset({"model", "revision"})
-
-_COMMIT_OR_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_COMMIT_OR_DIGEST: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class Recipe(BaseModel):
-    """Everything that decides a label, and whence the model came.
+    """Everything that decides a row, and whence the model came; each task has one of its own.
 
-    The fingerprint rests on content alone: the weights, what config.json says of the network,
-    the labels, the preprocessing, the options, and `format`, which changes when Nightlabel's
-    own code would give other labels. It leaves out
+    The fingerprint rests on content alone, and on `format`, which changes when our own code would
+    give other results. A task but the first, `classify`, has a field `task` with its name, so that
+    no two tasks share a fingerprint. It leaves out
 
     - `model` and `revision`: a folder that moved, a hub model that was copied or a commit that
       touched only a README must not label an archive again; other weights show in their digest.
-    - `max_pixels`, `max_bytes` and `max_seconds`: they decide whether an image gets a label,
+    - `max_pixels`, `max_bytes` and `max_seconds`: they decide whether an image gets a result,
       never which. Its row says `too_large` or `crashed`, and `--retry-errors` tries it again
       under a higher limit.
     - what hardware, batch size and `auto` precision became: they stand in each row.
@@ -38,36 +33,8 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: int
-    model: str
-    revision: str | None
-    weights_sha256: str
-    network_sha256: str
-    labels_sha256: str
-    preprocessing: dict[str, Any]
-    exif: bool
-    decode: str
-    precision: str
-    top_k: int
-    multi_label: bool
-
-    @classmethod
-    def of(cls, spec: LabelSpec, folder: ModelFolder, preprocessing: dict[str, Any]) -> Self:
-        """`preprocessing` is `Preprocess.as_dict()`: JSON values. Raises ModelError."""
-        config = ModelConfig.read(folder.path, folder.id)
-        return cls(
-            format=FORMAT,
-            model=folder.id,
-            revision=folder.revision,
-            weights_sha256=folder.weights_sha256,
-            network_sha256=config.network_sha256,
-            labels_sha256=config.labels_sha256,
-            preprocessing=json.loads(canonical_json(preprocessing)),  # tuples become lists
-            exif=spec.exif,
-            decode=spec.decode,
-            precision=spec.precision,
-            top_k=spec.top_k,
-            multi_label=config.multi_label,
-        )
+    model: str | None = None
+    revision: str | None = None
 
     @property
     def id(self) -> str:
@@ -77,6 +44,12 @@ class Recipe(BaseModel):
         """
         text = canonical_json(self.model_dump(mode="json", exclude=set(_PROVENANCE)))
         return f"r{blake2b(text.encode(), digest_size=4).hexdigest()}"
+
+    @property
+    def title(self) -> str:
+        """What people call it: the model, or what stands for one."""
+        model = self.model or "-"
+        return f"{model} @ {self.revision[:12]}" if self.revision else model
 
     def to_json(self) -> str:
         return self.model_dump_json(indent=2)
@@ -103,9 +76,16 @@ class Recipe(BaseModel):
         ]
 
 
+class OtherRecipe(Recipe):
+    """Of a task that is not installed here: it can be listed and told from others."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
 def _flat(recipe: Recipe) -> dict[str, Any]:
     fields = recipe.model_dump(mode="json")
-    inner = fields.pop("preprocessing")
+    inner = fields.pop("preprocessing", {})
+    inner = inner if isinstance(inner, dict) else {"": inner}
     return fields | {f"preprocessing.{name}": value for name, value in inner.items()}
 
 

@@ -10,8 +10,8 @@ import pytest
 from pipeline.errors import StoreError
 from pipeline.models.config import ModelConfig
 from pipeline.models.fetch import fetch
-from pipeline.models.recipe import Recipe
 from pipeline.spec import make_spec
+from pipeline.tasks.classify import ClassifyRecipe as Recipe
 from tests.models import tiny
 
 PREPROCESSING = {"reference": "pil", "box": (32, 32), "resample": 2, "rescale": 1 / 255}

@@ -1,4 +1,4 @@
-"""From PIXELS to LABELLED: every row comes out, in its place."""
+"""From PIXELS to rows of labels: every row comes out, in its place."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,11 +11,12 @@ from transformers import AutoModelForImageClassification
 
 from pipeline import schema
 from pipeline.errors import ModelError
-from pipeline.models import KINDS
-from pipeline.models.classifier import Classifier, image_array
 from pipeline.models.engine import Engine
+from pipeline.tasks.classifier import Classifier
+from pipeline.tasks.rows import RowMaker, image_array
 from tests.models import tiny
 from tests.models.tables import pixel_table
+from tests.store.stores import LABELLED, LABELS
 
 SHAPE = (tiny.SIZE, tiny.SIZE, 3)
 
@@ -32,21 +33,19 @@ def engine(vit: Path) -> Engine:
 
 
 @pytest.fixture(scope="module")
-def classify(engine: Engine) -> Classifier:
-    return KINDS["classifier"]()(engine, run_id="night-1", recipe_id="r0123abcd")
+def classify(engine: Engine) -> RowMaker:
+    return RowMaker(LABELS, Classifier(engine), run_id="night-1", recipe_id="r0123abcd")
 
 
-def test_rows_keep_their_place_and_errors_pass_through(
-    classify: Classifier, engine: Engine
-) -> None:
+def test_rows_keep_their_place_and_errors_pass_through(classify: RowMaker, engine: Engine) -> None:
     images = tiny.images(9)
     failed = (0, 4, 5, 11)
     before = datetime.now(UTC)
     pixels = pixel_table(images, failed)
     labelled = classify(pixels)
-    assert labelled.schema == schema.LABELLED
+    assert labelled.schema == LABELLED
     labelled.validate(full=True)
-    kept = [name for name in schema.LABELLED.names if name in schema.PIXELS.names]
+    kept = [name for name in LABELLED.names if name in schema.PIXELS.names]
     assert labelled.select(kept).equals(pixels.select(kept))
 
     indices, scores = engine.predict(images)
@@ -70,13 +69,13 @@ def test_rows_keep_their_place_and_errors_pass_through(
 
 
 @pytest.mark.parametrize("failed", [(), (0, 1, 2)], ids=["none", "only errors"])
-def test_tables_without_images(classify: Classifier, failed: tuple[int, ...]) -> None:
+def test_tables_without_images(classify: RowMaker, failed: tuple[int, ...]) -> None:
     labelled = classify(pixel_table(tiny.images(0), failed))
-    assert labelled.schema == schema.LABELLED
+    assert labelled.schema == LABELLED
     assert labelled["error_code"].to_pylist() == ["truncated"] * len(failed)
 
 
-def test_slices_and_chunks_give_the_same(classify: Classifier) -> None:
+def test_slices_and_chunks_give_the_same(classify: RowMaker) -> None:
     table = pixel_table(tiny.images(8), (0, 3, 9))
     whole = classify(table).drop_columns("labelled_at")
     parts = [table.slice(start, 4) for start in range(0, len(table), 4)]
@@ -106,13 +105,13 @@ def test_null_rows_that_keep_their_bytes_are_left_out() -> None:
     np.testing.assert_array_equal(image_array(pa.chunked_array([gap]), SHAPE), images[[0, 2]])
 
 
-def test_a_wrong_size_is_a_mistake(classify: Classifier) -> None:
+def test_a_wrong_size_is_a_mistake(classify: RowMaker) -> None:
     table = pixel_table(np.zeros((2, 16, 16, 3), np.uint8))
     with pytest.raises(ValueError, match=r"pixels of \[768\] bytes, the model takes 3072"):
         classify(table)
 
 
-def test_a_row_has_pixels_or_an_error(classify: Classifier) -> None:
+def test_a_row_has_pixels_or_an_error(classify: RowMaker) -> None:
     table = pixel_table(tiny.images(2))
     at = table.schema.get_field_index("error_code")
     both = table.set_column(at, table.schema.field(at), pa.array(["crashed", None], pa.string()))
@@ -136,9 +135,9 @@ def test_what_overflows_in_half_precision_is_labelled_in_fp32(tmp_path: Path) ->
     folder = huge_where_bright(tmp_path)
     images = np.stack([np.full(SHAPE, value, np.uint8) for value in (118, 255, 120, 254)])
     table = pixel_table(images, (1,))
-    half = Classifier(load(folder, precision="fp16"), "run", "rid")(table)
+    half = RowMaker(LABELS, Classifier(load(folder, precision="fp16")), "run", "rid")(table)
     assert half["precision"].to_pylist() == ["fp16", None, "fp32", "fp16", "fp32"]
-    exact = Classifier(load(folder), "run", "rid")(table)
+    exact = RowMaker(LABELS, Classifier(load(folder)), "run", "rid")(table)
     rows = [2, 4]
     assert half.take(rows)["top_k"].to_pylist() == exact.take(rows)["top_k"].to_pylist()
 
@@ -147,6 +146,6 @@ def test_broken_weights_stop_the_run(tmp_path: Path) -> None:
     model = AutoModelForImageClassification.from_pretrained(tiny.save_vit(tmp_path))
     model.classifier.bias.data[3] = float("nan")
     model.save_pretrained(tmp_path)
-    classify = Classifier(load(tmp_path), "run", "rid")
+    classify = RowMaker(LABELS, Classifier(load(tmp_path)), "run", "rid")
     with pytest.raises(ModelError, match="not finite, in fp32 as well"):
         classify(pixel_table(tiny.images(2)))

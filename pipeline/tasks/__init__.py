@@ -1,0 +1,104 @@
+"""What is asked of an image: one file a task, one line here.
+
+A package of somebody else's adds a task by an entry point of the group `nightlabel.tasks`, which
+names a class of its own: `sky = "my_package.sky:Sky"`. See `base.Task` for what one says.
+"""
+
+import json
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+from pipeline.errors import SpecError
+from pipeline.spec import DEFAULT_TASK
+from pipeline.tasks.base import Difference, Prepared, Setting, Task, Worker
+from pipeline.tasks.recipe import OtherRecipe, Recipe
+from pipeline.tasks.words import LABELLING, Words
+
+__all__ = [
+    "REGISTRY",
+    "Difference",
+    "Prepared",
+    "Recipe",
+    "Setting",
+    "Task",
+    "Words",
+    "Worker",
+    "recipe_of",
+    "task_named",
+    "task_of",
+    "words_of",
+]
+
+GROUP: Final = "nightlabel.tasks"
+
+
+def _lazy(module: str, name: str) -> Callable[[], Task]:
+    def make() -> Task:
+        task: Task = getattr(import_module(f"pipeline.tasks.{module}"), name)()
+        return task
+
+    return make
+
+
+REGISTRY: Final[dict[str, Callable[[], Task]]] = {
+    "classify": _lazy("classify", "Classify"),
+}
+
+
+@cache
+def task_named(name: str) -> Task:
+    """The task of this name, ours or an installed package's. Raises SpecError."""
+    if name in REGISTRY:
+        return REGISTRY[name]()
+    others = {found.name: found for found in entry_points(group=GROUP)}
+    if name not in others:
+        known = ", ".join(sorted({*REGISTRY, *others}))
+        raise SpecError("task", name, f"no such task; there are {known}")
+    try:
+        task = others[name].load()()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise SpecError("task", name, f"its package cannot be loaded: {error}") from error
+    if not isinstance(task, Task) or task.name != name:
+        raise SpecError("task", name, f"{others[name].value} is no task of that name")
+    return task
+
+
+def recipe_of(document: str) -> Recipe:
+    """A recipe from a store's document, as its task reads it.
+
+    One of a task that is not installed here can be told from others, and no more. Raises
+    StoreError for a document that is no recipe.
+    """
+    task = _known(_task_in(document))
+    return (task.recipe if task else OtherRecipe).from_json(document)
+
+
+def task_of(document: str) -> Task:
+    """The task that a recipe's document names. Raises SpecError where it is not installed."""
+    return task_named(_task_in(document))
+
+
+def words_of(spec: dict[str, Any]) -> Words:
+    """How people call what a run did, by the specification that it recorded."""
+    task = _known(spec.get("task", DEFAULT_TASK))
+    return task.words if task else LABELLING
+
+
+def _task_in(document: str) -> str:
+    """Those of before there were others are of `classify`, and do not say so."""
+    try:
+        fields = json.loads(document)
+    except (ValueError, RecursionError):
+        return DEFAULT_TASK  # whose reader says what is wrong
+    named = fields.get("task", DEFAULT_TASK) if isinstance(fields, dict) else DEFAULT_TASK
+    return named if isinstance(named, str) else DEFAULT_TASK
+
+
+def _known(name: object) -> Task | None:
+    try:
+        return task_named(name) if isinstance(name, str) else None
+    except SpecError:
+        return None

@@ -1,0 +1,132 @@
+"""What a task is: the one protocol through which everything else knows what is asked of an image.
+
+A task without a network is worked on where images are decoded; one with a network in an actor
+that loads it once. A task has no state: it travels to every worker with the job.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+from pipeline import schema
+from pipeline.images import Preprocess
+from pipeline.spec import LabelSpec
+from pipeline.tasks.recipe import Recipe
+from pipeline.tasks.words import Words
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A task resolved and checked: what a run ships to its workers.
+
+    `model` is its id or absolute path, None for a task without a network; `weights` are the bytes
+    of the model's; `preprocess` is the size that each image is brought to.
+    """
+
+    model: str | None
+    revision: str | None
+    weights: int
+    preprocess: Preprocess
+    recipe: Recipe
+
+
+class Setting(Protocol):
+    """What a worker is told of its run: the job, as far as a task needs it."""
+
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def spec(self) -> LabelSpec: ...
+    @property
+    def model(self) -> str | None: ...
+    @property
+    def revision(self) -> str | None: ...
+    @property
+    def preprocess(self) -> Preprocess: ...
+    @property
+    def recipe(self) -> Recipe: ...
+
+
+class Worker(Protocol):
+    """PIXELS → rows of the task in flight, one for each row and in their order.
+
+    Rows with an error pass through. `device` is where it works: `cpu`, or `cuda:` and a name.
+    """
+
+    @property
+    def device(self) -> str: ...
+    def __call__(self, pixels: pa.Table, /) -> pa.Table: ...
+
+
+class Difference(BaseModel):
+    """One image whose stored row the reference would not give."""
+
+    model_config = ConfigDict(frozen=True)
+
+    uri: str
+
+    def words(self) -> str:
+        """In one line, for people."""
+        return f"{self.uri} differs from the reference"
+
+
+class Task(ABC):
+    """What is asked of an image. To add one: a subclass, and a line in the registry."""
+
+    #: Its name, as in `--task`.
+    name: ClassVar[str]
+    #: What kind of result it gives (labels, vectors, measures, …). A store holds one kind.
+    kind: ClassVar[str]
+    #: The columns that it adds to those that all rows have; they must be nullable.
+    columns: ClassVar[Sequence[pa.Field]]
+    words: ClassVar[Words]
+    #: Whether it loads a network, in actors of its own.
+    network: ClassVar[bool] = True
+    recipe: ClassVar[type[Recipe]]
+
+    @property
+    def rows(self) -> pa.Schema:
+        """One row, as it lies in the store."""
+        return schema.rows_of(self.columns)
+
+    @abstractmethod
+    def prepare(self, spec: LabelSpec) -> Prepared:
+        """Resolve and check all that can be refused before an image is read.
+
+        No weights are loaded, and torch is not imported where that can be helped. Raises
+        SpecError or ModelError.
+        """
+
+    @abstractmethod
+    def load(self, setting: Setting) -> Worker:
+        """What works on images in this process, ready for its first batch. Raises ModelError."""
+
+    @abstractmethod
+    def reference(self, spec: LabelSpec, recipe: Recipe) -> Callable[[bytes], Any]:
+        """Bytes of an image → what `agree` holds its row against, by means of its own.
+
+        The callable raises ImageError for bytes that give no image.
+        """
+
+    @abstractmethod
+    def agree(self, stored: Mapping[str, Any], reference: Any, recipe: Recipe) -> Difference | None:
+        """None if a stored row (`uri` and the task's columns) is as good as the reference."""
+
+    @abstractmethod
+    def summary(self, rows: pa.Table) -> str:
+        """A line for people on some rows, which hold the task's columns."""
+
+    def derives_from(self, recipe: Recipe, documents: Mapping[str, str]) -> list[str]:  # noqa: ARG002
+        """Which recipes' rows can be made into those of `recipe` without an image.
+
+        `documents` are recipes as JSON, by id; the best one comes first.
+        """
+        return []
+
+    def derived(self, rows: pa.Table, recipe: Recipe) -> pa.Table:  # noqa: ARG002
+        """Rows of such a recipe, as `recipe` would give them."""
+        return rows

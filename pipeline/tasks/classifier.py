@@ -1,0 +1,76 @@
+"""An image classifier on a device: images → label, score, top_k."""
+
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.errors import BadModelError
+from pipeline.models.engine import Engine
+from pipeline.tasks.rows import Answers
+
+TOP_K: Final = pa.list_(
+    pa.field("element", pa.struct([("label", pa.string()), ("score", pa.float32())]))
+)
+COLUMNS: Final = (
+    pa.field("label", pa.string()),
+    pa.field("score", pa.float32()),
+    pa.field("top_k", TOP_K),
+)
+
+
+class Classifier:
+    """The answers of an engine, by the names of its classes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._names = pa.array(engine.labels, pa.string())
+
+    @property
+    def device(self) -> str:
+        return self._engine.device
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self._engine.image_shape
+
+    def __call__(self, images: NDArray[np.uint8], seen: pa.Table) -> Answers:  # noqa: ARG002
+        """The k best labels of each image.
+
+        An image whose scores overflow in half precision is labelled again in fp32, and says so
+        in its `precision`. Raises BadModelError if even fp32 gives no finite scores.
+        """
+        indices, scores, precision = self._predict(images)
+        columns = {
+            "label": self._names.take(pa.array(indices[:, 0])),
+            "score": pa.array(scores[:, 0]),
+            "top_k": self._top_k(indices, scores),
+        }
+        return Answers(columns, precision)
+
+    def _predict(
+        self, images: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], pa.Array]:
+        indices, scores = self._engine.predict(images)
+        precision = np.full(len(images), self._engine.precision, object)
+        broken = np.isnan(scores).any(axis=1)
+        if broken.any():
+            exact = self._engine.exact
+            indices[broken], scores[broken] = exact.predict(images[broken])
+            precision[broken] = exact.precision
+        if np.isnan(scores).any():
+            raise BadModelError(
+                "the model gives scores that are not finite, in fp32 as well; "
+                "its weights are broken: fetch or train them again"
+            )
+        return indices, scores, pa.array(precision, pa.string())
+
+    def _top_k(self, indices: NDArray[np.int64], scores: NDArray[np.float32]) -> pa.ListArray:
+        count, k = indices.shape
+        pairs = pa.StructArray.from_arrays(
+            [self._names.take(pa.array(indices.ravel())), pa.array(scores.ravel())],
+            fields=list(TOP_K.value_type),
+        )
+        offsets = pa.array(np.arange(0, (count + 1) * k, k, dtype=np.int32))
+        return pa.ListArray.from_arrays(offsets, pairs, type=TOP_K)

@@ -1,0 +1,231 @@
+"""`classify`: which of a model's classes an image shows."""
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline.errors import BadModelError, StoreError
+from pipeline.models.config import ModelConfig, canonical_json
+from pipeline.models.fetch import ModelFolder, fetch
+from pipeline.spec import LabelSpec
+from pipeline.tasks.base import Difference, Prepared, Setting, Task, Worker
+from pipeline.tasks.classifier import COLUMNS, Classifier
+from pipeline.tasks.preprocess_cache import checked_preprocess
+from pipeline.tasks.recipe import Recipe
+from pipeline.tasks.rows import RowMaker
+from pipeline.tasks.words import LABELLING, Words
+
+if TYPE_CHECKING:
+    from pipeline.images import Preprocess
+    from pipeline.models.engine import Engine
+
+FORMAT: Final = 1
+
+#: Two labels are as good as one if the reference scores them this close: a GPU in half
+#: precision may be that far from it.
+NEAR: Final = 0.02
+#: With --precision int8, scores up to 0.06 off were seen (docs/performance.md).
+NEAR_INT8: Final = 0.12
+#: So many labels are named in a summary.
+NAMED: Final = 5
+
+
+class ClassifyRecipe(Recipe):
+    """Everything that decides a label: weights, what config.json says of the network, the classes'
+    names, preprocessing, options."""
+
+    model: str
+    weights_sha256: str
+    network_sha256: str
+    labels_sha256: str
+    preprocessing: dict[str, Any]
+    exif: bool
+    decode: str
+    precision: str
+    top_k: int
+    multi_label: bool
+
+    @classmethod
+    def of(cls, spec: LabelSpec, folder: ModelFolder, preprocessing: dict[str, Any]) -> Self:
+        """`preprocessing` is `Preprocess.as_dict()`: JSON values. Raises ModelError."""
+        config = ModelConfig.read(folder.path, folder.id)
+        return cls(
+            format=FORMAT,
+            model=folder.id,
+            revision=folder.revision,
+            weights_sha256=folder.weights_sha256,
+            network_sha256=config.network_sha256,
+            labels_sha256=config.labels_sha256,
+            preprocessing=json.loads(canonical_json(preprocessing)),  # tuples become lists
+            exif=spec.exif,
+            decode=spec.decode,
+            precision=spec.precision,
+            top_k=spec.top_k,
+            multi_label=config.multi_label,
+        )
+
+
+class LabelDifference(Difference):
+    """One image whose stored label the reference would not give."""
+
+    stored: str
+    stored_score: float
+    reference: str
+    reference_score: float
+
+    def words(self) -> str:
+        return (
+            f"{self.uri} is labelled {self.stored!r} ({self.stored_score:.3f}), the reference says "
+            f"{self.reference!r} ({self.reference_score:.3f})"
+        )
+
+
+class Scores:
+    """The reference: scores by class names, of transformers alone, in fp32."""
+
+    def __init__(self, folder: ModelFolder, spec: LabelSpec, exif: bool) -> None:
+        from pipeline.models.reference import ReferenceModel
+
+        self._folder, self._exif, self._max_pixels = folder.path, exif, spec.max_pixels
+        self._model = ReferenceModel(folder.path)
+
+    def __call__(self, data: bytes) -> tuple[list[str], NDArray[np.float32]]:
+        from pipeline.images.reference import reference_values
+
+        values = reference_values(data, self._folder, self._exif, max_pixels=self._max_pixels)
+        return self._model.labels, self._model.scores(values)
+
+
+class Classify(Task):
+    """Image classification with a checkpoint of transformers."""
+
+    name = "classify"
+    kind = "labels"
+    columns = COLUMNS
+    words: ClassVar[Words] = LABELLING
+    recipe = ClassifyRecipe
+
+    def prepare(self, spec: LabelSpec) -> Prepared:
+        model = fetch(spec.model, spec.revision)
+        preprocess = checked_preprocess(model)
+        return Prepared(
+            model=model.id,  # absolute: a worker's working folder is another
+            revision=model.revision,
+            weights=model.weights_bytes,
+            preprocess=preprocess,
+            recipe=ClassifyRecipe.of(spec, model, preprocess.as_dict()),
+        )
+
+    def load(self, setting: Setting) -> Worker:
+        spec = setting.spec
+        folder = fetch(setting.model or spec.model, setting.revision).path
+        engine = load_engine(
+            folder,
+            setting.preprocess,
+            spec.precision,
+            spec.top_k,
+            batch_size=spec.batch_size,
+            compile=spec.compile,
+        )
+        return RowMaker(self.rows, Classifier(engine), setting.run_id, setting.recipe.id)
+
+    def reference(self, spec: LabelSpec, recipe: Recipe) -> Callable[[bytes], Any]:
+        """The recipe's own model. Raises BadModelError if it is not what made the labels: the
+        weights behind a name may have changed since."""
+        made_by = _ours(recipe)
+        folder = fetch(made_by.model, made_by.revision)
+        if folder.weights_sha256 != made_by.weights_sha256:
+            raise BadModelError(
+                f"{made_by.model} no longer holds the weights that made these labels: name the "
+                "folder that does with --model, or leave the sample out with --sample 0"
+            )
+        return Scores(folder, spec, made_by.exif)
+
+    def agree(self, stored: Mapping[str, Any], reference: Any, recipe: Recipe) -> Difference | None:
+        """The same label, or one that the reference scores nearly as high."""
+        names, scores = reference
+        near = NEAR_INT8 if _ours(recipe).precision == "int8" else NEAR
+        best = int(scores.argmax())
+        its = (float(scores[n]) for n, name in enumerate(names) if name == stored["label"])
+        if names[best] == stored["label"] or float(scores[best]) - max(its, default=0.0) <= near:
+            return None
+        return LabelDifference(
+            uri=stored["uri"],
+            stored=stored["label"],
+            stored_score=stored["score"],
+            reference=names[best],
+            reference_score=float(scores[best]),
+        )
+
+    def summary(self, rows: pa.Table) -> str:
+        """How often each label is given, the most frequent first."""
+        counted = pc.value_counts(rows["label"].drop_null()).to_pylist()
+        counted.sort(key=lambda pair: (-pair["counts"], pair["values"]))
+        named = [f"{pair['values']} {pair['counts']:,}" for pair in counted[:NAMED]]
+        more = [f"{len(counted) - NAMED:,} more"] if len(counted) > NAMED else []
+        return ", ".join(named + more) or "none"
+
+    def derives_from(self, recipe: Recipe, documents: Mapping[str, str]) -> list[str]:
+        """The recipes that differ in nothing but a larger top_k, the smallest of them first.
+
+        The best k labels are the first k of more, since equal scores are ordered by index. A
+        document of another version's recipe is none of them.
+        """
+        wanted, known = _ours(recipe), list[tuple[str, ClassifyRecipe]]()
+        for name, text in documents.items():
+            with suppress(StoreError):
+                known.append((name, ClassifyRecipe.from_json(text)))
+        found = [
+            (other.top_k, name)
+            for name, other in known
+            if other.top_k > wanted.top_k
+            and other.id == name
+            and other.model_copy(update={"top_k": wanted.top_k}).id == wanted.id
+        ]
+        return [name for _, name in sorted(found)]
+
+    def derived(self, rows: pa.Table, recipe: Recipe) -> pa.Table:
+        best = pc.list_slice(rows["top_k"], 0, _ours(recipe).top_k, return_fixed_size_list=False)
+        at = rows.schema.get_field_index("top_k")
+        field = rows.schema.field(at)
+        return rows.set_column(at, field, best.cast(field.type))
+
+
+def load_engine(
+    folder: Path,
+    shape: "Preprocess",
+    precision: str,
+    top_k: int,
+    *,
+    batch_size: int | None,
+    compile: bool = False,
+) -> "Engine":
+    """A model folder on this process's device, with a thread: predictors run side by side."""
+    from pipeline.models.engine import Engine
+
+    return Engine.load(
+        folder,
+        height=shape.height,
+        width=shape.width,
+        rescale=shape.rescale,
+        mean=shape.mean,
+        std=shape.std,
+        precision=precision,
+        top_k=top_k,
+        batch_size=batch_size,
+        threads=1,
+        compile=compile,
+    )
+
+
+def _ours(recipe: Recipe) -> ClassifyRecipe:
+    if not isinstance(recipe, ClassifyRecipe):
+        raise TypeError(f"{recipe.id} is no recipe of classify")
+    return recipe
