@@ -25,9 +25,9 @@ from pydantic import (
 
 from pipeline.errors import ErrorCode, SpecError, error_codes
 from pipeline.validation import first_problem
+from pipeline.words import DEFAULT_TASK
 
 DEFAULT_MODEL = "google/vit-base-patch16-224"
-DEFAULT_TASK = "classify"
 
 #: What a prefix source takes by default; everything else is left out and counted.
 IMAGE_SUFFIXES = (

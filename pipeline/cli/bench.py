@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import duration, say, say_json, say_table, size
+from pipeline.cli.output import duration, say, say_json, say_table, size, words_of
 from pipeline.cli.progress import listener
 from pipeline.cli.quiet import quiet_libraries
 from pipeline.errors import Exit, SpecError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @options.source
 @options.model
 @options.placement
+@options.task
 @click.option(
     "--seconds",
     type=click.FloatRange(0, min_open=True),
@@ -60,7 +61,7 @@ def bench(
         from pipeline.flow.bench import bench as run
 
         stack.enter_context(quiet_libraries(debug=debug))
-        listen = stack.enter_context(listener(silent=no_progress))
+        listen = stack.enter_context(listener(silent=no_progress, words=words_of(spec)))
         found = run(spec, seconds, listen)
     if as_json:
         say_json(found.model_dump(mode="json"))
@@ -73,8 +74,7 @@ def _say(found: "Bench") -> None:
     rows: list[tuple[str, object]] = [
         ("images", f"{found.images:,} of {size(found.mean_bytes)} each"),
         ("read and decode", _rate(found.decode_per_second, found.decoders, "decoders")),
-        ("predict", _rate(found.predict_per_second, found.predictors, "predictors")),
-        ("at best, both", f"{found.ideal_per_second:,.1f} img/s"),
+        *_predicted(found),
         ("a whole run", _whole(found)),
         ("its first label", f"after {duration(found.first_label_seconds)}"),
         ("the limit", _limit(found)),
@@ -82,6 +82,15 @@ def _say(found: "Bench") -> None:
     say_table(rows, f"{found.src} on {found.device}")
     if found.run_errors:
         say(f"{found.run_errors:,} of {found.run_images:,} images failed; they count as labelled")
+
+
+def _predicted(found: "Bench") -> list[tuple[str, object]]:
+    if not found.predictors:  # what decodes does all
+        return []
+    return [
+        ("predict", _rate(found.predict_per_second, found.predictors, "predictors")),
+        ("at best, both", f"{found.ideal_per_second:,.1f} img/s"),
+    ]
 
 
 def _rate(per_second: float, number: int, name: str) -> str:
@@ -95,6 +104,8 @@ def _whole(found: "Bench") -> str:
 
 
 def _limit(found: "Bench") -> str:
+    if not found.predictors:
+        return "decoding, which does all of the work here"
     if found.device == "cpu":
         return f"{found.limit}, which takes most of the cores' time"
     if found.limit == "decoding":

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from pipeline.cli.follow import say_end
-from pipeline.cli.output import say
+from pipeline.cli.output import say, words_of
 
 if TYPE_CHECKING:
     from pipeline.cluster.server import Job, JobServer
@@ -31,28 +31,28 @@ def say_completed(
         "another_night": other,
     }
     code = say_end(job, summary, facts, as_json=as_json)
-    say(_line(job, code, news, other), err=True)
+    say(_line(job, code, news, other, words_of(spec).done), err=True)
     return code
 
 
-def _line(job: "Job", code: int, news: "News", other: str) -> str:
+def _line(job: "Job", code: int, news: "News", other: str, done: str) -> str:
     ended = f" at {job.ended:%Y-%m-%d %H:%M} UTC" if job.ended else ""
     return (
         f"NOTHING WAS RUN: job {job.id} already completed{ended}, with exit code {code}; "
-        f"{_since(news)}. To run this night once more, submit it again with --night {other}"
+        f"{_since(news, done)}. To run this night once more, submit it again with --night {other}"
     )
 
 
-def _since(news: "News") -> str:
+def _since(news: "News", done: str) -> str:
     if news.unlabelled is None:
-        return f"images that came since are NOT labelled (not counted from here: {news.problem})"
+        return f"images that came since are NOT {done} (not counted from here: {news.problem})"
     if news.unlabelled:
         many = (
             "image that is new or changed is"
             if news.unlabelled == 1
             else "images that are new or changed are"
         )
-        return f"{'' if news.complete else 'at least '}{news.unlabelled:,} {many} NOT labelled"
+        return f"{'' if news.complete else 'at least '}{news.unlabelled:,} {many} NOT {done}"
     if news.complete:
         return "no image has come or changed since"
-    return "images that came since are NOT labelled (none is among those looked at from here)"
+    return f"images that came since are NOT {done} (none is among those looked at from here)"

@@ -25,14 +25,18 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print(__doc__, file=sys.stderr)
         return Exit.USAGE
-    from pipeline.cli.output import say_unreadable
+    from pipeline.cli.output import say_unreadable, words_of
     from pipeline.flow.driver import label
     from pipeline.storage import redacted
 
     try:
+        spec = _spec(arguments[0])
         # Ray prints on standard output too, which is the document's alone.
-        with redirect_stdout(sys.stderr), listener(silent=False) as listen:
-            summary = label(_spec(arguments[0]), listen)
+        with (
+            redirect_stdout(sys.stderr),
+            listener(silent=False, words=words_of(spec)) as listen,
+        ):
+            summary = label(spec, listen)
     except NightlabelError as error:
         print(f"nightlabel: {redacted(str(error))}", file=sys.stderr)
         return error.exit_code

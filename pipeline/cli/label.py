@@ -13,6 +13,7 @@ from pipeline.cli.output import (
     say_json,
     say_table,
     say_unreadable,
+    words_of,
 )
 from pipeline.cli.progress import listener
 from pipeline.cli.quiet import quiet_libraries
@@ -21,6 +22,7 @@ from pipeline.flow.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pipeline.spec import LabelSpec
     from pipeline.store.runs import RunSummary
 
 
@@ -58,8 +60,16 @@ def label(
 
         result: int = ctx.invoke(plan, no_probe=True, as_json=as_json, debug=debug, **given)
         return result
-    spec = options.spec_of_run(given)
-    with quiet_libraries(debug=debug), listener(silent=no_progress) as listen:
+    summary = run_and_say(
+        options.spec_of_run(given), silent=no_progress, as_json=as_json, debug=debug
+    )
+    return summary.exit_code
+
+
+def run_and_say(spec: "LabelSpec", *, silent: bool, as_json: bool, debug: bool) -> "RunSummary":
+    """A run of any task, with its progress on stderr and its end on stdout."""
+    words = words_of(spec)
+    with quiet_libraries(debug=debug), listener(silent=silent, words=words) as listen:
         if listen is not None:
             listen(Progress("importing"))
         from pipeline.flow.driver import label as run
@@ -73,7 +83,7 @@ def label(
     if summary.not_promoted:
         say(f"nightlabel: {summary.not_promoted}", err=True)
     say_unreadable(summary.unreadable, summary.counts.unreadable)
-    return summary.exit_code
+    return summary
 
 
 def say_summary(summary: "RunSummary") -> None:
@@ -85,7 +95,7 @@ def say_summary(summary: "RunSummary") -> None:
         (word("listed"), counts.listed),
         (word("done"), counts.done),
         (word("failed_before"), with_codes(counts.failed_before, counts.failed_before_by_code)),
-        (word("labelled"), counts.labelled),
+        (words_of(summary.spec).done, counts.labelled),
         (word("failed"), with_codes(counts.failed, counts.errors)),
         ("remaining", counts.remaining),
     ]
@@ -113,7 +123,10 @@ def with_codes(number: int, by_code: dict[str, int]) -> str:
 def say_next(summary: "RunSummary") -> None:
     """Where the labels are, how to read them, and what to do next."""
     dst = summary.spec["dst"]
-    rows = [("labels", dst), ("read them", f"{dst}/recipe={summary.recipe}/*.parquet")]
+    rows = [
+        (words_of(summary.spec).results, dst),
+        ("read them", f"{dst}/recipe={summary.recipe}/*.parquet"),
+    ]
     rows += [("next", command) for command in _next(summary)]
     say_table(rows)
 

@@ -96,7 +96,7 @@ source = stack(
     _flag("--allow-private", "Read web addresses that are not public (your own network's) too."),
 )
 
-model = stack(
+_network = stack(
     _option(
         "--model",
         metavar="ID|FOLDER",
@@ -109,12 +109,16 @@ model = stack(
         type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]),
         help="auto: fp16 on a GPU, fp32 on a CPU. int8: faster on CPUs with VNNI. [auto]",
     ),
+    _option("--top-k", type=int, help="How many labels to keep for an image. [5]"),
+)
+
+#: What is done to each image, whatever is asked of it.
+images = stack(
     _option(
         "--decode",
         type=click.Choice(["exact", "fast"]),
         help="fast: large JPEGs at a smaller scale, not quite the reference's pixels. [exact]",
     ),
-    _option("--top-k", type=int, help="How many labels to keep for an image. [5]"),
     _option("--exif/--no-exif", help="Turn images upright as EXIF says. [--exif]"),
     _option("--max-pixels", type=int, help="Larger images become errors. [178956970]"),
     _option("--max-bytes", type=int, help="Larger files become errors. [268435456]"),
@@ -125,10 +129,23 @@ model = stack(
     ),
 )
 
+model = stack(_network, images)
+
+task = _option(
+    "--task", metavar="NAME", help="What is asked of each image: classify, fingerprint. [classify]"
+)
+
 address = _option(
     "--address",
     metavar="HOST:PORT",
     help="A Ray cluster, such as head:6379, or local: one here. [RAY_ADDRESS, else local]",
+)
+
+wait_for_nodes = _option(
+    "--wait-for-nodes",
+    type=float,
+    metavar="SECONDS",
+    help="What a cluster that lacks nodes, or starts from none, gets to bring them. [60]",
 )
 
 placement = stack(
@@ -140,12 +157,7 @@ placement = stack(
         metavar="SHARE",
         help="Predict on GPUs; 0.5: two predictors share one. [1 where there are any]",
     ),
-    _option(
-        "--wait-for-nodes",
-        type=float,
-        metavar="SECONDS",
-        help="What a cluster that lacks nodes, or starts from none, gets to bring them. [60]",
-    ),
+    wait_for_nodes,
     _option("--batch-size", type=int, help="Images a forward pass."),
     _flag("--compile", "Compile the network for its device: slow to start once, then faster."),
 )
@@ -211,6 +223,9 @@ store = click.argument("dst", shell_complete=paths)
 
 #: All that makes a labelling job.
 job = stack(both_ends, source, model, placement, run, telling)
+
+#: The same for a task without a model.
+job_without_model = stack(both_ends, source, images, address, wait_for_nodes, run, telling)
 
 
 def job_server() -> str | None:

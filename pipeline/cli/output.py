@@ -2,11 +2,25 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.errors import printable
+from pipeline.words import DEFAULT_TASK, LABELLING, Words
+
+if TYPE_CHECKING:
+    from pipeline.spec import LabelSpec
+
+
+def words_of(spec: "LabelSpec | Mapping[str, Any]") -> Words:
+    """How people call what a run does, by its specification or what it recorded of that."""
+    task = spec.get("task", DEFAULT_TASK) if isinstance(spec, Mapping) else spec.task
+    if task == DEFAULT_TASK:
+        return LABELLING  # without loading Arrow
+    from pipeline import tasks
+
+    return tasks.words_of(spec)
 
 
 def say(text: str, *, err: bool = False) -> None:

@@ -13,11 +13,13 @@ from pipeline.cli.output import (
     say_table,
     say_unreadable,
     size,
+    words_of,
 )
 from pipeline.cli.progress import listener
 from pipeline.cli.quiet import quiet_libraries
 from pipeline.errors import Exit
 from pipeline.flow.progress import nobody
+from pipeline.words import LABELLING, Words
 
 if TYPE_CHECKING:
     from pipeline.flow.plan import Plan
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=options.JobCommand)
 @options.job
+@options.task
 @click.option("--no-probe", is_flag=True, help="Do not label a few images to tell the time.")
 @options.config
 @options.output
@@ -40,17 +43,18 @@ def plan(no_probe: bool, as_json: bool, debug: bool, **given: Any) -> int:
     spec = options.spec_of_run(given)
     from pipeline.flow.plan import plan as run
 
-    with quiet_libraries(debug=debug), listener(silent=False) as listen:
+    words = words_of(spec)
+    with quiet_libraries(debug=debug), listener(silent=False, words=words) as listen:
         found = run(spec, probe=not no_probe, listener=listen or nobody)
     if as_json:
         say_json(found.model_dump(mode="json"))
     else:
-        _say(found)
+        _say(found, words)
     say_unreadable(found.unreadable, found.counts.unreadable)
     return Exit.USAGE if found.refused else Exit.OK
 
 
-def _say(found: "Plan") -> None:
+def _say(found: "Plan", words: Words = LABELLING) -> None:
     from pipeline.cli.label import with_codes
     from pipeline.store.runs import word
 
@@ -62,22 +66,23 @@ def _say(found: "Plan") -> None:
         (word("excluded"), counts.excluded),
         (word("done"), counts.done),
         (word("failed_before"), failed),
-        ("to label", f"{counts.todo:,} ({kinds})"),
+        (f"to {words.verb}", f"{counts.todo:,} ({kinds})"),
         (word("bytes"), size(counts.bytes)),
         (word("gone"), counts.gone),
         ("recipe", found.recipe),
         *left_out_rows(counts.left_out),
     ]
     if found.current not in (None, found.recipe):
-        rows.append(("current", f"{found.current}; label would write {found.recipe}"))
+        rows.append(("current", f"{found.current}; {words.verb} would write {found.recipe}"))
     if counts.unreadable:
         rows.append((word("unreadable"), counts.unreadable))
     if probe := found.probe:
-        start = f"of it {duration(probe.start_seconds)} to start Ray and load the model"
+        loads = " and load the model" if words == LABELLING else ""
+        start = f"of it {duration(probe.start_seconds)} to start Ray{loads}"
         rows += [
             ("speed here", f"{probe.images_per_second} img/s on {probe.device}"),
             ("time here", f"{duration(probe.expected_seconds)}, {start}"),
         ]
     say_table(rows, f"{found.src} → {found.dst}")
     if found.refused:
-        say(f"label would refuse: {found.refused}", err=True)
+        say(f"{words.verb} would refuse: {found.refused}", err=True)

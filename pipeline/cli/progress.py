@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.output import duration
 from pipeline.flow.progress import COUNTED, LABELLING, OTHER_STAGES, STAGES
+from pipeline.words import LABELLING as LABELLED
+from pipeline.words import Words
 
 if TYPE_CHECKING:
     from pipeline.flow.progress import Listener, Progress
@@ -32,22 +34,22 @@ class Rate:
         return (after - before) / (last - first) if last > first else 0.0
 
 
-def line_of(progress: "Progress", rate: float) -> str:
+def line_of(progress: "Progress", rate: float, words: Words = LABELLED) -> str:
     """One line: what it waits for; or listed, to label, processed, failed, img/s, time left."""
     stage = (STAGES | OTHER_STAGES).get(progress.stage, progress.stage)
     if progress.stage not in COUNTED:
         return stage
     listed = f"{progress.listed:,}" + ("" if progress.listing_complete else "+")
-    words = [f"listed {listed}", f"to label {progress.todo:,}"]
+    told = [f"listed {listed}", f"to {words.verb} {progress.todo:,}"]
     if progress.stage != LABELLING:
-        return " · ".join([stage, *words])
-    words += [f"processed {progress.labelled:,}", f"failed {progress.errors:,}"]
+        return " · ".join([stage, *told])
+    told += [f"processed {progress.labelled:,}", f"failed {progress.errors:,}"]
     if rate:
-        words.append(f"{rate:,.1f} img/s")
+        told.append(f"{rate:,.1f} img/s")
         if progress.listing_complete:
             left = max(0, progress.todo - progress.labelled)
-            words.append(f"{duration(left / rate)} left")
-    return " · ".join(words)
+            told.append(f"{duration(left / rate)} left")
+    return " · ".join(told)
 
 
 def plain(line: str) -> None:
@@ -56,24 +58,24 @@ def plain(line: str) -> None:
 
 
 @contextmanager
-def listener(*, silent: bool) -> Iterator["Listener | None"]:
+def listener(*, silent: bool, words: Words = LABELLED) -> Iterator["Listener | None"]:
     """A progress listener for this stderr."""
     if silent:
         yield None
     elif sys.stderr.isatty():
         with _live() as update:
-            yield _throttled(update, every=0.0)
+            yield _throttled(update, 0.0, words)
     else:
-        yield _throttled(plain, PLAIN_SECONDS)
+        yield _throttled(plain, PLAIN_SECONDS, words)
 
 
-def _throttled(update: Any, every: float) -> "Listener":
+def _throttled(update: Any, every: float, words: Words) -> "Listener":
     rate = Rate()
     shown: list[tuple[float, str]] = []
 
     def listen(progress: "Progress") -> None:
         now = time.monotonic()
-        line = line_of(progress, rate.add(now, progress.labelled))
+        line = line_of(progress, rate.add(now, progress.labelled), words)
         new_stage = not shown or shown[-1][1] != progress.stage
         if new_stage or now - shown[-1][0] >= every:
             shown[:] = [(now, progress.stage)]

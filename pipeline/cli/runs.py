@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import duration, say, say_json
+from pipeline.cli.output import duration, say, say_json, words_of
 from pipeline.errors import MissingError
+from pipeline.words import LABELLING
 
 if TYPE_CHECKING:
     from pipeline.storage import Folder
@@ -42,7 +43,9 @@ def runs(dst: str, last: int, as_json: bool, debug: bool) -> int:  # noqa: ARG00
     if as_json:
         say_json([run.model_dump(mode="json") | {"status": _status(run, alive)} for run in found])
         return 0
-    rows = [COLUMNS, *(_row(run, alive) for run in found)]
+    words = words_of(found[-1].spec)
+    columns = tuple(words.done if name == LABELLING.done else name for name in COLUMNS)
+    rows = [columns, *(_row(run, alive) for run in found)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]

@@ -15,6 +15,7 @@ from pipeline.errors import Exit, SpecError
 
 @click.command(cls=options.JobCommand)
 @options.job
+@options.task
 @click.option(
     "--night",
     metavar="NAME",

@@ -97,7 +97,10 @@ def _say(found: "Verification") -> None:
         again = f"{found.sample.agree} of {found.sample.images} agree"
         unreadable = found.sample.unreadable
         rows.append(
-            ("labelled again", f"{again}, {unreadable} unreadable" if unreadable else again)
+            (
+                f"{found.sample.done} again",
+                f"{again}, {unreadable} unreadable" if unreadable else again,
+            )
         )
     say_table(rows, f"recipe {found.recipe}, version {found.version}")
     for problem in found.problems:

@@ -82,9 +82,11 @@ def bench(spec: LabelSpec, seconds: float, on_progress: Listener | None = None) 
         decoders = placement.cores
         say(Progress("decoding alone"))
         decoded, pixels = _decode(job, refs, placement, decoders, seconds)
-        say(Progress("predicting alone"))
-        predicted, device = _predict(job, pixels, placement, seconds)
-        ideal = placement.rate(decoded / decoders, predicted / placement.predictors[1])
+        predicted, device = 0.0, "cpu"
+        if job.task.network:
+            say(Progress("predicting alone"))
+            predicted, device = _predict(job, pixels, placement, seconds)
+        ideal = placement.rate(decoded / decoders, predicted / max(1, placement.predictors[1]))
         run = _run(job, max(LEAST_TIMES * rows, math.ceil(ideal * seconds)), say)
     return Bench(
         src=job.recorded_spec["src"],
@@ -96,8 +98,8 @@ def bench(spec: LabelSpec, seconds: float, on_progress: Listener | None = None) 
         decode_per_second=round(decoded, 1),
         predict_per_second=round(predicted, 1),
         ideal_per_second=round(ideal, 1),
-        limit="decoding" if decoded < predicted else "predicting",
-        decoders_wanted=math.ceil(predicted / (decoded / decoders)),
+        limit="decoding" if decoded < predicted or not job.task.network else "predicting",
+        decoders_wanted=math.ceil(predicted / (decoded / decoders)) or decoders,
         **run,
     )
 
@@ -113,7 +115,7 @@ def _first(job: Job, rows: int) -> pa.Table:
 def _decode(
     job: Job, refs: pa.Table, placement: Placement, decoders: int, seconds: float
 ) -> tuple[float, "ray.ObjectRef"]:
-    """(images a second of all decoders, a batch of PIXELS)."""
+    """(images a second of all decoders, a batch of what they give)."""
     task = ray.remote(num_cpus=placement.decoder_cpus, num_returns=2)(_decode_for)
     tally = TallyBoard().actor
     batches = ray.put(list(evenly([refs], placement.batch_rows)))
@@ -127,9 +129,9 @@ def _decode_for(
     """All batches in turns; each decoder, by its number, begins with another one."""
     start = number % len(batches)
     batches = batches[start:] + batches[:start]
-    decode = Decode(job, tally).pixels
+    decode = Decode(job, tally).batch
     pixels = decode(batches[0])  # imports and connections are no part of the rate
-    if not pixels.num_rows - pixels["pixels"].null_count:
+    if not pixels["error_code"].null_count:
         code = pixels["error_message"][0]
         raise NightlabelError(f"none of the first {pixels.num_rows} images is decoded: {code}")
     return _rate(decode, batches, seconds), pixels

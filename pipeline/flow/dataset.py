@@ -1,6 +1,6 @@
 """The Ray Data graph: shards in, labelled blocks out.
 
-shards ─▶ List (tasks that wait) ─▶ Decode (CPU tasks) ─▶ Predict (a pool of actors)
+shards ─▶ List (tasks that wait) ─▶ Decode (CPU tasks) ─▶ Predict (a pool of actors, if any)
 
 One block is one row is one batch of images, see batches.py.
 """
@@ -37,12 +37,13 @@ UNREAD_OBJECTS = 128
 class Stages:
     """What works in the graph, each from one table to another or several.
 
-    `predict` is a class; an object of it is made in each actor with these `arguments`.
+    `predict` is a class; an object of it is made in each actor with these `arguments`. Without it
+    what decodes gives the rows.
     """
 
     list: Callable[[pa.Table], Iterator[pa.Table]]
     decode: Callable[[pa.Table], pa.Table]
-    predict: type
+    predict: type | None
     arguments: tuple[Any, ...]
 
     @classmethod
@@ -51,7 +52,8 @@ class Stages:
     ) -> Self:
         """Those of a run."""
         lister = List(job, ledgers, tally, placement.batch_rows)
-        return cls(lister, Decode(job, tally), Predict, (job, tally))
+        predict = Predict if job.task.network else None
+        return cls(lister, Decode(job, tally), predict, (job, tally))
 
 
 def labelled_blocks(
@@ -91,6 +93,8 @@ def _graph(stages: Stages, placement: Placement, shards: Sequence[Any]) -> "ray.
         max_retries=TASK_RETRIES,
         **placement.elsewhere,
     )
+    if stages.predict is None:
+        return decoded
     return decoded.map_batches(
         stages.predict,
         fn_constructor_args=stages.arguments,

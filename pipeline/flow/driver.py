@@ -73,6 +73,11 @@ def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
             return Run(job, table, lease, stop, teller, listener, began, derived).execute()
 
 
+def fingerprint(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
+    """The same with perceptual hashes and measures in the place of labels, and without a model."""
+    return label(spec.model_copy(update={"task": "fingerprint"}), on_progress)
+
+
 class Run:
     """The state of a run while it lasts; `execute` reads as its story."""
 

@@ -43,6 +43,11 @@ GPU_IN_FLIGHT: Final = 4
 ROWS_AHEAD: Final = 65_536
 BATCHES_AHEAD: Final = 256
 
+#: Where nothing is predicted: a decoder of photographs takes a second or a few for so many.
+DECODED_BATCH_ROWS: Final = 128
+
+_NO_CPU: Final = "the cluster has no CPU: add a node, or leave --address out to use this machine"
+
 #: Every node of Ray has this label.
 NODE_ID: Final = "ray.io/node-id"
 
@@ -81,7 +86,8 @@ class Bounds:
 class Placement:
     """The graph's numbers. `predictors` is (min, max) actors that have room now.
 
-    There may be up to `most` as nodes come. `reserved` are ids of nodes that only predict.
+    There may be up to `most` as nodes come; none at all for a task without a network. `reserved`
+    are ids of nodes that only predict.
     """
 
     predictors: tuple[int, int]
@@ -134,6 +140,8 @@ class Placement:
     def bounds_now(self, resources: Mapping[str, float]) -> Bounds:
         """The same on a cluster that has come to have these, less the CPUs of reserved nodes."""
         cpus = int(resources.get("CPU", 0.0))
+        if not self.most:
+            return self._bounds(max(1, cpus), 0)
         if not self.predictor_gpus:
             predictors = self.predictors[1]
             return self._bounds(max(1, _shared_slots(cpus, predictors)), predictors)
@@ -157,7 +165,7 @@ class Placement:
     @property
     def cores(self) -> int:
         """How many there are to decode on; without GPUs, to predict on too."""
-        if self.predictor_gpus:
+        if self.predictor_gpus or not self.most:
             return self.decode_slots
         return (self.decode_slots + self.predictors[1]) // 2
 
@@ -166,8 +174,10 @@ class Placement:
 
         On GPUs the slower kind is the limit. On CPUs both work on the same cores, so that each
         image takes the time of both; predictors, which may be fewer than cores, do no more than
-        they can.
+        they can. Without predictors there is one decoder a core, and no more to do.
         """
+        if not self.most:
+            return self.cores * decoded
         most = predicted * self.predictors[1]
         if self.predictor_gpus:
             return min(self.cores * decoded, most)
@@ -246,6 +256,27 @@ def place(
     return _on_gpus(cpus, gpus, wanted, gpus_each or 1.0, ids)
 
 
+def place_decoders(resources: Mapping[str, float]) -> Placement:
+    """The numbers for a task without a network: a decoder on each core, and nothing else.
+
+    GPUs are not asked for, and no node is reserved. Raises PlacementError without a CPU.
+    """
+    cpus = int(resources.get("CPU", 0.0))
+    if cpus < 1:
+        raise PlacementError(_NO_CPU)
+    larger = 1 << round(math.log2(max(1.0, cpus / CPU_BATCH_CORES)))
+    return Placement(
+        predictors=(0, 0),
+        most=0,
+        predictor_cpus=0.0,
+        predictor_gpus=0.0,
+        decoder_cpus=DECODE_SHARE,
+        decode_slots=cpus,
+        batch_rows=min(DECODED_BATCH_ROWS * larger, GPU_BATCH_ROWS),
+        listers=io_tasks(cpus),
+    )
+
+
 def reserve(nodes: Sequence[Node]) -> list[Node]:
     """The nodes with GPUs, if those without have as many cores: they decode then.
 
@@ -289,9 +320,7 @@ def _on_gpus(
 
 def _on_cpus(cpus: int, wanted: tuple[int, int] | None) -> Placement:
     if cpus < 1:
-        raise PlacementError(
-            "the cluster has no CPU: add a node, or leave --address out to use this machine"
-        )
+        raise PlacementError(_NO_CPU)
     low, high = wanted or (cpus, cpus)
     if low > cpus:
         raise PlacementError(f"--predictors {low} is more than {cpus} CPUs: ask for fewer")

@@ -1,6 +1,7 @@
 """What `label` would do: counts, bytes, and a guess at the time from a short probe."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ from pipeline.flow.gone import count_gone
 from pipeline.flow.job import Job
 from pipeline.flow.ledgers import FileReader
 from pipeline.flow.listing import ledgers_of, survey
-from pipeline.flow.placement import place
+from pipeline.flow.placement import Placement, place, place_decoders
 from pipeline.flow.prepare import check_recipe, open_table, prepare
 from pipeline.flow.progress import Listener, Progress, nobody
 from pipeline.flow.promotion import current_of
@@ -128,10 +129,8 @@ def _probe(job: Job, refs: pa.Table, todo: int) -> Probe:
     predicting, _ = _timed(worker, pixels)
     gpus = 0 if worker.device == "cpu" else device_count()
     here = {"CPU": cores(), "GPU": gpus}
-    each = job.spec.gpus_per_predictor
-    placement = place(here, job.spec.predictor_range, gpus_each=each)
     images = refs.num_rows
-    rate = placement.rate(images / decoding, images / predicting)
+    rate = _placement(job, here).rate(*_rates(job, images, decoding, predicting))
     return Probe(
         images=images,
         read_and_decode_seconds=round(decoding / images, 5),
@@ -141,6 +140,19 @@ def _probe(job: Job, refs: pa.Table, todo: int) -> Probe:
         start_seconds=round(start, 1),
         expected_seconds=round(start + todo / rate, 1),
     )
+
+
+def _placement(job: Job, here: Mapping[str, float]) -> Placement:
+    if not job.task.network:
+        return place_decoders(here)
+    return place(here, job.spec.predictor_range, gpus_each=job.spec.gpus_per_predictor)
+
+
+def _rates(job: Job, images: int, decoding: float, working: float) -> tuple[float, float]:
+    """Images a second of what decodes and of what predicts; without a network the one does both."""
+    if not job.task.network:
+        return images / (decoding + working), 0.0
+    return images / decoding, images / working
 
 
 def _timed(function: Any, argument: pa.Table) -> tuple[float, pa.Table]:

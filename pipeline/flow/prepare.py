@@ -23,6 +23,7 @@ def prepare(spec: LabelSpec, run_id: str | None = None, listener: Listener = nob
     """
     check_usage(spec)
     task = task_named(spec.task)
+    task.check(spec)
     check_cluster(spec.address)
     source = open_source(spec)
     source.check(spec.dst)

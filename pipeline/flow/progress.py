@@ -26,7 +26,7 @@ STAGES: Final = {
 #: Those of commands that label nothing.
 OTHER_STAGES: Final = {
     "probing": "measuring the speed with a few images",
-    "sampling": "labelling a sample again",
+    "sampling": "checking a sample of the rows",
 }
 
 #: The stages whose progress has counts.

@@ -197,7 +197,7 @@ def _row(
         current=name == current,
         rows=rows,
         share=min(1.0, round(rows / listed, 4)) if listed else None,
-        model=recipe.model if recipe else None,
+        model=recipe.made_by if recipe else None,
         revision=recipe.revision if recipe else None,
         last_run=max(started, default=None),
         differences=ours.differences(recipe) if ours and recipe and name != current else [],

@@ -11,10 +11,9 @@ from pipeline.errors import PlacementError
 from pipeline.flow.address import cluster_address
 from pipeline.flow.feed import Stop
 from pipeline.flow.job import Job
-from pipeline.flow.placement import Placement, place, resources_of
+from pipeline.flow.placement import Placement, place, place_decoders, resources_of
 from pipeline.flow.progress import Listener, Progress
 from pipeline.flow.session import nodes
-from pipeline.spec import LabelSpec
 
 LOOK_SECONDS: Final = 1.0
 
@@ -37,7 +36,7 @@ def make_room(job: Job, stop: Stop, listener: Listener) -> Placement | None:
                 if time.monotonic() >= until:
                     raise
             listener(Progress("waiting"))
-            ask(_least(job.spec))
+            ask(_least(job))
             time.sleep(LOOK_SECONDS)
     return None
 
@@ -45,14 +44,19 @@ def make_room(job: Job, stop: Stop, listener: Listener) -> Placement | None:
 def placed(job: Job) -> Placement:
     """The job's graph on what the cluster has now. Raises PlacementError."""
     spec, there = job.spec, nodes()
+    if not job.task.network:
+        return place_decoders(resources_of(there))
     wanted = spec.predictor_range
     found = place(resources_of(there), wanted, gpus_each=spec.gpus_per_predictor, nodes=there)
     found = found.for_model(job.weights, spec.batch_size)
     return found if cluster_address(spec.address) is None else found.growing(wanted)
 
 
-def _least(spec: LabelSpec) -> Bundles:
+def _least(job: Job) -> Bundles:
     """What a graph cannot do without."""
+    if not job.task.network:
+        return [{"CPU": 1.0}]
+    spec = job.spec
     predictors = spec.predictor_range[0] if spec.predictor_range else 1
     each = spec.gpus_per_predictor
     return [{"CPU": 1.0}, *[{"CPU": 1.0} if each is None else {"GPU": each}] * predictors]

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Final
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, SerializeAsAny
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
 
 from pipeline.errors import ImageError, TransientError
 from pipeline.sources import rules_of, wants_of
@@ -27,6 +27,8 @@ class Sample(BaseModel):
     agree: int
     unreadable: int
     differences: list[SerializeAsAny[Difference]]
+    #: What people call working on an image: labelled, …
+    done: str = Field("labelled", exclude=True)
 
     def problems(self) -> list[str]:
         return [difference.words() for difference in self.differences]
@@ -55,4 +57,5 @@ def check_sample(task: Task, spec: LabelSpec, recipe: Recipe, rows: pa.Table) ->
         agree=len(found) - len(differences),
         unreadable=rows.num_rows - len(found),
         differences=differences,
+        done=task.words.done,
     )

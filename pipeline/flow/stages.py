@@ -2,8 +2,9 @@
 
     shards ──List──▶ REFS to do ──Decode──▶ PIXELS ──Predict──▶ rows of the task
 
-Between them flow batches, each of which is one row (batches.py). Every ref that leaves List
-leaves Predict as one row of its batch: a result, or an error code.
+A task without a network has no Predict: what decodes a batch works on it too, so that its pixels
+leave no process. Between stages flow batches, each of which is one row (batches.py). Every ref that
+leaves List leaves the last stage as one row of its batch: a result, or an error code.
 """
 
 import os
@@ -30,6 +31,7 @@ from pipeline.images import Clipped, Depths, depths_of
 from pipeline.sources import rules_of, wants_of
 from pipeline.storage import Canaries, public, read_steadily
 from pipeline.store.ledger import Ledger
+from pipeline.tasks import Worker
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -119,13 +121,34 @@ class Decode:
         keep_photographs()
         with _telling(self._tally):
             try:
-                return pack(self.pixels(unpack(batches)))
+                return pack(self.batch(unpack(batches)))
             except MemoryError:
                 if self._tally is None:
                     raise
                 # An image that takes all memory may take it from others in its process: the
                 # batch is tried again, with each image in a child.
                 os._exit(1)
+
+    def batch(self, refs: pa.Table) -> pa.Table:
+        """PIXELS for a predictor, or the rows of a task without one."""
+        pixels = self.pixels(refs)
+        if self._job.task.network:
+            return pixels
+        watch = Watch()
+        rows = self._work(pixels)
+        watch.lap("measure")
+        if self._tally is not None:
+            Meters.of(self._job.spec.dst).took(watch)
+            self._tally.labelled.remote(rows.num_rows)
+        return rows
+
+    def _work(self, pixels: pa.Table) -> pa.Table:
+        worker = loaded(self._job)
+        if self._tally is None or not attempt_number():
+            return worker(pixels)
+        # What ended the worker may have been the task's own code.
+        with CarefulLabeller(partial(self._job.task.load, self._job), worker) as careful:
+            return careful(pixels)
 
     def pixels(self, refs: pa.Table) -> pa.Table:
         """PIXELS, one row for each of `refs` and in their order."""
@@ -213,6 +236,17 @@ class Decode:
             return []
         pixels.put(index, image.pixels, image.width, image.height, image.format)
         return [(image.mode, image.clipped)]
+
+
+_LOADED: dict[str, Worker] = {}
+
+
+def loaded(job: Job) -> Worker:
+    """The worker of a task without a network, made once a process and run."""
+    if job.run_id not in _LOADED:
+        _LOADED.clear()
+        _LOADED[job.run_id] = job.task.load(job)
+    return _LOADED[job.run_id]
 
 
 @lru_cache(maxsize=1)

@@ -48,7 +48,7 @@ class Stream:
     ) -> None:
         self._job, self._committer, self._stop, self._lease = job, committer, stop, lease
         self._listener, self._deadline = listener, deadline
-        self._loading = COMPILING if job.spec.compile else LOADING
+        self._loading = _first_stage(job)
 
     def run(self, placement: Placement, ledgers: "Sequence[ObjectRef]") -> tuple[Survey, bool]:
         """Label and commit; returns what was listed, and whether to its end.
@@ -133,3 +133,10 @@ class Stream:
             self._stop.now("lease")
         if self._deadline is not None and datetime.now(UTC) >= self._deadline:
             self._stop.now("deadline")
+
+
+def _first_stage(job: Job) -> str:
+    """What a graph does before its first row: load a network, if there is one."""
+    if not job.task.network:
+        return LABELLING
+    return COMPILING if job.spec.compile else LOADING

@@ -31,6 +31,7 @@ from pipeline.flow.metrics import (
 from pipeline.flow.progress import COUNTED, LABELLING, Progress
 from pipeline.spec import LabelSpec
 from pipeline.storage import redacted
+from pipeline.tasks import words_of
 
 if TYPE_CHECKING:
     from pipeline.flow.committer import Committer, Written
@@ -70,7 +71,7 @@ class Teller:
         self._run_id, self._notify, self._key = run_id, spec.notify, secret()
         self._src, self._dst = named(spec.src), named(spec.dst)
         self._log = EventLog.open(spec.events, run_id) if spec.events else None
-        self._meters = Meters.of(spec.dst)
+        self._meters, self._done = Meters.of(spec.dst), words_of(spec).done
         self._began = time.monotonic()
         self._told_at, self._stage = 0.0, ""
         self._counted = Progress(LABELLING)
@@ -178,7 +179,7 @@ class Teller:
             errors=errors,
             failed_before_by_code=before,
             seconds=round(time.monotonic() - self._began, 3),
-            text=f"nightlabel: {self._dst}: {status}{because}, {labelled:,} labelled, "
+            text=f"nightlabel: {self._dst}: {status}{because}, {labelled:,} {self._done}, "
             f"{failed:,} failed",
         )
         self._tell(self._end)

@@ -14,6 +14,7 @@ from pipeline.errors import SpecError
 from pipeline.flow.address import check_address
 from pipeline.spec import LabelSpec
 from pipeline.storage import local_path
+from pipeline.words import DEFAULT_TASK
 
 _CONFIG: Final = "config.json"
 #: Of an adapter alone, which is told in words of its own.
@@ -23,7 +24,7 @@ _ADAPTER: Final = "adapter_config.json"
 def check_usage(spec: LabelSpec) -> None:
     """Raises SpecError for a local SRC or model that is not there, and for no cluster's address."""
     check_address(spec.address)
-    check_paths(spec.src, spec.model)
+    check_paths(spec.src, spec.model if spec.task == DEFAULT_TASK else None)
 
 
 def check_paths(src: str, model: str | None) -> None:

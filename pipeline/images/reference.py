@@ -48,6 +48,11 @@ def reference_pixels(
     return np.ascontiguousarray(_processed(image, folder, **off).transpose(1, 2, 0))
 
 
+def reference_image(data: bytes, exif: bool, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The upright RGB image itself, as Pillow gives it. Raises ImageError."""
+    return _opened(data, exif, max_pixels)
+
+
 def _processed(image: Image.Image, folder: Path, **options: bool) -> NDArray[Any]:
     processor = _current(Path(folder))
     tensors = _TENSORS.get(type(processor).__name__, "np")

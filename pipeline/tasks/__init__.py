@@ -5,17 +5,17 @@ names a class of its own: `sky = "my_package.sky:Sky"`. See `base.Task` for what
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Final
 
 from pipeline.errors import SpecError
-from pipeline.spec import DEFAULT_TASK
+from pipeline.spec import LabelSpec
 from pipeline.tasks.base import Difference, Prepared, Setting, Task, Worker
 from pipeline.tasks.recipe import OtherRecipe, Recipe
-from pipeline.tasks.words import LABELLING, Words
+from pipeline.words import DEFAULT_TASK, LABELLING, Words
 
 __all__ = [
     "REGISTRY",
@@ -45,6 +45,7 @@ def _lazy(module: str, name: str) -> Callable[[], Task]:
 
 REGISTRY: Final[dict[str, Callable[[], Task]]] = {
     "classify": _lazy("classify", "Classify"),
+    "fingerprint": _lazy("fingerprint", "Fingerprint"),
 }
 
 
@@ -81,9 +82,10 @@ def task_of(document: str) -> Task:
     return task_named(_task_in(document))
 
 
-def words_of(spec: dict[str, Any]) -> Words:
-    """How people call what a run did, by the specification that it recorded."""
-    task = _known(spec.get("task", DEFAULT_TASK))
+def words_of(spec: LabelSpec | Mapping[str, Any]) -> Words:
+    """How people call what a run does, by its specification or what it recorded of that."""
+    name = spec.task if isinstance(spec, LabelSpec) else spec.get("task", DEFAULT_TASK)
+    task = _known(name)
     return task.words if task else LABELLING
 
 

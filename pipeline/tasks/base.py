@@ -7,16 +7,29 @@ that loads it once. A task has no state: it travels to every worker with the job
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from pipeline import schema
+from pipeline.errors import SpecError
 from pipeline.images import Preprocess
 from pipeline.spec import LabelSpec
 from pipeline.tasks.recipe import Recipe
-from pipeline.tasks.words import Words
+from pipeline.words import Words
+
+#: The options that mean nothing to a task without a network.
+OF_A_NETWORK: Final = (
+    "model",
+    "revision",
+    "precision",
+    "top_k",
+    "predictors",
+    "gpus_per_predictor",
+    "batch_size",
+    "compile",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +105,13 @@ class Task(ABC):
     def rows(self) -> pa.Schema:
         """One row, as it lies in the store."""
         return schema.rows_of(self.columns)
+
+    def check(self, spec: LabelSpec) -> None:
+        """Refuse options that mean nothing to it. Raises SpecError."""
+        for name in () if self.network else OF_A_NETWORK:
+            if getattr(spec, name) != LabelSpec.model_fields[name].default:
+                problem = f"{self.name} has no model; leave this option out"
+                raise SpecError(name, getattr(spec, name), problem)
 
     @abstractmethod
     def prepare(self, spec: LabelSpec) -> Prepared:

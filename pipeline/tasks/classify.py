@@ -20,7 +20,7 @@ from pipeline.tasks.classifier import COLUMNS, Classifier
 from pipeline.tasks.preprocess_cache import checked_preprocess
 from pipeline.tasks.recipe import Recipe
 from pipeline.tasks.rows import RowMaker
-from pipeline.tasks.words import LABELLING, Words
+from pipeline.words import LABELLING, Words
 
 if TYPE_CHECKING:
     from pipeline.images import Preprocess

@@ -46,10 +46,9 @@ class Recipe(BaseModel):
         return f"r{blake2b(text.encode(), digest_size=4).hexdigest()}"
 
     @property
-    def title(self) -> str:
-        """What people call it: the model, or what stands for one."""
-        model = self.model or "-"
-        return f"{model} @ {self.revision[:12]}" if self.revision else model
+    def made_by(self) -> str | None:
+        """The model, or what stands for one."""
+        return self.model
 
     def to_json(self) -> str:
         return self.model_dump_json(indent=2)

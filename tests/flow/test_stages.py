@@ -21,6 +21,7 @@ from pipeline.flow.tally import Tally
 from pipeline.images import Depth
 from pipeline.sources import Page, Shard, open_source
 from pipeline.spec import make_spec
+from pipeline.tasks import task_named
 from tests.parts.ray import own_ray
 from tests.parts.tiny import image_bytes
 from tests.parts.trial import SHAPE
@@ -28,6 +29,8 @@ from tests.store.test_ledger import refs, uris
 
 #: Of a batch.
 ROWS = 2
+
+CLASSIFY = task_named("classify")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -75,7 +78,7 @@ class Listing:
 def _job(archive: Archive) -> Job:
     spec = make_spec(src="s3://photos/", dst="s3://labels")
     fields: dict[str, Any] = dict.fromkeys(Job.__dataclass_fields__)
-    return Job(**fields | {"run_id": "run", "spec": spec, "source": archive})
+    return Job(**fields | {"run_id": "run", "spec": spec, "source": archive, "task": CLASSIFY})
 
 
 def test_pages_of_any_length_become_even_batches() -> None:

@@ -1,0 +1,47 @@
+"""`nightlabel fingerprint`"""
+
+from typing import Any
+
+import click
+
+from pipeline.cli import options
+from pipeline.cli.label import run_and_say
+
+
+@click.command(cls=options.JobCommand)
+@options.job_without_model
+@click.option("--dry-run", is_flag=True, help="Say what would be done: the same as plan.")
+@options.config
+@options.progress
+@options.output
+@click.pass_context
+def fingerprint(
+    ctx: click.Context,
+    /,
+    dry_run: bool,
+    no_progress: bool,
+    as_json: bool,
+    debug: bool,
+    **given: Any,
+) -> int:
+    """Bring the measures at DST up to date with the images at SRC, without a model or a GPU.
+
+    Each image gets one row: phash (a 64-bit perceptual hash; near-duplicates differ in few bits),
+    sharpness, brightness, colourfulness, aspect. All else is as with label: run it again and it
+    goes on. DST must be another folder than that of labels.
+
+    \b
+    Examples:
+      nightlabel fingerprint s3://bucket/photos s3://bucket/measures
+      nightlabel fingerprint ./photos ./measures --decode fast --json
+
+    Exit: 0 done, 1 failed, 2 usage, 3 gate, 4 incomplete, 5 busy.
+    """
+    given["task"] = "fingerprint"
+    if dry_run:
+        from pipeline.cli.plan import plan
+
+        result: int = ctx.invoke(plan, no_probe=True, as_json=as_json, debug=debug, **given)
+        return result
+    spec = options.spec_of_run(given)
+    return run_and_say(spec, silent=no_progress, as_json=as_json, debug=debug).exit_code

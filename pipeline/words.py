@@ -1,0 +1,19 @@
+"""What people read of a task. No Arrow here: the command line says them before it loads any."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """`nightlabel VERB`: 502 are DONE, more are to VERB; the RESULTS are at DST."""
+
+    verb: str
+    done: str
+    results: str
+
+
+#: The task of a job that names none, and of all that was written before there were others.
+DEFAULT_TASK: Final = "classify"
+
+LABELLING: Final = Words("label", "labelled", "labels")
