@@ -83,6 +83,8 @@ def _say(found: "Plan", words: Words = LABELLING) -> None:
             ("speed here", f"{probe.images_per_second} img/s on {probe.device}"),
             ("time here", f"{duration(probe.expected_seconds)}, {start}"),
         ]
+        if probe.summary:
+            rows.append((f"of {probe.images} images", probe.summary))
     say_table(rows, f"{found.src} → {found.dst}")
     if found.refused:
         say(f"{words.verb} would refuse: {found.refused}", err=True)

@@ -43,6 +43,8 @@ class Probe(BaseModel):
         description="Ray's start, by experience, and the model's, measured"
     )
     expected_seconds: float = Field(description="of the whole run, its start too")
+    #: What came out, in a line for people.
+    summary: str = Field("", exclude=True)
 
 
 class Plan(BaseModel):
@@ -126,7 +128,7 @@ def _probe(job: Job, refs: pa.Table, todo: int) -> Probe:
     worker = job.task.load(job)
     worker(pixels.slice(0, 1))
     start = RAY_START_SECONDS + time.perf_counter() - began
-    predicting, _ = _timed(worker, pixels)
+    predicting, rows = _timed(worker, pixels)
     gpus = 0 if worker.device == "cpu" else device_count()
     here = {"CPU": cores(), "GPU": gpus}
     images = refs.num_rows
@@ -139,6 +141,7 @@ def _probe(job: Job, refs: pa.Table, todo: int) -> Probe:
         images_per_second=round(rate, 1),
         start_seconds=round(start, 1),
         expected_seconds=round(start + todo / rate, 1),
+        summary=job.task.summary(rows),
     )
 
 

@@ -5,7 +5,15 @@ from dataclasses import replace
 import pytest
 
 from pipeline.errors import PlacementError
-from pipeline.flow.placement import GPU_BATCH_ROWS, IO_SHARE, ROWS_AHEAD, Node, io_tasks, place
+from pipeline.flow.placement import (
+    GPU_BATCH_ROWS,
+    IO_SHARE,
+    ROWS_AHEAD,
+    Node,
+    io_tasks,
+    place,
+    place_decoders,
+)
 
 
 @pytest.mark.parametrize("cores", [1, 2, 4, 64])
@@ -199,3 +207,22 @@ def test_a_cluster_that_has_shrunk_lacks_what_the_graph_needs() -> None:
     assert on_gpus.lacking({"CPU": 8, "GPU": 1}) == "2 GPUs are needed and 1 are there"
     assert on_gpus.lacking({}).count("needed") == 2
     assert place({"CPU": 8, "GPU": 4}, (1, 4)).lacking({"CPU": 8, "GPU": 1}) == ""
+
+
+def test_a_task_without_a_network_gets_a_decoder_a_core_and_nothing_else() -> None:
+    for gpus in (0.0, 8.0):
+        found = place_decoders({"CPU": 6.0, "GPU": gpus})
+        assert (found.predictors, found.most, found.predictor_gpus) == ((0, 0), 0, 0.0)
+        assert (found.decode_slots, found.cores, found.batch_rows) == (6, 6, 128)
+        assert found.decoder_cpus <= 1
+        assert found.elsewhere == {}
+        assert found.growing((2, 9)).most == 0
+        assert found.bounds.decoding == found.bounds.decoded == 12
+        assert found.bounds_now({"CPU": 10.0, "GPU": gpus}).decoding == 20
+        assert found.rate(50.0, 0.0) == 300.0
+        assert found.lacking({"CPU": 1.0}) == ""
+        assert found.lacking({}) == "0.98 CPUs are needed and 0 are there"
+    assert place_decoders({"CPU": 64.0}).batch_rows == 256
+    assert place_decoders({"CPU": 4096.0}).batch_rows == 512
+    with pytest.raises(PlacementError, match="the cluster has no CPU"):
+        place_decoders({"GPU": 8.0})

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -208,6 +209,8 @@ def test_a_task_from_outside_has_its_nights_and_its_poison_costs_a_row(
     proof = night("verify", photos, dst, "--json")
     assert (proof.code, proof.json["sample"]["agree"]) == (0, 10)
     assert "sky of outside" in night("recipes", dst).out
+    words = night("plan", photos, tmp_path / "other", "--task", "sky").out
+    assert re.search(r"of 12 images +12 skies", words)
     planned = night("plan", photos, dst, "--task", "sky", "--json")
     assert (planned.code, planned.json["counts"]["done"]) == (0, 10)
 

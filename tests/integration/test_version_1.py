@@ -59,7 +59,9 @@ def test_a_store_of_version_0_1_goes_on(
     assert (second.code, second.json["counts"]["labelled"]) == (0, 3), second.err
 
     proof = here("verify", SRC, store, "--model", demo.model(), "--json")
-    assert (proof.code, proof.json["rows"], proof.json["sample"]["agree"]) == (0, 15, 4), proof.out
+    assert (proof.code, proof.json["rows"]) == (0, 15), proof.out
+    sample = proof.json["sample"]
+    assert sample["agree"] == sample["images"] >= 3
     assert here("compact", store, "--json").json["files_after"] == 1
     assert here("verify", SRC, store, "--model", demo.model(), "--sample", 0).code == 0
 
