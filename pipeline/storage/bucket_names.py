@@ -10,7 +10,7 @@ from typing import Final
 
 #: Buckets made in us-east-1 before 2018 may be called so, and aliases of access points are.
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
-_S3: Final = re.compile(r"(?!\.+$)[A-Za-z0-9._-]{1,255}")
+_S3: Final = re.compile(r"(?!\.+$|(?:[0-9]+\.){3}[0-9]+$)[A-Za-z0-9._-]{1,255}")
 #: What may stand before `.s3.region.amazonaws.com`, where dots break TLS.
 _S3_LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 #: Names of domains too: https://cloud.google.com/storage/docs/buckets#naming

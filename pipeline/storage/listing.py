@@ -173,7 +173,7 @@ def filesystem(uri: str, rules: Rules) -> tuple[Any, str]:
         raise Unsupported(f"{protocol}://: unknown protocol; fsspec has no such one") from None
     except ImportError as error:
         raise Unsupported(f"{protocol}://: {str(error).splitlines()[0]}") from None
-    if protocol != "memory" and not rules.allow_private:
+    if (protocol != "memory" or "::" in uri) and not rules.allow_private:
         raise Refused(f"where {protocol}:// connects to is not seen here; --allow-private reads it")
     try:
         with of_library():

@@ -21,6 +21,7 @@ from urllib.parse import quote, unquote, urljoin
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
+from urllib3.exceptions import LocationValueError
 
 from pipeline.errors import ErrorCode, ImageError
 from pipeline.storage import encodings, peers
@@ -177,7 +178,9 @@ def _send(
     method: str, url: str, rules: Rules, extra: Mapping[str, str], body: bytes | None
 ) -> urllib3.BaseHTTPResponse:
     asked = urllib3.util.parse_url(url)
-    proxy = _proxy(asked.scheme or "", asked.host or "")
+    if not asked.host:
+        raise LocationValueError("no host")  # a proxy would be asked for nothing
+    proxy = _proxy(asked.scheme or "", asked.host)
     if asked.auth:
         extra = {**extra, "Authorization": _basic(unquote(asked.auth))}
     options: dict[str, Any] = {
@@ -187,7 +190,7 @@ def _send(
         "redirect": False,
     }
     if not rules.allow_private:
-        peers.refuse_inside(asked.host or "", by_proxy=proxy is not None)
+        peers.refuse_inside(asked.host, by_proxy=proxy is not None)
     pool = _pool(proxy, os.environ.get("AWS_CA_BUNDLE"), rules.allow_private)
     if proxy is None:
         return pool.request(method, url, **options)
