@@ -139,11 +139,12 @@ def _obstore(prefix: str, after: str | None) -> Iterator[list[Entry]]:
     import obstore
 
     root, key = split(prefix)
+    store = connect(root)
     folder = key.rpartition("/")[0]
     if folder and odd(folder):
         raise StoreError(f"{public(prefix)}: such a name is only read on s3://")
     offset = split(after)[1] if after else None
-    stream = obstore.list(connect(root), folder or None, offset=offset, chunk_size=PAGE)
+    stream = obstore.list(store, folder or None, offset=offset, chunk_size=PAGE)
     for page in stream:
         yield [
             Entry(
