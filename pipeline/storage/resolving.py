@@ -18,7 +18,8 @@ from pipeline.storage.faults import Slow
 
 Info = tuple[int, Any]  # address family, socket address
 
-#: By then a resolver has asked a second server, so a look-up that is longer under way is overdue.
+#: By then a resolver has asked a second server, so a look-up that is longer under way is overdue,
+#: and so is one that a reader has left.
 OVERDUE_SECONDS: Final = 8.0
 #: Of one domain so many look-ups are waited for while they are overdue.
 OVERDUE_AT_ONCE: Final = 8
@@ -32,10 +33,10 @@ class _Lookup:
     began: float = field(default_factory=time.monotonic)
     found: list[Info] | None = None
     error: BaseException | None = None
+    overdue_at: float = field(init=False)
 
-    @property
-    def overdue_at(self) -> float:
-        return self.began + OVERDUE_SECONDS
+    def __post_init__(self) -> None:
+        self.overdue_at = self.began + OVERDUE_SECONDS
 
 
 _changed = threading.Condition()
@@ -61,6 +62,8 @@ def addresses(host: str, port: int, seconds: float) -> list[Info]:
                 raise lookup.error
             now = time.monotonic()
             if now >= until:
+                if lookup is not None:
+                    lookup.overdue_at = min(lookup.overdue_at, now)
                 raise Slow(f"its name was not found within {round(seconds, 1):g} s")
             if lookup is not None and now >= lookup.overdue_at and _many_before(lookup):
                 raise _unanswered()
