@@ -64,7 +64,7 @@ def addresses(host: str, port: int, seconds: float) -> list[Info]:
             if now >= until:
                 if lookup is not None:
                     lookup.overdue_at = min(lookup.overdue_at, now)
-                raise Slow(f"its name was not found within {round(seconds, 1):g} s")
+                raise Slow("its name was not found in time")
             if lookup is not None and now >= lookup.overdue_at and _many_before(lookup):
                 raise _unanswered()
             ends = [until] if lookup is None else [until, lookup.overdue_at]

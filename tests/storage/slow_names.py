@@ -41,7 +41,7 @@ def _read(port: str) -> dict[str, object]:
     hosts = [f"h{n}.good.test" if n % 10 == 9 else f"h{n}.slow.test" for n in range(330)]
     wants = [Want(f"http://{host}:{port}/a.jpg") for host in hosts]
     began = time.monotonic()
-    rules = Rules(allow_private=True, seconds=1.0)
+    rules = Rules(allow_private=True, seconds=3.0)
     found = {}
     for index, outcome in read_many(wants, max_bytes=1000, rules=rules):
         read = isinstance(outcome, bytes)

@@ -23,7 +23,7 @@ UNSHARE = ["unshare", "--map-root-user", "--net", "--mount"]
 
 
 def test_a_dead_name_server_and_the_system_s_own_resolver(tmp_path: Path) -> None:
-    """330 names, 300 of them of one domain that nobody answers for; each reader has a second."""
+    """330 names, 300 of them of one domain that nobody answers for; each reader has three seconds."""
     can = [*UNSHARE, "sh", "-c", "ip link set lo up && mount --bind /etc/hosts /etc/hosts"]
     if sys.platform != "linux" or subprocess.run(can, check=False, capture_output=True).returncode:
         pytest.skip("no network of its own for a process here")
@@ -35,7 +35,7 @@ def test_a_dead_name_server_and_the_system_s_own_resolver(tmp_path: Path) -> Non
     assert good == {"read": 33}
     assert sum(slow.values()) == 297
     assert all(said.startswith("transient: its name") for said in slow)
-    assert told["took"] < 8  # and not a second for each 32 of them
+    assert told["took"] < 15  # and not three seconds for each 32 of them
     assert told["threads"] < 64
 
 
@@ -80,7 +80,7 @@ def together(call: Callable[[int], object], count: int) -> list[object]:
 def test_one_object_waits_no_longer_than_it_may(dead: Counter[str]) -> None:
     began = time.monotonic()
     said = outcome("http://dead.test/a.jpg", Rules(seconds=0.5))
-    assert said == "transient: its name was not found within 0.5 s"
+    assert said == "transient: its name was not found in time"
     assert time.monotonic() - began < 3
 
 
@@ -106,7 +106,7 @@ def test_a_dead_server_has_its_share_and_others_all_they_need(
     found = together(look_up, 32)
     assert Counter(map(str, found)) == {
         "its name server does not answer": 24,
-        "its name was not found within 3 s": 8,
+        "its name was not found in time": 8,
     }
     assert sorted(ended)[23] < 2.0
     for at in range(300):  # known to be dead: at once, and without a thread
