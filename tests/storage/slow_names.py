@@ -37,7 +37,7 @@ def main(folder: Path) -> None:
 
 
 def _read(port: str) -> dict[str, object]:
-    """300 dead names of one domain, and after each tenth a good one."""
+    """Nine dead names of one domain, then a good one, and so on."""
     hosts = [f"h{n}.good.test" if n % 10 == 9 else f"h{n}.slow.test" for n in range(330)]
     wants = [Want(f"http://{host}:{port}/a.jpg") for host in hosts]
     began = time.monotonic()

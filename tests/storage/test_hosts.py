@@ -65,22 +65,19 @@ def test_names_of_the_internet(host: str) -> None:
     assert not named_inside(host, by_proxy=True)
 
 
-@pytest.mark.parametrize(
-    "host", ["2130706433", "0x7f.1", "127.1", "localhost.", "a.localhost", "x"]
-)
-@pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_proxy_hears_nothing_of_them(monkeypatch, host: str, scheme: str) -> None:
-    address = f"{scheme}://{host}/a.jpg"
-    with web_server({f"http://{host}/a.jpg": b"by proxy"}) as proxy:
+def test_a_proxy_hears_nothing_of_them(monkeypatch) -> None:
+    hosts = ("2130706433", "0x7f.1", "127.1", "localhost.", "a.localhost", "intranet")
+    with web_server({f"http://{host}/a.jpg": b"by proxy" for host in hosts}) as proxy:
         monkeypatch.setenv("http_proxy", proxy)
         monkeypatch.setenv("https_proxy", proxy)
         monkeypatch.setenv("no_proxy", "")
         refused = "is no public address; --allow-private reads it all the same"
-        assert str(outcome(address)) == f"denied: {host} {refused}"
-        with pytest.raises(SpecError, match=refused):
-            stat(address)
-        if scheme == "http":
-            assert outcome(address, Rules(allow_private=True)) == b"by proxy"
+        for host in hosts:
+            for address in (f"http://{host}/a.jpg", f"https://{host}/a.jpg"):
+                assert str(outcome(address)) == f"denied: {host} {refused}"
+                with pytest.raises(SpecError, match=refused):
+                    stat(address)
+            assert outcome(f"http://{host}/a.jpg", Rules(allow_private=True)) == b"by proxy"
 
 
 def test_a_proxy_is_told_no_user_and_no_fragment(monkeypatch) -> None:

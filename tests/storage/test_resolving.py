@@ -23,7 +23,7 @@ UNSHARE = ["unshare", "--map-root-user", "--net", "--mount"]
 
 
 def test_a_dead_name_server_and_the_system_s_own_resolver(tmp_path: Path) -> None:
-    """330 names, 300 of them of one domain that nobody answers for; each reader has three seconds."""
+    """Of 330 names 297 are of one domain that nobody answers for; a reader has three seconds."""
     can = [*UNSHARE, "sh", "-c", "ip link set lo up && mount --bind /etc/hosts /etc/hosts"]
     if sys.platform != "linux" or subprocess.run(can, check=False, capture_output=True).returncode:
         pytest.skip("no network of its own for a process here")
