@@ -2,9 +2,9 @@
 
 `getaddrinfo` cannot be cut short, so each look-up has a thread, and its reader goes away when
 its time is over. Readers of one name share one look-up. A name server that does not answer
-takes no more than its share: eight of its look-ups may be overdue, further ones of the same
-domain are given up, and the threads that it leaves behind are counted. Readers of other domains
-find room.
+takes no more than its share: eight of its look-ups may be overdue, each with the one reader that
+began it. Further readers of the same domain are sent away, and the threads that it leaves behind
+are counted. Readers of other domains find room.
 """
 
 import socket
@@ -53,9 +53,12 @@ def addresses(host: str, port: int, seconds: float) -> list[Info]:
         return _asked(host, port)
     until = time.monotonic() + seconds
     lookup: _Lookup | None = None
+    ours = False
     with _changed:
         while True:
-            lookup = lookup or _joined(host, port)
+            if lookup is None:
+                ours = (host, port) not in _under_way
+                lookup = _joined(host, port)
             if lookup is not None and lookup.found is not None:
                 return lookup.found
             if lookup is not None and lookup.error is not None:
@@ -65,7 +68,8 @@ def addresses(host: str, port: int, seconds: float) -> list[Info]:
                 if lookup is not None:
                     lookup.overdue_at = min(lookup.overdue_at, now)
                 raise Slow("its name was not found in time")
-            if lookup is not None and now >= lookup.overdue_at and _many_before(lookup):
+            late = lookup is not None and now >= lookup.overdue_at
+            if lookup is not None and late and (not ours or _many_before(lookup)):
                 raise _unanswered()
             ends = [until] if lookup is None else [until, lookup.overdue_at]
             _changed.wait(min(end - now for end in ends if end > now))

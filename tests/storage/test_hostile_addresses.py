@@ -231,7 +231,7 @@ def test_the_same_addresses_do_call_with_the_flag(
 
 def test_nobody_inside_is_called_for_src_or_dst(calls: Calls, ports: Ports) -> None:
     """SRC and DST that are made of someone else's words: one error of ours each."""
-    for uri in addresses(27, 800, ports):
+    for uri in addresses(27, 500, ports):
         for call in (stat, check_readable, _first_byte, _as_dst, _as_src):
             with suppress(NightlabelError):
                 call(canonical(uri))  # `//host/x` is a local name, where there may be nothing

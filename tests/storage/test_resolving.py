@@ -90,6 +90,21 @@ def test_readers_of_one_name_share_a_look_up(dead: Counter[str]) -> None:
     assert dead["a.dead.test"] == 1
 
 
+def test_one_dead_name_keeps_one_reader(
+    dead: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many images a list has there."""
+    monkeypatch.setattr(resolving, "OVERDUE_SECONDS", 0.2)
+    found = together(lambda _: resolving.addresses("a.dead.test", 80, 1.0), 32)
+    assert Counter(map(str, found)) == {
+        "its name server does not answer": 31,
+        "its name was not found in time": 1,
+    }
+    with pytest.raises(Slow, match="its name server does not answer"):
+        resolving.addresses("a.dead.test", 80, 60.0)
+    assert dead["a.dead.test"] == 1
+
+
 def test_a_dead_server_has_its_share_and_others_all_they_need(
     dead: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
