@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
 from pipeline.errors import SpecError, StoreError
-from pipeline.storage import aws
+from pipeline.storage import aws, bucket_names
 from pipeline.storage.buckets import connect, is_bucket, odd
 from pipeline.storage.entry import Entry
 from pipeline.storage.faults import Kind, foreign, judge
@@ -50,6 +50,8 @@ class Folder:
         if self._root != "file://" and not is_bucket(self.uri):
             known = "use a local folder, s3://, gs:// or az://"
             raise SpecError("dst", public(uri), f"cannot be written to; {known}")
+        if is_bucket(self.uri) and (problem := bucket_names.problem_of(self._root)):
+            raise SpecError("dst", public(uri), problem)
         if self._base and odd(self._base):
             raise SpecError("dst", public(uri), "has an empty part, a dot part or a control sign")
 
