@@ -248,7 +248,7 @@ class Beneath:
         try:
             return os.open(name, flags, 0o666, dir_fd=folder)
         except OSError as error:
-            if error.errno in _LINK and _is_link(name, folder):
+            if error.errno in _LINK and is_link(name, folder):
                 raise self._odd(path, _Kind.LINK) from None
             raise
 
@@ -295,7 +295,8 @@ def _status(name: str, folder: int) -> os.stat_result | None:
     return status if modes.S_ISREG(status.st_mode) else None
 
 
-def _is_link(name: str, folder: int) -> bool:
+def is_link(name: str, folder: int) -> bool:
+    """Of a name in an open folder."""
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except _ABSENT:

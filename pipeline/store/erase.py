@@ -18,6 +18,7 @@ from pipeline import schema
 from pipeline.storage import Folder
 from pipeline.storage.folder import DOCUMENT_BYTES
 from pipeline.store.log import LOG
+from pipeline.store.names import is_ours
 
 DOCUMENTS: Final = "_nightlabel/"
 
@@ -73,14 +74,16 @@ class Search:
 
 
 def documents_that_name(folder: Folder, objects: Objects) -> list[str]:
-    """The store's own documents with a word that ends as one of the uris does.
+    """Documents with a word that ends as one of the uris does; they are told of, not changed.
 
-    Patterns given to a run may name an image; such a document is told of, not changed.
+    The store's own, since patterns given to a run may name an image, and what others put into
+    the log's folder.
     """
     names = {uri.rpartition("/")[2] for uri in objects.uris.to_pylist()} - {""}
+    in_log = [e for e in folder.list(LOG) if not is_ours(folder.relative(e.uri))]
     return sorted(
         path
-        for entry in folder.list(DOCUMENTS)
+        for entry in [*folder.list(DOCUMENTS), *in_log]
         if entry.size <= DOCUMENT_BYTES
         and not names.isdisjoint(_words(folder.read(path := folder.relative(entry.uri))))
     )
