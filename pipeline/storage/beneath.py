@@ -21,7 +21,7 @@ from pipeline.storage.uris import public
 
 _FOLDER: Final = os.O_DIRECTORY | os.O_CLOEXEC
 #: Passing through a folder needs no right to read it.
-_PASS: Final = _FOLDER | getattr(os, "O_PATH", os.O_RDONLY)
+PASS: Final = _FOLDER | getattr(os, "O_PATH", os.O_RDONLY)
 #: O_NONBLOCK: a named pipe must not hang a run.
 _FILE: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -233,14 +233,14 @@ class Beneath:
         """The top and the folders below it, opened one from the other; `stack` closes them."""
         if make:
             os.makedirs(self.top, exist_ok=True)  # noqa: PTH103 - one call, made each time
-        handles = [os.open(self.top, _PASS)]
+        handles = [os.open(self.top, PASS)]
         stack.callback(os.close, handles[0])
         for depth, name in enumerate(folders, 1):
             if make:
                 with suppress(FileExistsError):
                     os.mkdir(name, dir_fd=handles[-1])
             path = "/".join(folders[:depth])
-            handles.append(self._open(path, name, _PASS | os.O_NOFOLLOW, handles[-1]))
+            handles.append(self._open(path, name, PASS | os.O_NOFOLLOW, handles[-1]))
             stack.callback(os.close, handles[-1])
         return handles
 

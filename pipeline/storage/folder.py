@@ -32,6 +32,12 @@ DOCUMENT_BYTES: Final = 16 * 2**20
 _LEAVES = re.compile(r"(^|/)\.{0,2}(/|$)|^[A-Za-z][A-Za-z0-9+.-]*:/")
 
 
+def leads_out(path: str) -> bool:
+    """Whether a folder refuses `path`, which a file that others made may have for its name."""
+    # Delta's log escapes its paths, and so do the uris that other readers are given.
+    return bool(_LEAVES.search(path) or _LEAVES.search(unquote(path)))
+
+
 class Folder:
     """A folder by its uri; paths are relative to it, with `/` between their parts.
 
@@ -70,8 +76,7 @@ class Folder:
 
     def refuse_outside(self, path: str) -> None:
         """Raises StoreError if `path` does not lie within this folder."""
-        # Delta's log escapes its paths, and so do the uris that other readers are given.
-        if _LEAVES.search(path) or _LEAVES.search(unquote(path)):
+        if leads_out(path):
             raise StoreError(f"{public(self.uri)}: {path!r} is no path within it")
 
     def uri_of(self, path: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from pipeline.errors import StoreError
-from pipeline.storage.beneath import is_link
+from pipeline.storage.beneath import PASS, is_link
 
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
@@ -18,7 +18,7 @@ def open_to_append(path: Path) -> BinaryIO:
     which others may write: who put it there had another file in mind. A link in a folder of this
     user's or root's alone is followed, as are links on the way to the folder.
     """
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    folder = os.open(path.parent, PASS)
     try:
         if _only_ours(folder):
             handle = os.open(path.name, _APPEND, 0o666, dir_fd=folder)
