@@ -45,7 +45,9 @@ class Forgotten(BaseModel):
     named_in: list[str] = Field(
         description="documents, and files of others, that may name an object; not changed"
     )
-    not_read: list[str] = Field(description="Parquet files that are none of a label store")
+    not_read: list[str] = Field(
+        description="Parquet files whose content or name is no run's: they may hold rows"
+    )
 
     @property
     def found(self) -> bool:
@@ -116,8 +118,8 @@ def _forget(folder: Folder, table: Table, run_id: str, uris: set[str]) -> Forgot
         files_deleted=deleted,
         log_files_deleted=log_files,
         oldest_version=oldest_version(folder),
-        named_in=sorted([*documents_that_name(folder, objects), *foreign]),
-        not_read=search.unread,
+        named_in=documents_that_name(folder, objects),
+        not_read=sorted([*search.unread, *foreign]),
     )
 
 

@@ -211,7 +211,7 @@ def test_forget_tells_of_files_of_other_names(folder: Folder) -> None:
     """They hold rows of the image, but who put them there must delete them."""
     folder.put(f"recipe={A}/mine.parquet", folder.read(part_path(RUN, A, "old")))
     receipt = forget(folder.uri, "s3://photos/7")
-    assert receipt.named_in == [f"recipe={A}/mine.parquet"]
+    assert (receipt.named_in, receipt.not_read) == ([], [f"recipe={A}/mine.parquet"])
     assert folder.stat(part_path(RUN, A, "old")) is None
     assert folder.stat(f"recipe={A}/mine.parquet") is not None
 
