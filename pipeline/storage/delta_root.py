@@ -8,8 +8,10 @@ later makes no difference: what delta-rs writes goes to the folder that was open
 import os
 import re
 import tempfile
+import time
 import weakref
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +22,9 @@ from pipeline.storage.translate import border
 from pipeline.storage.uris import public
 
 LOG: Final = "_delta_log"
+_PREFIX: Final = "nightlabel-log-"
+#: Seconds in which a new folder is held for certain.
+_YOUNG: Final = 60.0
 #: What a store has right in its folder.
 _OURS: Final = re.compile(r"_delta_log|_nightlabel|_parts|recipe=.*", re.DOTALL)
 
@@ -73,14 +78,16 @@ class DeltaRoot:
         opened = Path(f"/proc/self/fd/{self._log}")
         if not opened.is_dir():
             return  # a system without /proc: what was looked at is all that can be promised
-        root = Path(tempfile.mkdtemp(prefix="nightlabel-log-"))
+        _remove_left_over()
+        root = Path(tempfile.mkdtemp(prefix=_PREFIX))
         weakref.finalize(self, _remove, root)
+        weakref.finalize(self, os.close, _hold(root))
         self._link = root / LOG
         self._link.symlink_to(opened)
         self.url = str(root)
 
     def _keep_link(self) -> None:
-        """Programs that clean up temporary folders take what is old by its times."""
+        """Programs that clean up temporary folders take what is old, if nobody holds it."""
         if self._link is None or self._log is None:
             return
         try:
@@ -90,6 +97,36 @@ class DeltaRoot:
             well = False
         if not well:
             raise StoreError(f"{self._link.parent}, a temporary folder in use, was removed")
+
+
+def _hold(root: Path) -> int:
+    """An open folder that is known to be in use as long as it is open."""
+    import fcntl
+
+    handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    return handle
+
+
+@cache
+def _remove_left_over() -> None:
+    """Folders of processes that were killed; once a process."""
+    for root in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            status = root.lstat()
+            if status.st_uid == os.geteuid() and time.time() - status.st_mtime > _YOUNG:
+                _remove_unheld(root)
+
+
+def _remove_unheld(root: Path) -> None:
+    import fcntl
+
+    handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _remove(root)
+    finally:
+        os.close(handle)
 
 
 def _remove(root: Path) -> None:

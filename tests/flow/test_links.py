@@ -14,6 +14,7 @@ from pipeline.flow.recipes import use_recipe
 from pipeline.flow.tidy import inline, merge
 from pipeline.flow.upkeep import compact_store
 from pipeline.storage import Folder
+from pipeline.storage.delta_root import _remove_left_over
 from pipeline.store.lease import Lease
 from pipeline.store.reader import LabelStore
 from pipeline.store.table import Table
@@ -319,3 +320,26 @@ def test_a_temporary_folder_that_was_cleaned_up_ends_the_run(
     with pytest.raises(StoreError, match="a temporary folder in use, was removed"):
         table.commit()
     assert [*root.iterdir()] == []
+
+
+def test_what_a_killed_process_left_among_temporary_files_goes_with_the_next(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    table = Table.open(folder)
+    [held] = scratch.iterdir()
+    for name in ("nightlabel-log-dead", "nightlabel-log-other", "nightlabel-log-young"):
+        (scratch / name).mkdir()
+    (scratch / "nightlabel-log-dead/_delta_log").symlink_to("/proc/self/fd/9999")
+    (scratch / "nightlabel-log-other/mine").write_bytes(b"of another program")
+    for path in scratch.iterdir():
+        if "young" not in path.name:
+            os.utime(path, (OLD, OLD))
+    _remove_left_over.cache_clear()
+    assert Table.open(folder) is not None
+    assert table is not None
+    table.commit()
+    left = {path.name for path in scratch.iterdir()}
+    assert left == {held.name, "nightlabel-log-other", "nightlabel-log-young"}
