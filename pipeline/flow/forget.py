@@ -24,6 +24,7 @@ from pipeline.storage import Folder, canonical, identity, public
 from pipeline.store.erase import DOCUMENTS, Objects, Search, documents_that_name
 from pipeline.store.lease import Lease
 from pipeline.store.log import Traces, oldest_version, remove_up_to_the_last, tell_of
+from pipeline.store.names import is_ours
 from pipeline.store.parts import Part, read_part, rewrite_without
 from pipeline.store.runs import new_run_id
 from pipeline.store.table import LiveFile, Table
@@ -41,8 +42,12 @@ class Forgotten(BaseModel):
     files_deleted: int
     log_files_deleted: int
     oldest_version: int = Field(description="the oldest Delta version that can still be read")
-    named_in: list[str] = Field(description="documents that may name an object; not changed")
-    not_read: list[str] = Field(description="Parquet files that are none of a label store")
+    named_in: list[str] = Field(
+        description="documents, and files of others, that may name an object; not changed"
+    )
+    not_read: list[str] = Field(
+        description="Parquet files whose content or name is no run's: they may hold rows"
+    )
 
     @property
     def found(self) -> bool:
@@ -105,7 +110,7 @@ def _forget(folder: Folder, table: Table, run_id: str, uris: set[str]) -> Forgot
         log_files = remove_up_to_the_last(folder, telling)
     # Also where nothing was found: a call that died may have left its parts.
     merge(folder, table, run_id, inline)
-    deleted = _delete(folder, table, objects, search)
+    deleted, foreign = _delete(folder, table, objects, search)
     return Forgotten(
         objects=len(uris),
         rows=_by_recipe(search, holding),
@@ -114,7 +119,7 @@ def _forget(folder: Folder, table: Table, run_id: str, uris: set[str]) -> Forgot
         log_files_deleted=log_files,
         oldest_version=oldest_version(folder),
         named_in=documents_that_name(folder, objects),
-        not_read=search.unread,
+        not_read=sorted([*search.unread, *foreign]),
     )
 
 
@@ -139,16 +144,20 @@ def _rewrite(folder: Folder, search: Search, holding: list[LiveFile], run_id: st
     return [part for part in new if part is not None]
 
 
-def _delete(folder: Folder, table: Table, objects: Objects, search: Search) -> int:
-    """Delete what holds a row; returns how many files that were.
+def _delete(
+    folder: Folder, table: Table, objects: Objects, search: Search
+) -> tuple[int, list[str]]:
+    """Delete what holds a row; returns how many files that were, and those of names not ours.
 
     Looks once more: what a fenced writer had under way may have landed since the first look.
     """
     live = {file.path for file in table.live()}
     search.look(folder, objects, skip=live)
-    half_written = [name for name in folder.unfinished() if not name.startswith(DOCUMENTS)]
-    folder.delete([*(path for path in search.held if path not in live), *half_written])
-    return len(search.held) + len(half_written)
+    unfinished = [name for name in folder.unfinished() if not name.startswith(DOCUMENTS)]
+    lying = [path for path in search.held if path not in live]
+    gone = [path for path in [*lying, *unfinished] if is_ours(path)]
+    folder.delete(gone)
+    return len(gone), [path for path in lying if not is_ours(path)]
 
 
 def _by_recipe(search: Search, holding: list[LiveFile]) -> dict[str, int]:

@@ -11,11 +11,13 @@ Foreign exceptions are judged (`faults.py`) and translated here (`translate.py`)
 """
 
 from pipeline.storage.addresses import TOO_LONG
+from pipeline.storage.delta_root import DeltaRoot
 from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry
 from pipeline.storage.folder import Folder
 from pipeline.storage.hooks import deliver
 from pipeline.storage.listing import check_readable, first_page, in_key_order, list_pages
 from pipeline.storage.local_listing import Visit
+from pipeline.storage.named_file import open_to_append
 from pipeline.storage.objects import open_binary, stat, stat_many
 from pipeline.storage.reading import Want, read_many
 from pipeline.storage.secrets import identities, identity, redacted
@@ -40,6 +42,7 @@ __all__ = [
     "UNKNOWN_SIZE",
     "UNKNOWN_TIME",
     "Canaries",
+    "DeltaRoot",
     "Entry",
     "Folder",
     "Rules",
@@ -59,6 +62,7 @@ __all__ = [
     "list_pages",
     "local_path",
     "open_binary",
+    "open_to_append",
     "public",
     "read_many",
     "read_steadily",

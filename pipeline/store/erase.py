@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 
 from pipeline import schema
 from pipeline.storage import Folder
-from pipeline.storage.folder import DOCUMENT_BYTES
+from pipeline.storage.folder import DOCUMENT_BYTES, leads_out
 from pipeline.store.log import LOG
+from pipeline.store.names import is_ours
 
 DOCUMENTS: Final = "_nightlabel/"
 
@@ -65,7 +66,7 @@ class Search:
         """Read every Parquet file of the store that was not seen yet."""
         for path in sorted(_data_files(folder) - self.seen - skip):
             self.seen.add(path)
-            rows = _read_ids(folder.read(path))
+            rows = None if leads_out(path) else _read_ids(folder.read(path))
             if rows is None:
                 self.unread.append(path)
             elif ids := _rows_of(objects, rows):
@@ -73,24 +74,34 @@ class Search:
 
 
 def documents_that_name(folder: Folder, objects: Objects) -> list[str]:
-    """The store's own documents with a word that ends as one of the uris does.
+    """Documents with a word that ends as one of the uris does; they are told of, not changed.
 
-    Patterns given to a run may name an image; such a document is told of, not changed.
+    The store's own, since patterns given to a run may name an image, and what others put into
+    the log's folder.
     """
     names = {uri.rpartition("/")[2] for uri in objects.uris.to_pylist()} - {""}
+    in_log = [e for e in folder.list(LOG) if not is_ours(folder.relative(e.uri))]
     return sorted(
         path
-        for entry in folder.list(DOCUMENTS)
+        for entry in [*folder.list(DOCUMENTS), *in_log]
         if entry.size <= DOCUMENT_BYTES
+        and not leads_out(folder.relative(entry.uri))
         and not names.isdisjoint(_words(folder.read(path := folder.relative(entry.uri))))
     )
 
 
 def _words(document: bytes) -> set[str]:
     text = document.decode("utf-8", "replace")
-    texts = [json.loads(quoted, strict=False) for quoted in _TEXTS.findall(text)]
+    texts = [_unquoted(quoted) for quoted in _TEXTS.findall(text)]
     words = [word.rstrip(".:)") for word in _BETWEEN_WORDS.split(text)]
     return {word.rpartition("/")[2] for word in [*texts, *words]}
+
+
+def _unquoted(text: str) -> str:
+    try:
+        return str(json.loads(text, strict=False))
+    except ValueError:  # the file is no JSON; somebody else's
+        return text[1:-1]
 
 
 def _data_files(folder: Folder) -> set[str]:
