@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from pipeline.cli.failures import exit_code_of
 from pipeline.cli.forget import forget as command
 from pipeline.errors import BusyError, ConflictError, MissingError, SpecError
-from pipeline.flow.forget import forget, uris_of
+from pipeline.flow.forget import forget, objects_of
 from pipeline.storage import Folder
 from pipeline.store.lease import Lease
 from pipeline.store.parts import write_part
@@ -44,20 +44,24 @@ def test_a_list(local: Folder, tmp_path: Path, suffix: str) -> None:
     assert tell(local) == tell(local, "photos/zz") == []
 
 
+def _named(given: str) -> set[str]:
+    return set(objects_of(given).uris.to_pylist())
+
+
 def test_what_names_an_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     here = f"file://{tmp_path}"
-    assert uris_of("a/b.jpg") == {f"{here}/a/b.jpg"}
-    assert uris_of(f"{here}/a//b.jpg") == {f"{here}/a/b.jpg"}
-    assert uris_of("s3a://b/x.jpg") == {"s3://b/x.jpg"}
+    assert _named("a/b.jpg") == {f"{here}/a/b.jpg"}
+    assert _named(f"{here}/a//b.jpg") == {f"{here}/a/b.jpg"}
+    assert _named("s3a://b/x.jpg") == {"s3://b/x.jpg"}
     signed = "https://me:pw@host/x.jpg?v=1&X-Amz-Signature=0&X-Amz-Expires=5"
-    assert uris_of(signed) == {"https://host/x.jpg?v=1"}
+    assert _named(signed) == {"https://host/x.jpg?v=1"}
     Path("list.txt").write_text("a.jpg\n\n# none\nhttps://u:p@host/y.jpg\n")
-    assert uris_of("list.txt") == {f"{here}/a.jpg", "https://host/y.jpg"}
+    assert _named("list.txt") == {f"{here}/a.jpg", "https://host/y.jpg"}
     Path("empty.txt").write_text("\n")
     for bad in ("none.txt", "empty.txt", " ", "\udce9.jpg"):
         with pytest.raises(SpecError):
-            uris_of(bad)
+            objects_of(bad)
 
 
 def test_a_document_that_names_it_is_told(local: Folder) -> None:
