@@ -10,6 +10,19 @@ from pipeline.spec import SECRETS, LabelSpec
 from pipeline.storage import Folder, recorded
 
 
+class Sealed:
+    """A job on its way into an actor.
+
+    Ray Data tells dashboards, and files where it exports events, what an actor is made with: all
+    fields of it, or `str` of what has none. Of this it tells the name.
+    """
+
+    __slots__ = ("job",)
+
+    def __init__(self, job: "Job") -> None:
+        self.job = job
+
+
 @dataclass(frozen=True)
 class Job:
     """One run, resolved and checked: small, picklable, the same everywhere.

@@ -176,21 +176,25 @@ def _divided(path: str) -> tuple[str, str, str]:
 
 def _is_plain(value: str) -> bool:
     """Whether a value has no parameters of its own. `=` at its end fills base64 up."""
-    return not set("?=#&;").intersection(decoded(value).rstrip("=")) and "://" not in value
+    plain = decoded(value)
+    return "://" not in plain and not set("?=#&;").intersection(plain.rstrip("="))
 
 
-def redacted(text: str) -> str:
-    """`text` with no query, user or password in any address that stands in it."""
+def redacted(text: str, *, foreign: bool = False) -> str:
+    """`text` with no parameters, user or password in any address that stands in it.
+
+    HTTP libraries name an address by its path and query alone; so may `foreign` text.
+    """
     text = _ADDRESS_IN_TEXT.sub(r"\1?…", text)
-    text = _PATH_IN_TEXT.sub(r"\1?…", text)
+    if foreign:
+        text = _PATH_IN_TEXT.sub(r"\1?…", text)
     return re.sub(r"(?<=://)[^/\s'\"<>?#]*@", "", text)
 
 
-#: An address up to where its parameters begin, which end with the word.
-_ADDRESS_IN_TEXT: Final = re.compile(
-    rf"(://(?:(?!;[^\s;/'\"<>]*=|{ENCODED['?']}|{ENCODED['://']})[^\s'\"<>?#])*)"
-    rf"(?:[?#;]|{ENCODED['?']}|{ENCODED['://']})[^\s'\"<>]*",
-    re.IGNORECASE,
+#: Where the parameters of an address begin, in code or not, and up to where they go.
+_BEGIN: Final = rf"[?#]|;(?=[^\s;/'\"<>]*=)|{ENCODED['?']}|{ENCODED['://']}"
+_BEFORE: Final = rf"(?:(?!{_BEGIN})[^\s'\"<>])*"
+_ADDRESS_IN_TEXT: Final = re.compile(rf"(://{_BEFORE})(?:{_BEGIN})[^\s'\"<>]*", re.IGNORECASE)
+_PATH_IN_TEXT: Final = re.compile(
+    rf"(?<![^\s'\"(=])(/{_BEFORE})(?:{_BEGIN})[^\s'\"<>]*", re.IGNORECASE
 )
-#: What HTTP libraries say of an address: its path and its query.
-_PATH_IN_TEXT: Final = re.compile(r"(?<![^\s'\"(=])(/[^\s'\"<>?#]*)\?[^\s'\"<>]*=[^\s'\"<>]*")
