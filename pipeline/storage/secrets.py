@@ -16,8 +16,8 @@ from urllib.parse import quote
 from pipeline.storage.parameters import decoded, is_naming, is_secret, plain_name, secrets_among
 from pipeline.storage.uris import ENCODED, USER, USER_AND_PASSWORD
 
-#: What an address must hold to have anything to leave out; `%` may be one of the others in code.
-_MARKS: Final = ("?", "@", "#", ";", "\0", "%")
+#: What an address must hold, as it is or in code, to have anything to leave out.
+_MARKS: Final = ("?", "@", "#", ";", "\0")
 _WEB: Final = ("http://", "https://")
 #: `&amp;` is what HTML makes of `&`, and a `;` may stand in its place.
 _SEPARATOR: Final = re.compile(r"(&(?:amp;)*|;)", re.IGNORECASE)
@@ -65,8 +65,7 @@ def all_recorded(uris: list[str]) -> list[str]:
 
 
 def _have_marks(uris: list[str]) -> bool:
-    text = "".join(uris)
-    return any(mark in text for mark in _MARKS)
+    return not _is_bare("".join(uris))
 
 
 class _Reading:
@@ -158,8 +157,10 @@ class _Reading:
 
 
 def _is_bare(uri: str) -> bool:
-    """Whether a web address holds nothing to leave out, at a glance."""
-    return not any(mark in uri for mark in _MARKS[:-1]) and "%3" not in uri and "%25" not in uri
+    """Whether an address, or many in one text, hold nothing to leave out, at a glance."""
+    if any(mark in uri for mark in _MARKS):
+        return False
+    return "%" not in uri or ("%3" not in uri and "%25" not in uri)
 
 
 def _all_naming(query: str) -> bool:

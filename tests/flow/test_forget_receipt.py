@@ -10,11 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from pipeline import schema
 from pipeline.cli.failures import exit_code_of
 from pipeline.cli.forget import forget as command
 from pipeline.errors import BusyError, ConflictError, MissingError, SpecError
 from pipeline.flow.forget import forget, objects_of
-from pipeline.storage import Folder
+from pipeline.storage import Folder, recorded
 from pipeline.store.lease import Lease
 from pipeline.store.parts import write_part
 from pipeline.store.table import Table
@@ -42,6 +43,27 @@ def test_a_list(local: Folder, tmp_path: Path, suffix: str) -> None:
     done = forget(local.uri, str(path))
     assert (done.objects, done.rows) == (3, {A: 2, B: 2})
     assert tell(local) == tell(local, "photos/zz") == []
+
+
+@pytest.mark.parametrize("spelling", ["signed", "old", "new"])
+def test_an_object_is_forgotten_under_every_spelling(tmp_path: Path, spelling: str) -> None:
+    """Version 0.2 wrote values that are digests now; both rows are of one object."""
+    folder = Folder(str(tmp_path / "labels"))
+    old = "https://host/x.jpg?code=c4n4ry"
+    new = recorded(old)
+    assert "c4n4ry" not in new
+    for recipe, uri, other in ((A, old, "https://host/x.jpg?code=2"), (B, new, "https://host/y")):
+        table = Table.open(folder) or Table.create(folder)
+        ids = pa.array([schema.object_id(old), schema.object_id(other)], pa.binary())
+        where = schema.LABELS.get_field_index("object_id")
+        made = rows([1, 2]).set_column(0, schema.LABELS.field(0), pa.array([uri, other]))
+        made = made.set_column(where, schema.LABELS.field(where), ids)
+        table.commit(added=[write_part(folder, part_path("run", recipe, 0), recipe, made)])
+    given = {"signed": f"{old}&X-Amz-Signature=1", "old": old, "new": new}[spelling]
+    done = forget(folder.uri, given)
+    assert (done.objects, done.rows) == (1, {A: 1, B: 1})
+    assert tell(folder, "c4n4ry") == tell(folder, new) == []
+    assert tell(folder, "code=2")
 
 
 def _named(given: str) -> set[str]:

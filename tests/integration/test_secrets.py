@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import pipeline
+from pipeline.storage import recorded
 from tests.integration.conftest import Ran, command, nightlabel
 from tests.parts.cluster import LocalCluster, local_cluster
 from tests.parts.forge import png
@@ -64,6 +65,7 @@ def test_no_secret_is_written_or_said(tiny_model: Path, tmp_path: Path, ray_fold
     names = [f"{n}.png" for n in range(6)]
     files = {f"/signed/{name}": png(n) for n, name in enumerate(names)}
     files["/signed/text.png"] = b"no image"
+    files["/coded.png"] = png(7)
     env = os.environ | SECRETS | {"RAY_TMPDIR": str(ray_folder)}
     dst = tmp_path / "labels"
     with web_server(files) as url:
@@ -71,6 +73,8 @@ def test_no_secret_is_written_or_said(tiny_model: Path, tmp_path: Path, ray_fold
         def list_of(night: int, *more: str) -> None:
             listed = [signed(url, name, night) for name in [*names, "text.png", "gone.png"]]
             listed.append(f"{url}/hidden/x.png?token={CANARY}")
+            # One that nobody could know for a secret, and one in the path.
+            listed.append(f"{url}/coded.png;jsessionid={CANARY}?code={CANARY}-code")
             files["/list.txt"] = "\n".join([*listed, *more]).encode()
 
         def label(folder: Path) -> object:
@@ -97,6 +101,7 @@ def test_no_secret_is_written_or_said(tiny_model: Path, tmp_path: Path, ray_fold
         errors = {"text.png": "not_an_image", "gone.png": "missing", "x.png": "denied"}
         expected = {f"{url}/signed/{name}": errors.get(name) for name in [*names, *errors]}
         expected[f"{url}/hidden/x.png"] = expected.pop(f"{url}/signed/x.png")
+        expected[recorded(f"{url}/coded.png?code={CANARY}-code")] = None
         assert {row["uri"]: row["error_code"] for row in rows} == expected
 
         list_of(3)
@@ -107,12 +112,12 @@ def test_no_secret_is_written_or_said(tiny_model: Path, tmp_path: Path, ray_fold
             allow_private=True,
         )
         again = pipeline.plan(spec, probe=False)
-        assert (again.counts.todo, again.counts.done, again.counts.failed_before) == (0, 6, 3)
+        assert (again.counts.todo, again.counts.done, again.counts.failed_before) == (0, 7, 3)
         assert CANARY not in again.model_dump_json()
         proof = pipeline.verify(spec, sample=16)
         assert proof.problems == []
         assert proof.sample is not None
-        assert (proof.sample.agree, proof.sample.unreadable) == (6, 0)
+        assert (proof.sample.agree, proof.sample.unreadable) == (7, 0)
         assert CANARY not in proof.model_dump_json()
 
 

@@ -16,11 +16,13 @@ import pytest
 from pipeline import schema
 from pipeline.sources.base import refs_of_entries
 from pipeline.sources.manifest import ManifestSource
+from pipeline.sources.prefix import PrefixSource
 from pipeline.storage import UNKNOWN_SIZE, UNKNOWN_TIME, Entry, public, recorded, redacted
 from pipeline.storage.faults import Fault, Kind
 from pipeline.storage.secrets import all_recorded, identity
 from pipeline.storage.translate import fault_error
 from pipeline.store.ledger import Ids, Ledger, subtract
+from pipeline.store.runs import RunSummary
 
 CANARY = "c4n4ry"
 ADDRESSES = 10_000
@@ -254,3 +256,22 @@ def test_stores_of_before_know_their_objects() -> None:
     todo = subtract([Ledger.merged([rows])], refs, retry_errors=False)
     assert todo.refs.num_rows == 0
     assert refs["address"].to_pylist() == [None, *addresses[1:]]
+
+
+def test_runs_of_before_have_the_scope_of_today() -> None:
+    for address in ("https://h/list.csv?code=17", "https://h/list.csv?sas=1&v=2"):
+        scope = ManifestSource(address).scope
+        run = RunSummary(
+            run_id="r", started=UNKNOWN_TIME, recipe="r1", scope=scope | {"src": address}, spec={}
+        )
+        assert run.scope == scope
+        assert RunSummary.model_validate_json(run.model_dump_json()).scope == scope
+
+
+def test_one_image_is_in_its_own_scope_under_every_spelling() -> None:
+    address = "https://h/get?f=x.jpg"
+    source = PrefixSource(address, address, glob=True)
+    assert recorded(address) != address
+    assert source.contains(address)
+    assert source.contains(recorded(address))
+    assert not source.contains(recorded("https://h/get?f=y.jpg"))
