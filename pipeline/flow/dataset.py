@@ -19,7 +19,7 @@ import ray.data
 
 from pipeline.flow.alone import alone
 from pipeline.flow.embedded import ours
-from pipeline.flow.job import Job
+from pipeline.flow.job import Job, Sealed
 from pipeline.flow.lean import Live, keep_lean
 from pipeline.flow.placement import IO_SHARE, Placement
 from pipeline.flow.stages import TASK_RETRIES, Decode, List, Predict
@@ -51,7 +51,7 @@ class Stages:
     ) -> Self:
         """Those of a run."""
         lister = List(job, ledgers, tally, placement.batch_rows)
-        return cls(lister, Decode(job, tally), Predict, (job, tally))
+        return cls(lister, Decode(job, tally), Predict, (Sealed(job), tally))
 
 
 def labelled_blocks(

@@ -16,11 +16,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline import schema
 from pipeline.errors import MissingError, SpecError
 from pipeline.flow.tidy import inline, merge
 from pipeline.sources.base import is_text
 from pipeline.sources.manifest import HashRange, ManifestSource, is_manifest
-from pipeline.storage import Folder, canonical, identity, public
+from pipeline.storage import Folder, canonical, identities, identity, public, recorded
 from pipeline.store.erase import DOCUMENTS, Objects, Search, documents_that_name
 from pipeline.store.lease import Lease
 from pipeline.store.log import Traces, oldest_version, remove_up_to_the_last, tell_of
@@ -60,30 +61,35 @@ def forget(dst: str, given: str, *, take_over: bool = False) -> Forgotten:
     Raises SpecError for a list that is none, MissingError where there is no store, BusyError
     while a run writes.
     """
-    uris = uris_of(given)
+    asked = objects_of(given)
     folder = Folder(canonical(dst))
     _open(folder)
     run_id = new_run_id(datetime.now(UTC))
     with Lease(folder, run_id, take_over=take_over):
-        return _forget(folder, _open(folder), run_id, uris)
+        return _forget(folder, _open(folder), run_id, asked)
 
 
-def uris_of(given: str) -> set[str]:
-    """The canonical uris, without credentials, that a uri or a local list names."""
+def objects_of(given: str) -> Objects:
+    """What a uri or a local list names: addresses, signed or not, or uris as rows have them."""
     if not given.strip():
         raise SpecError("uri", given, "give the uri of an image, or a list of them")
     if not is_text(given):
         raise SpecError("uri", given, "is no text (UTF-8)")
     if "://" in given or not is_manifest(given):
-        return {identity(canonical(given))}
+        name = identity(canonical(given))
+        return Objects.of([name, recorded(name)], [schema.object_id(name)])
     if not Path(given).is_file():
         problem = f"no such list; of an image with that name give the uri, {canonical(given)}"
         raise SpecError("list", given, problem)
-    pages = ManifestSource(canonical(given)).refs(HashRange("all"))
-    uris = {uri for page in pages for uri in page.refs["uri"].to_pylist()}
-    if not uris:
+    named, ids = set[str](), set[bytes]()
+    for page in ManifestSource(canonical(given)).refs(HashRange("all")):
+        named.update(
+            page.refs["uri"].to_pylist(), identities(page.refs["address"].drop_null().to_pylist())
+        )
+        ids.update(page.refs["object_id"].to_pylist())
+    if not ids:
         raise SpecError("list", given, "names no image")
-    return uris
+    return Objects.of(named, ids)
 
 
 def _open(folder: Folder) -> Table:
@@ -93,13 +99,12 @@ def _open(folder: Folder) -> Table:
     return table
 
 
-def _forget(folder: Folder, table: Table, run_id: str, uris: set[str]) -> Forgotten:
-    objects, search = Objects.of(uris), Search()
-    search.look(folder, objects)
+def _forget(folder: Folder, table: Table, run_id: str, asked: Objects) -> Forgotten:
+    objects, search = _search(folder, asked)
     files = table.live()
     _refuse_unread(folder, files, search)
     holding = [file for file in files if file.path in search.held]
-    telling = tell_of(folder, Traces.of(set(search.held), search.clean, uris))
+    telling = tell_of(folder, Traces.of(set(search.held), search.clean, objects.uris.to_pylist()))
     rewritten: list[Part] = []
     log_files = 0
     if search.held or telling:
@@ -112,7 +117,7 @@ def _forget(folder: Folder, table: Table, run_id: str, uris: set[str]) -> Forgot
     merge(folder, table, run_id, inline)
     deleted, foreign = _delete(folder, table, objects, search)
     return Forgotten(
-        objects=len(uris),
+        objects=len(asked),
         rows=_by_recipe(search, holding),
         files_rewritten=len(rewritten),
         files_deleted=deleted,
@@ -121,6 +126,17 @@ def _forget(folder: Folder, table: Table, run_id: str, uris: set[str]) -> Forgot
         named_in=documents_that_name(folder, objects),
         not_read=sorted([*search.unread, *foreign]),
     )
+
+
+def _search(folder: Folder, asked: Objects) -> tuple[Objects, Search]:
+    """All rows of what was asked for: a row found by its uri tells an id, under which there may
+    be rows of another spelling."""
+    search = Search()
+    search.look(folder, asked)
+    objects = asked.with_rows(search)
+    if len(objects) == len(asked):
+        return objects, search
+    return _search(folder, objects)
 
 
 def _refuse_unread(folder: Folder, files: list[LiveFile], search: Search) -> None:

@@ -200,7 +200,7 @@ def _draw(store: LabelStore, files: "Sequence[LiveFile]", size: int, seed: int) 
     """A few labelled rows, from one file drawn by its number of rows."""
     draw = random.Random(seed)  # noqa: S311 - a sample, no secret
     file = draw.choices(files, weights=[file.num_rows for file in files])[0]
-    columns = ["uri", "etag", "size", "modified", "label", "score"]
+    columns = ["uri", "object_id", "etag", "size", "modified", "label", "score"]
     rows = read_part(store.folder, file.path, columns)
     labelled = [int(row) for row in np.flatnonzero(rows["label"].is_valid().to_numpy())]
     drawn = draw.sample(labelled, min(size, len(labelled)))
@@ -209,17 +209,19 @@ def _draw(store: LabelStore, files: "Sequence[LiveFile]", size: int, seed: int) 
 
 def _with_addresses(source: Source, rows: pa.Table) -> pa.Table:
     """`rows` and where each is read today: the table has the uris of signed urls without their
-    signatures, so the source is read again for those of the sample."""
-    uris = rows["uri"].to_pylist()
-    left = {uri for uri in uris if uri.startswith(("http://", "https://"))}
-    found: dict[str, str] = {}
-    names = ("uri", "address")
+    secrets, so the source is read again for those of the sample."""
+    uris, ids = rows["uri"].to_pylist(), rows["object_id"].to_pylist()
+    pairs = zip(uris, ids, strict=True)
+    left = {name for uri, name in pairs if uri.startswith(("http://", "https://"))}
+    found: dict[bytes, str] = {}
+    names = ("object_id", "uri", "address")
     pages = (page for shard in source.shards() for page in source.refs(shard))
     while left - found.keys() and (page := next(pages, None)):
-        ours = page.refs.filter(pc.is_in(page.refs["uri"], value_set=pa.array(sorted(left))))
-        for uri, address in zip(*(ours[name].to_pylist() for name in names), strict=True):
-            found[uri] = address or uri
-    return rows.append_column("address", pa.array(map(found.get, uris), pa.string()))
+        ours = pc.is_in(page.refs["object_id"], value_set=pa.array(sorted(left), pa.binary()))
+        columns = (page.refs.filter(ours)[name].to_pylist() for name in names)
+        for name, uri, address in zip(*columns, strict=True):
+            found[name] = address or uri
+    return rows.append_column("address", pa.array(map(found.get, ids), pa.string()))
 
 
 def _recipe(store: LabelStore, recipe: str, model: str | None) -> Recipe:

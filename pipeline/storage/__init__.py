@@ -20,7 +20,7 @@ from pipeline.storage.local_listing import Visit
 from pipeline.storage.named_file import open_to_append
 from pipeline.storage.objects import open_binary, stat, stat_many
 from pipeline.storage.reading import Want, read_many
-from pipeline.storage.secrets import identities, identity, redacted
+from pipeline.storage.secrets import all_recorded, identities, identity, recorded, redacted
 from pipeline.storage.steady import Canaries, read_steadily
 from pipeline.storage.translate import border, delta_error
 from pipeline.storage.uris import (
@@ -48,6 +48,7 @@ __all__ = [
     "Rules",
     "Visit",
     "Want",
+    "all_recorded",
     "as_folder",
     "border",
     "canonical",
@@ -66,6 +67,7 @@ __all__ = [
     "public",
     "read_many",
     "read_steadily",
+    "recorded",
     "redacted",
     "relative",
     "scheme",
