@@ -17,6 +17,7 @@ from pipeline.storage.hooks import deliver
 from pipeline.storage.listing import check_readable, first_page, in_key_order, list_pages
 from pipeline.storage.local_listing import Visit
 from pipeline.storage.objects import open_binary, stat, stat_many
+from pipeline.storage.private import guarded_folder, private_folder
 from pipeline.storage.reading import Want, read_many
 from pipeline.storage.secrets import identities, identity, redacted
 from pipeline.storage.steady import Canaries, read_steadily
@@ -52,6 +53,7 @@ __all__ = [
     "deliver",
     "delta_error",
     "first_page",
+    "guarded_folder",
     "identities",
     "identity",
     "in_key_order",
@@ -59,6 +61,7 @@ __all__ = [
     "list_pages",
     "local_path",
     "open_binary",
+    "private_folder",
     "public",
     "read_many",
     "read_steadily",
