@@ -19,6 +19,7 @@ from pipeline.storage.listing import check_readable, first_page, in_key_order, l
 from pipeline.storage.local_listing import Visit
 from pipeline.storage.named_file import open_to_append
 from pipeline.storage.objects import open_binary, stat, stat_many
+from pipeline.storage.private import guarded_folder, private_folder
 from pipeline.storage.reading import Want, read_many
 from pipeline.storage.secrets import all_recorded, identities, identity, recorded, redacted
 from pipeline.storage.steady import Canaries, read_steadily
@@ -56,6 +57,7 @@ __all__ = [
     "deliver",
     "delta_error",
     "first_page",
+    "guarded_folder",
     "identities",
     "identity",
     "in_key_order",
@@ -64,6 +66,7 @@ __all__ = [
     "local_path",
     "open_binary",
     "open_to_append",
+    "private_folder",
     "public",
     "read_many",
     "read_steadily",

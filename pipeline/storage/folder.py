@@ -11,7 +11,6 @@ from urllib.parse import quote, unquote
 
 from pipeline.errors import SpecError, StoreError
 from pipeline.storage import aws, bucket_names
-from pipeline.storage import aws
 from pipeline.storage.beneath import UNFINISHED, Beneath, Found
 from pipeline.storage.buckets import connect, is_bucket, odd
 from pipeline.storage.entry import Entry
