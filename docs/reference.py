@@ -113,8 +113,9 @@ def _webhook() -> list[str]:
             "[Standard Webhooks](https://www.standardwebhooks.com) lays down: `webhook-id` (the "
             "run), `webhook-timestamp`, `webhook-signature` (`v1,` and the base64 of an "
             "HMAC-SHA256 over id, timestamp and body, with dots between). Libraries that verify "
-            "it exist for most languages. The secret is `whsec_` and base64, or any text. The "
-            "address is taken for a secret too: it is neither printed nor recorded."
+            "it exist for most languages. The secret is `whsec_` and the base64 of 24 bytes or "
+            "more, or any text. The address is taken for a secret too: it is neither printed nor "
+            "recorded."
         ),
     ]
 

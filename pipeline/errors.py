@@ -2,6 +2,7 @@
 
     NightlabelError                      exit
     ├── SpecError                        2     a bad option, field or value
+    ├── UnsafeFolderError                2     a folder of this machine that others can change
     ├── ImageError(code)                 -     one image; becomes a row, never an exit
     ├── TransientError(code)             -     retried, then a row marked transient
     ├── StoreError                       1     storage or the label store failed
@@ -167,6 +168,12 @@ class SpecError(NightlabelError):
 
     def __reduce__(self) -> tuple[type, tuple[str, object, str]]:
         return type(self), (self.field, self.value, self.problem)
+
+
+class UnsafeFolderError(NightlabelError):
+    """A folder of this machine in which other users could plant what is read back from it."""
+
+    exit_code = Exit.USAGE
 
 
 class _RowError(NightlabelError):

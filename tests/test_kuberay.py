@@ -9,7 +9,6 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,11 @@ def read(name: str) -> dict[str, dict[str, Any]]:
 
 
 NIGHT = read("night.yaml")
+ACCOUNTS = [
+    one["metadata"]["name"]
+    for one in yaml.safe_load_all((ROOT / "jobs" / "kuberay" / "night.yaml").read_text())
+    if one["kind"] == "ServiceAccount"
+]
 RAYJOB = read("rayjob.yaml")["RayJob"]
 RAYCLUSTER = read("raycluster.yaml")["RayCluster"]
 CRONJOB = read("nightly.yaml")["CronJob"]
@@ -260,12 +264,19 @@ def test_metrics_are_found() -> None:
 def test_nobody_is_root_and_strangers_images_are_decoded_without_a_token() -> None:
     for pod in [*OF_CLUSTERS, SUBMITTER]:
         assert pod["securityContext"]["runAsNonRoot"]
-        assert not pod["containers"][0]["securityContext"]["allowPrivilegeEscalation"]
-    name = NIGHT["ServiceAccount"]["metadata"]["name"]
-    assert {pod["serviceAccountName"] for pod in OF_CLUSTERS} == {name}
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            assert not container["securityContext"]["allowPrivilegeEscalation"]
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    for cluster in (OF_RAYJOB, RAYCLUSTER["spec"]):
+        head, *workers = pods(cluster)
+        used = [head["serviceAccountName"], *{pod["serviceAccountName"] for pod in workers}]
+        assert used == ACCOUNTS == ["nightlabel", "nightlabel-worker"]
     for group in GROUPS.values():
         assert group["template"]["spec"]["automountServiceAccountToken"] is False
     assert SUBMITTER["automountServiceAccountToken"] is False
+    assert SUBMITTER["containers"][0]["securityContext"]["readOnlyRootFilesystem"]
+    assert {one["mountPath"] for one in SUBMITTER["containers"][0]["volumeMounts"]} >= {"/tmp"}
     assert "serviceAccountName" not in SUBMITTER
 
 
@@ -322,7 +333,7 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     kept = [line.removeprefix("!") for line in lines if line.startswith("!")]
     assert "*" in lines
-    copied = [source for rest in instructions("COPY") for source in rest.split()[:-1]]
+    copied = {source for rest in instructions("COPY") for source in rest.split()[:-1]}
     assert sorted(copied) == sorted(kept)
     assert all((ROOT / source).exists() for source in copied)
 
@@ -330,8 +341,34 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
 def test_the_image_is_of_this_version_and_of_an_allowed_python() -> None:
     (labels,) = instructions("LABEL")
     assert f'version="{PROJECT["version"]}"' in labels
-    assert any(fnmatch(rest, "PYTHON=3.11-*") for rest in instructions("ARG"))
+    assert "python:3.11-" in DOCKERFILE
     assert "3.11" in PROJECT["requires-python"]
+
+
+def test_the_base_image_has_no_default_and_comes_by_its_digest() -> None:
+    bases = [rest.split()[0] for rest in instructions("FROM")]
+    assert bases == ["${BASE}@${DIGEST}", "${BASE}@${DIGEST}", "cpu"]
+    assert {"BASE", "DIGEST"} <= set(instructions("ARG"))
+    told = (ROOT / "docs" / "kubernetes.md").read_text()
+    assert "--build-arg BASE=" in told
+    assert "--build-arg DIGEST=" in told
+
+
+def test_what_is_installed_in_the_image_is_held_to_digests() -> None:
+    runs = list(instructions("RUN"))
+    installs = [one for one in runs if re.search(r"\bpip install|install\.py", one)]
+    assert len(installs) == 3
+    assert all("--require-hashes" in one or ".ci/install.py" in one for one in installs)
+    assert all("--no-build-isolation" in one for one in runs if "pip wheel" in one)
+
+
+@pytest.mark.parametrize(
+    "text", [*map(str, CONTAINERS), DOCKERFILE, (ROOT / "ray-cluster.yaml").read_text()]
+)
+def test_no_image_is_the_latest_or_whatever_comes(text: str) -> None:
+    assert ":latest" not in text
+    for image in re.findall(r"'image': '([^']*)'", text):
+        assert re.search(r":\d+\.\d+\.\d+|@sha256:[0-9a-f]{64}$", image), image
 
 
 def test_the_image_is_not_roots_and_lets_a_stopped_job_commit() -> None:

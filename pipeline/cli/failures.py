@@ -76,7 +76,7 @@ def show_traceback(
     from pipeline.storage import redacted
 
     for line in "".join(traceback.format_exception(kind, error, trace)).splitlines():
-        say(redacted(line), err=True)
+        say(redacted(line, foreign=True), err=True)
 
 
 def _say(message: str) -> None:

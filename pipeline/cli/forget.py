@@ -66,6 +66,6 @@ def _say_receipt(done: "Forgotten") -> None:
     for path in done.named_in:
         say(f"may still name it, and was not changed: {path}")
     for path in done.not_read:
-        say(f"could not be read, delete it if it is yours and call again: {path}")
+        say(f"no file of a run, and may hold it; delete it if it is yours, call again: {path}")
     say(OUT_OF_REACH)
     say("if SRC still lists it, the next run labels it again: delete it there, or --exclude it")

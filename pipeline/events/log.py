@@ -8,7 +8,7 @@ from typing import Final, Protocol, Self
 
 from pipeline.errors import DeniedError, MissingError, NightlabelError, SpecError, StoreError
 from pipeline.events.kinds import Event
-from pipeline.storage import Folder, canonical, local_path, public
+from pipeline.storage import Folder, canonical, local_path, open_to_append, public
 
 #: A bucket has no appending: the whole object is written anew, this often at most.
 UPLOAD_SECONDS: Final = 30.0
@@ -72,7 +72,7 @@ class EventLog:
 
 
 class _File:
-    """A file that grows from night to night."""
+    """A file that grows from night to night; see `open_to_append` for links."""
 
     every = 0.0
 
@@ -86,7 +86,7 @@ class _File:
 
     def write(self, lines: bytes) -> None:
         try:
-            with self._path.open("ab", buffering=0) as file:
+            with open_to_append(self._path) as file:
                 file.write(lines)
         except OSError as error:
             raise StoreError(f"{self._path}: {error.strerror}") from None

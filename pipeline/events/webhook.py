@@ -14,6 +14,9 @@ from pipeline.storage import deliver
 #: Its value signs the message; "whsec_" and base64, as the standard writes it, or any text.
 SECRET: Final = "NIGHTLABEL_NOTIFY_SECRET"  # noqa: S105 - where it is, not what it is
 
+#: The least that the standard takes: who receives a message could find a shorter key.
+KEY_BYTES: Final = 24
+
 _PREFIX: Final = "whsec_"
 
 
@@ -25,9 +28,17 @@ def secret() -> bytes | None:
     if not text.startswith(_PREFIX):
         return text.encode()
     try:
-        return base64.b64decode(text.removeprefix(_PREFIX), validate=True)
+        key = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
     except binascii.Error:
         raise SpecError(SECRET, "…", f"is no base64 after {_PREFIX}") from None
+    if len(key) < KEY_BYTES:
+        raise SpecError(
+            SECRET,
+            "…",
+            f"{_PREFIX} and the base64 of at least {KEY_BYTES} bytes is wanted, and a shorter key "
+            f"can be guessed: make one with `echo {_PREFIX}$(openssl rand -base64 {KEY_BYTES})`",
+        )
+    return key
 
 
 def notify(url: str, event: Finished, key: bytes | None, *, patient: bool) -> str | None:

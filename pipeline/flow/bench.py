@@ -28,6 +28,7 @@ from pipeline.flow.stages import Decode
 from pipeline.flow.tally import TallyBoard
 from pipeline.spec import LabelSpec, make_spec
 from pipeline.storage import join
+from pipeline.store.names import is_ours
 from pipeline.store.runs import RunSummary
 
 if TYPE_CHECKING:
@@ -186,8 +187,8 @@ def _scratch(job: Job) -> Iterator[str]:
     try:
         yield join(job.folder.uri, name)
     finally:
-        entries = job.folder.list(f"{name}/")
-        job.folder.delete([job.folder.relative(entry.uri) for entry in entries])
+        paths = [job.folder.relative(entry.uri) for entry in job.folder.list(f"{name}/")]
+        job.folder.delete([path for path in paths if is_ours(path.removeprefix(f"{name}/"))])
 
 
 def _measured(summary: RunSummary, points: list[tuple[float, int]]) -> dict[str, Any]:

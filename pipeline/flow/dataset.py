@@ -19,7 +19,7 @@ import ray.data
 
 from pipeline.flow.alone import alone
 from pipeline.flow.embedded import ours
-from pipeline.flow.job import Job
+from pipeline.flow.job import Job, Sealed
 from pipeline.flow.lean import Live, keep_lean
 from pipeline.flow.placement import IO_SHARE, Placement
 from pipeline.flow.stages import TASK_RETRIES, Decode, List, Predict
@@ -53,7 +53,7 @@ class Stages:
         """Those of a run."""
         lister = List(job, ledgers, tally, placement.batch_rows)
         predict = Predict if job.task.network else None
-        return cls(lister, Decode(job, tally), predict, (job, tally))
+        return cls(lister, Decode(job, tally), predict, (Sealed(job), tally))
 
 
 def labelled_blocks(

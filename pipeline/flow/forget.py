@@ -16,14 +16,16 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline import schema
 from pipeline.errors import MissingError, SpecError
 from pipeline.flow.tidy import inline, merge
 from pipeline.sources.base import is_text
 from pipeline.sources.manifest import HashRange, ManifestSource, is_manifest
-from pipeline.storage import Folder, canonical, identity, public
+from pipeline.storage import Folder, canonical, identities, identity, public, recorded
 from pipeline.store.erase import DOCUMENTS, Objects, Search, documents_that_name
 from pipeline.store.lease import Lease
 from pipeline.store.log import Traces, oldest_version, remove_up_to_the_last, tell_of
+from pipeline.store.names import is_ours
 from pipeline.store.parts import Part, read_part, rewrite_without
 from pipeline.store.runs import new_run_id
 from pipeline.store.table import LiveFile, Table
@@ -41,8 +43,12 @@ class Forgotten(BaseModel):
     files_deleted: int
     log_files_deleted: int
     oldest_version: int = Field(description="the oldest Delta version that can still be read")
-    named_in: list[str] = Field(description="documents that may name an object; not changed")
-    not_read: list[str] = Field(description="Parquet files that are none of a label store")
+    named_in: list[str] = Field(
+        description="documents, and files of others, that may name an object; not changed"
+    )
+    not_read: list[str] = Field(
+        description="Parquet files whose content or name is no run's: they may hold rows"
+    )
 
     @property
     def found(self) -> bool:
@@ -55,30 +61,35 @@ def forget(dst: str, given: str, *, take_over: bool = False) -> Forgotten:
     Raises SpecError for a list that is none, MissingError where there is no store, BusyError
     while a run writes.
     """
-    uris = uris_of(given)
+    asked = objects_of(given)
     folder = Folder(canonical(dst))
     _open(folder)
     run_id = new_run_id(datetime.now(UTC))
     with Lease(folder, run_id, take_over=take_over):
-        return _forget(folder, _open(folder), run_id, uris)
+        return _forget(folder, _open(folder), run_id, asked)
 
 
-def uris_of(given: str) -> set[str]:
-    """The canonical uris, without credentials, that a uri or a local list names."""
+def objects_of(given: str) -> Objects:
+    """What a uri or a local list names: addresses, signed or not, or uris as rows have them."""
     if not given.strip():
         raise SpecError("uri", given, "give the uri of an image, or a list of them")
     if not is_text(given):
         raise SpecError("uri", given, "is no text (UTF-8)")
     if "://" in given or not is_manifest(given):
-        return {identity(canonical(given))}
+        name = identity(canonical(given))
+        return Objects.of([name, recorded(name)], [schema.object_id(name)])
     if not Path(given).is_file():
         problem = f"no such list; of an image with that name give the uri, {canonical(given)}"
         raise SpecError("list", given, problem)
-    pages = ManifestSource(canonical(given)).refs(HashRange("all"))
-    uris = {uri for page in pages for uri in page.refs["uri"].to_pylist()}
-    if not uris:
+    named, ids = set[str](), set[bytes]()
+    for page in ManifestSource(canonical(given)).refs(HashRange("all")):
+        named.update(
+            page.refs["uri"].to_pylist(), identities(page.refs["address"].drop_null().to_pylist())
+        )
+        ids.update(page.refs["object_id"].to_pylist())
+    if not ids:
         raise SpecError("list", given, "names no image")
-    return uris
+    return Objects.of(named, ids)
 
 
 def _open(folder: Folder) -> Table:
@@ -88,13 +99,12 @@ def _open(folder: Folder) -> Table:
     return table
 
 
-def _forget(folder: Folder, table: Table, run_id: str, uris: set[str]) -> Forgotten:
-    objects, search = Objects.of(uris), Search()
-    search.look(folder, objects)
+def _forget(folder: Folder, table: Table, run_id: str, asked: Objects) -> Forgotten:
+    objects, search = _search(folder, asked)
     files = table.live()
     _refuse_unread(folder, files, search)
     holding = [file for file in files if file.path in search.held]
-    telling = tell_of(folder, Traces.of(set(search.held), search.clean, uris))
+    telling = tell_of(folder, Traces.of(set(search.held), search.clean, objects.uris.to_pylist()))
     rewritten: list[Part] = []
     log_files = 0
     if search.held or telling:
@@ -105,17 +115,28 @@ def _forget(folder: Folder, table: Table, run_id: str, uris: set[str]) -> Forgot
         log_files = remove_up_to_the_last(folder, telling)
     # Also where nothing was found: a call that died may have left its parts.
     merge(folder, table, run_id, inline)
-    deleted = _delete(folder, table, objects, search)
+    deleted, foreign = _delete(folder, table, objects, search)
     return Forgotten(
-        objects=len(uris),
+        objects=len(asked),
         rows=_by_recipe(search, holding),
         files_rewritten=len(rewritten),
         files_deleted=deleted,
         log_files_deleted=log_files,
         oldest_version=oldest_version(folder),
         named_in=documents_that_name(folder, objects),
-        not_read=search.unread,
+        not_read=sorted([*search.unread, *foreign]),
     )
+
+
+def _search(folder: Folder, asked: Objects) -> tuple[Objects, Search]:
+    """All rows of what was asked for: a row found by its uri tells an id, under which there may
+    be rows of another spelling."""
+    search = Search()
+    search.look(folder, asked)
+    objects = asked.with_rows(search)
+    if len(objects) == len(asked):
+        return objects, search
+    return _search(folder, objects)
 
 
 def _refuse_unread(folder: Folder, files: list[LiveFile], search: Search) -> None:
@@ -139,16 +160,20 @@ def _rewrite(folder: Folder, search: Search, holding: list[LiveFile], run_id: st
     return [part for part in new if part is not None]
 
 
-def _delete(folder: Folder, table: Table, objects: Objects, search: Search) -> int:
-    """Delete what holds a row; returns how many files that were.
+def _delete(
+    folder: Folder, table: Table, objects: Objects, search: Search
+) -> tuple[int, list[str]]:
+    """Delete what holds a row; returns how many files that were, and those of names not ours.
 
     Looks once more: what a fenced writer had under way may have landed since the first look.
     """
     live = {file.path for file in table.live()}
     search.look(folder, objects, skip=live)
-    half_written = [name for name in folder.unfinished() if not name.startswith(DOCUMENTS)]
-    folder.delete([*(path for path in search.held if path not in live), *half_written])
-    return len(search.held) + len(half_written)
+    unfinished = [name for name in folder.unfinished() if not name.startswith(DOCUMENTS)]
+    lying = [path for path in search.held if path not in live]
+    gone = [path for path in [*lying, *unfinished] if is_ours(path)]
+    folder.delete(gone)
+    return len(gone), [path for path in lying if not is_ours(path)]
 
 
 def _by_recipe(search: Search, holding: list[LiveFile]) -> dict[str, int]:

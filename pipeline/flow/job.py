@@ -6,8 +6,21 @@ from typing import Any
 from pipeline.images import Preprocess
 from pipeline.sources import Source
 from pipeline.spec import SECRETS, LabelSpec
-from pipeline.storage import Folder, identity
+from pipeline.storage import Folder, recorded
 from pipeline.tasks import Recipe, Task
+
+
+class Sealed:
+    """A job on its way into an actor.
+
+    Ray Data tells dashboards, and files where it exports events, what an actor is made with: all
+    fields of it, or `str` of what has none. Of this it tells the name.
+    """
+
+    __slots__ = ("job",)
+
+    def __init__(self, job: "Job") -> None:
+        self.job = job
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,6 @@ class Job:
     def recorded_spec(self) -> dict[str, Any]:
         """The specification as a run records and a plan tells it: without credentials."""
         return {
-            name: identity(value) if isinstance(value, str) else value
+            name: recorded(value) if isinstance(value, str) else value
             for name, value in self.spec.model_dump(mode="json", exclude=set(SECRETS)).items()
         }

@@ -18,6 +18,7 @@ from pipeline.store.choice import (
     load_current,
 )
 from pipeline.store.lease import Lease
+from pipeline.store.names import is_data
 from pipeline.store.runs import (
     RunSummary,
     delete_recipe,
@@ -125,7 +126,7 @@ def drop_recipe(dst: str, given: str, *, take_over: bool = False) -> Dropped:
 
 def _remove(folder: Folder, table: Table, recipe: str) -> Dropped:
     # Looked for before the commit, which fences older writers: what is there then is nobody's.
-    lying = at_rest(folder, [recipe])
+    lying = [path for path in at_rest(folder, [recipe]) if is_data(path)]
     files = [file for file in table.live() if file.recipe == recipe]
     table.commit(removed=files)
     folder.delete(lying)

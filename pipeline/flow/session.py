@@ -17,6 +17,8 @@ from pipeline.flow.address import cluster_address
 from pipeline.flow.embedded import end_at_once, lean_start, replaced
 from pipeline.flow.gcs import check_cluster
 from pipeline.flow.placement import Node
+from pipeline.flow.private_ray import private_start, read_token
+from pipeline.flow.process_title import hide_secrets
 
 #: Ray ends the tasks of a machine that runs out of memory, and tries them again for ever.
 OOM_RETRIES = 5
@@ -54,6 +56,8 @@ def session(address: str | None, in_use: Callable[[], bool] = _never) -> Iterato
             if address is None:
                 end_at_once()
             ray.shutdown()
+            if address is None:
+                read_token()
 
 
 @contextmanager
@@ -78,8 +82,9 @@ def nodes() -> list[Node]:
 
 
 def _start(address: str | None) -> None:
+    hide_secrets()
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-    with _unheard(signal.SIGTERM):
+    with _unheard(signal.SIGTERM), replaced(ray._private.utils, "get_entrypoint_name", _named):
         if address is None:
             _embedded(quiet)
             return
@@ -101,19 +106,27 @@ def _embedded(quiet: dict[str, Any]) -> None:
             "does not fit in memory: make room in it, or name another folder in RAY_TMPDIR"
         )
     try:
-        with lean_start():
+        with lean_start(), private_start(folder) as private:
             ray.init(
                 "local",
                 num_cpus=cores(),
                 include_dashboard=False,
                 _system_config={"task_oom_retries": OOM_RETRIES},
+                **private,
                 **quiet,
             )
     except (RuntimeError, OSError) as error:
+        read_token()
         raise PlacementError(
             f"Ray does not start on this machine: {str(error).strip().splitlines()[0]} "
             "(--debug shows all)"
         ) from error
+
+
+def _named(_: Callable[[], str]) -> Callable[[], str]:
+    """Ray shows the whole command line of a driver to all who see the cluster's dashboard, and
+    there may be a signed address in it."""
+    return lambda: "nightlabel"
 
 
 @contextmanager

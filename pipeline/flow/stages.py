@@ -22,7 +22,7 @@ from pipeline.errors import ImageError, ModelError, NightlabelError, StoreError,
 from pipeline.flow.batches import evenly, pack, unpack
 from pipeline.flow.bounds import image_memory, memory_limit, time_limit
 from pipeline.flow.careful import Careful, CarefulLabeller, Decoder, attempt_number
-from pipeline.flow.job import Job
+from pipeline.flow.job import Job, Sealed
 from pipeline.flow.metrics import READ_BYTES, Meters, Watch
 from pipeline.flow.pixels import Pixels
 from pipeline.flow.survey import Survey
@@ -264,7 +264,8 @@ class Predict:
     A batch whose predictor died is labelled carefully the next time, see careful.py.
     """
 
-    def __init__(self, job: Job, tally: "ActorHandle") -> None:
+    def __init__(self, sealed: Sealed, tally: "ActorHandle") -> None:
+        job = sealed.job
         self._job, self._tally = job, tally
         name = ray.get_runtime_context().get_actor_id() or ""
         with _telling(tally):

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 SAMPLE_IMAGES = 16
 
 #: What a read needs of an object.
-_OF_AN_OBJECT = ("uri", "etag", "size", "modified")
+_OF_AN_OBJECT = ("uri", "object_id", "etag", "size", "modified")
 
 
 class Verification(BaseModel):
@@ -214,17 +214,19 @@ def _draw(
 
 def _with_addresses(source: Source, rows: pa.Table) -> pa.Table:
     """`rows` and where each is read today: the table has the uris of signed urls without their
-    signatures, so the source is read again for those of the sample."""
-    uris = rows["uri"].to_pylist()
-    left = {uri for uri in uris if uri.startswith(("http://", "https://"))}
-    found: dict[str, str] = {}
-    names = ("uri", "address")
+    secrets, so the source is read again for those of the sample."""
+    uris, ids = rows["uri"].to_pylist(), rows["object_id"].to_pylist()
+    pairs = zip(uris, ids, strict=True)
+    left = {name for uri, name in pairs if uri.startswith(("http://", "https://"))}
+    found: dict[bytes, str] = {}
+    names = ("object_id", "uri", "address")
     pages = (page for shard in source.shards() for page in source.refs(shard))
     while left - found.keys() and (page := next(pages, None)):
-        ours = page.refs.filter(pc.is_in(page.refs["uri"], value_set=pa.array(sorted(left))))
-        for uri, address in zip(*(ours[name].to_pylist() for name in names), strict=True):
-            found[uri] = address or uri
-    return rows.append_column("address", pa.array(map(found.get, uris), pa.string()))
+        ours = pc.is_in(page.refs["object_id"], value_set=pa.array(sorted(left), pa.binary()))
+        columns = (page.refs.filter(ours)[name].to_pylist() for name in names)
+        for name, uri, address in zip(*columns, strict=True):
+            found[name] = address or uri
+    return rows.append_column("address", pa.array(map(found.get, ids), pa.string()))
 
 
 def _recipe(store: LabelStore, recipe: str, model: str | None) -> tuple[Task, Recipe]:

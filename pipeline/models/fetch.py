@@ -6,6 +6,7 @@ from pathlib import Path
 from pipeline.errors import BadModelError
 from pipeline.models import bucket, hub
 from pipeline.models.config import CONFIG, ModelConfig
+from pipeline.models.digests import Digests
 from pipeline.models.weights import ADAPTER, adapter, weight_files, weights_sha256
 from pipeline.storage import canonical, local_path, public
 
@@ -40,7 +41,8 @@ def fetch(model: str, revision: str | None) -> ModelFolder:
     if revision is not None:
         raise BadModelError(f"{model} is a folder and has no revisions; leave out --revision")
     if path is None:
-        return _checked(bucket.copy(model), public(canonical(model)).rstrip("/"), None)
+        folder, digests = bucket.copy(model)
+        return _checked(folder, public(canonical(model)).rstrip("/"), None, digests)
     return _checked(path, str(path), None)
 
 
@@ -60,15 +62,18 @@ def _from_hub(model: str, revision: str | None) -> ModelFolder:
     def check(folder: Path) -> None:
         ModelConfig.read(folder, model).check()
 
-    folder = hub.snapshot(model, revision, check)
-    return _checked(folder, model, folder.name)
+    folder, digests = hub.snapshot(model, revision, check)
+    return _checked(folder, model, folder.name, digests)
 
 
-def _checked(folder: Path, name: str, revision: str | None) -> ModelFolder:
+def _checked(
+    folder: Path, name: str, revision: str | None, digests: Digests | None = None
+) -> ModelFolder:
+    """`digests` are those of files that were read just now, which need not be read twice."""
     if (folder / ADAPTER).exists():
         raise adapter(name, beside=(folder / CONFIG).exists())
     config = ModelConfig.read(folder, name)
     config.check()
     files = weight_files(folder, name)
     size = sum(file.stat().st_size for file in files)
-    return ModelFolder(folder, name, revision, weights_sha256(files), size)
+    return ModelFolder(folder, name, revision, weights_sha256(files, digests or {}), size)

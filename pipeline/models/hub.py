@@ -1,33 +1,43 @@
 """Models of the Hugging Face hub: safetensors and JSON only, from the cache when offline."""
 
+import logging
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import BadModelError, ModelError
+from pipeline.errors import BadModelError, ModelError, printable
 from pipeline.models import weights
 from pipeline.models.config import CONFIG
+from pipeline.models.digests import Digests, hub_digest
+from pipeline.storage import guarded_folder, private_folder
 
 #: Seconds to wait for the hub's answer; its client would wait for ever.
 TIMEOUT_S = 10.0
 
+_INSTEAD = "let HF_HOME name a folder of your own, or give a copy of the model with --model FOLDER"
+
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def snapshot(model: str, revision: str | None, check: Callable[[Path], None]) -> Path:
-    """A folder with the model at one commit, whose name is that commit.
+def snapshot(
+    model: str, revision: str | None, check: Callable[[Path], None]
+) -> tuple[Path, Digests]:
+    """A folder with the model at one commit, whose name is that commit, and its files' digests.
 
     A commit that is cached costs no request; a branch or tag is asked for, and taken from the
-    cache if the hub is out of reach. `check` sees config.json before weights are downloaded.
-    Raises BadModelError: unknown, gated, pickled only; ModelError: out of reach and not cached.
+    cache if the hub is out of reach. `check` sees config.json before weights are downloaded. What
+    is damaged in the cache is downloaded anew. Raises BadModelError: unknown, gated, pickled only;
+    ModelError: out of reach and not cached; UnsafeFolderError.
     """
-    if _COMMIT.fullmatch(revision or "") and (folder := _cached(model, revision)):
-        return folder
+    _check_place()
+    if _COMMIT.fullmatch(revision or "") and (cached := _cached(model, revision)):
+        return cached
     info = _info(model, revision)
     if info is None:
-        if folder := _cached(model, revision):
-            return folder
+        if cached := _cached(model, revision):
+            return cached
         raise ModelError(
             f"the Hugging Face hub is out of reach, and {model} is neither a folder nor cached "
             "here; give a copy of the model with --model FOLDER"
@@ -36,7 +46,7 @@ def snapshot(model: str, revision: str | None, check: Callable[[Path], None]) ->
     if weights.ADAPTER in names and CONFIG not in names:
         raise weights.adapter(model, beside=False)
     # By the name that was asked for, so that the cache remembers which commit it meant.
-    config = _download(model, revision, [CONFIG])
+    config, _ = _download(model, revision, [CONFIG])
     check(config)
     if not names & {weights.SINGLE, weights.INDEX}:
         raise weights.no_safetensors(model, names)
@@ -64,7 +74,17 @@ def _info(model: str, revision: str | None) -> Any:
         return None
 
 
-def _cached(model: str, revision: str | None) -> Path | None:
+def _check_place() -> None:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    try:
+        guarded_folder(Path(HF_HUB_CACHE), _INSTEAD)
+    except FileNotFoundError:
+        with suppress(OSError):  # the download says what is wrong
+            private_folder(Path(HF_HUB_CACHE), _INSTEAD)
+
+
+def _cached(model: str, revision: str | None) -> tuple[Path, Digests] | None:
     """The complete cached folder of a commit, or of the commit last seen at a branch."""
     from huggingface_hub import errors, snapshot_download
 
@@ -77,10 +97,56 @@ def _cached(model: str, revision: str | None) -> Path | None:
         weights.weight_files(folder, model)
     except (errors.LocalEntryNotFoundError, errors.HFValidationError, ModelError):
         return None
-    return folder
+    digests, damaged = _checked(folder, weights.PATTERNS)
+    if damaged:
+        _drop(damaged, model)
+        return None
+    return folder, digests
 
 
-def _download(model: str, revision: str | None, patterns: Sequence[str]) -> Path:
+def _download(model: str, revision: str | None, patterns: Sequence[str]) -> tuple[Path, Digests]:
+    folder = _downloaded(model, revision, patterns)
+    digests, damaged = _checked(folder, patterns)
+    if not damaged:
+        return folder, digests
+    _drop(damaged, model)
+    digests, damaged = _checked(_downloaded(model, revision, patterns), patterns)
+    if not damaged:
+        return folder, digests
+    raise ModelError(
+        f"{model} comes damaged from the Hugging Face hub ({damaged[0].name}); run again later, or "
+        "give a copy with --model FOLDER"
+    )
+
+
+def _checked(folder: Path, patterns: Sequence[str]) -> tuple[Digests, list[Path]]:
+    """The digests of what lies in a snapshot for us, and the files that are not what they were."""
+    files = [file for file in folder.iterdir() if weights.matches(file.name, patterns)]
+    for place in {folder, *(file.resolve().parent for file in files)}:
+        guarded_folder(place, _INSTEAD)
+    digests: Digests = {}
+    damaged = []
+    for file in files:
+        digest = hub_digest(file)
+        if digest is None:
+            damaged.append(file)
+        else:
+            digests[file.name] = digest
+    return digests, damaged
+
+
+def _drop(damaged: Sequence[Path], model: str) -> None:
+    for file in damaged:
+        file.resolve().unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
+    logging.getLogger("nightlabel").warning(
+        "nightlabel: %s was damaged in the Hugging Face cache (%s): it is fetched anew",
+        printable(model),
+        printable(damaged[0].name),
+    )
+
+
+def _downloaded(model: str, revision: str | None, patterns: Sequence[str]) -> Path:
     from huggingface_hub import errors, snapshot_download
 
     try:

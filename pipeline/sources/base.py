@@ -11,7 +11,15 @@ import pyarrow.compute as pc
 
 from pipeline import schema
 from pipeline.spec import LabelSpec, since_at
-from pipeline.storage import UNKNOWN_SIZE, UNKNOWN_TIME, Entry, Rules, Want, identity
+from pipeline.storage import (
+    UNKNOWN_SIZE,
+    UNKNOWN_TIME,
+    Entry,
+    Rules,
+    Want,
+    all_recorded,
+    identities,
+)
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -103,19 +111,38 @@ def microseconds(time: datetime) -> int:
 
 def refs_of_entries(entries: Iterable[Entry]) -> pa.Table:
     """REFS of listed objects; what the listing does not tell is null."""
-    listed = [(identity(entry.uri), entry) for entry in entries]
-    rows = [
+    facts = [
         (
-            uri,
+            entry.uri,
             entry.etag,
             None if entry.size == UNKNOWN_SIZE else entry.size,
             None if entry.modified is UNKNOWN_TIME else microseconds(entry.modified),
         )
-        for uri, entry in listed
+        for entry in entries
     ]
-    uris, etags, sizes, times = zip(*rows, strict=True) if rows else ((), (), (), ())
-    addresses = [None if uri == entry.uri else entry.uri for uri, entry in listed]
-    return refs_table(uris, etags, sizes, times, addresses=addresses)
+    listed, etags, sizes, times = zip(*facts, strict=True) if facts else ((), (), (), ())
+    addresses = list(listed)
+    return refs_of(addresses, identities(addresses), etags, sizes, times)
+
+
+def refs_of(
+    addresses: list[str],
+    names: list[str],
+    etags: Sequence[str | None] | None = None,
+    sizes: Sequence[int | None] | None = None,
+    modified_us: Sequence[int | None] | None = None,
+    object_ids: Sequence[bytes] | None = None,
+) -> pa.Table:
+    """REFS of objects that are read at `addresses`, whose identities `names` are.
+
+    An id is a hash of the identity; what is written of it are the recorded uris.
+    """
+    if object_ids is None:
+        object_ids = [schema.object_id(name) for name in names]
+    uris = all_recorded(names)
+    pairs = zip(addresses, uris, strict=True)
+    asked = [None if uri == address else address for address, uri in pairs]
+    return refs_table(uris, etags, sizes, modified_us, object_ids, asked)
 
 
 def refs_table(

@@ -25,7 +25,7 @@ from pipeline.sources.base import (
     Since,
     is_text,
     microseconds,
-    refs_table,
+    refs_of,
     rules_of,
     since_of,
 )
@@ -43,11 +43,11 @@ from pipeline.storage import (
     as_folder,
     canonical,
     identities,
-    identity,
     join,
     list_pages,
     local_path,
     public,
+    recorded,
     scheme,
     stat,
     stat_many,
@@ -83,7 +83,7 @@ class ManifestSource:
     def scope(self) -> dict[str, Any]:
         return {
             "kind": "manifest",
-            "src": identity(self.src),
+            "src": recorded(self.src),
             "include": list(self.include),
             "exclude": list(self.exclude),
             "limit": self.limit,
@@ -146,10 +146,8 @@ class ManifestSource:
         facts = _facts(rows, kept.rows)
         if self.check_changes:
             facts = _checked(kept.addresses, facts, self.rules)
-        pairs = zip(kept.addresses, kept.uris, strict=True)
-        addresses = [None if address == uri else address for address, uri in pairs]
         ids = list(compress(object_ids, fresh))
-        return Page(refs_table(kept.uris, *facts, ids, addresses), excluded)
+        return Page(refs_of(kept.addresses, kept.uris, *facts, ids), excluded)
 
     def _named(self, rows: Rows) -> "_Named":
         """The rows that are not blank."""
@@ -184,7 +182,7 @@ class ManifestSource:
 @dataclass(frozen=True, slots=True)
 class _Named:
     """Rows of a batch, column by column, since an object a row is what took the time: their
-    places in the batch, where each object is read, and its canonical uri."""
+    places in the batch, where each object is read, and its identity."""
 
     rows: list[int]
     addresses: list[str]

@@ -28,6 +28,7 @@ from pipeline.storage import (
     list_pages,
     local_path,
     public,
+    recorded,
     scheme,
     stat,
 )
@@ -69,7 +70,7 @@ class PrefixSource:
         # scope, and what they labelled that is left out now counts as gone.
         return {
             "kind": "prefix",
-            "src": identity(self.src),
+            "src": recorded(self.src),
             "include": list(self.include),
             "exclude": list(self.exclude),
             "limit": self.limit,
@@ -142,9 +143,10 @@ class PrefixSource:
             yield last
 
     def contains(self, uri: str) -> bool | None:
-        name = identity(self.fixed)
-        if name != self.fixed and uri.startswith(name):  # the table knows no passwords
-            uri = self.fixed + uri.removeprefix(name)
+        for name in (recorded(self.fixed), identity(self.fixed)):
+            if name != self.fixed and uri.startswith(name):  # the table knows no passwords
+                uri = self.fixed + uri.removeprefix(name)
+                break
         inside = uri.startswith(self.fixed) and selection_of(self).taken(uri) is True
         return None if inside and (self.limit is not None or self.since) else inside
 

@@ -11,14 +11,17 @@ Foreign exceptions are judged (`faults.py`) and translated here (`translate.py`)
 """
 
 from pipeline.storage.addresses import TOO_LONG
+from pipeline.storage.delta_root import DeltaRoot
 from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry
 from pipeline.storage.folder import Folder
 from pipeline.storage.hooks import deliver
 from pipeline.storage.listing import check_readable, first_page, in_key_order, list_pages
 from pipeline.storage.local_listing import Visit
+from pipeline.storage.named_file import open_to_append
 from pipeline.storage.objects import open_binary, stat, stat_many
+from pipeline.storage.private import guarded_folder, private_folder
 from pipeline.storage.reading import Want, read_many
-from pipeline.storage.secrets import identities, identity, redacted
+from pipeline.storage.secrets import all_recorded, identities, identity, recorded, redacted
 from pipeline.storage.steady import Canaries, read_steadily
 from pipeline.storage.translate import border, delta_error
 from pipeline.storage.uris import (
@@ -40,11 +43,13 @@ __all__ = [
     "UNKNOWN_SIZE",
     "UNKNOWN_TIME",
     "Canaries",
+    "DeltaRoot",
     "Entry",
     "Folder",
     "Rules",
     "Visit",
     "Want",
+    "all_recorded",
     "as_folder",
     "border",
     "canonical",
@@ -52,6 +57,7 @@ __all__ = [
     "deliver",
     "delta_error",
     "first_page",
+    "guarded_folder",
     "identities",
     "identity",
     "in_key_order",
@@ -59,9 +65,12 @@ __all__ = [
     "list_pages",
     "local_path",
     "open_binary",
+    "open_to_append",
+    "private_folder",
     "public",
     "read_many",
     "read_steadily",
+    "recorded",
     "redacted",
     "relative",
     "scheme",

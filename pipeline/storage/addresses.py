@@ -4,9 +4,9 @@ Known without asking anyone; some clients panic when they are asked for it.
 """
 
 import os
-import re
 from typing import Final
 
+from pipeline.storage import bucket_names
 from pipeline.storage.uris import BUCKETS, scheme, split
 
 #: The longest address that is asked for, in characters. Servers take some 8 KiB.
@@ -16,8 +16,6 @@ TOO_LONG: Final = "too-long://"
 #: Of a key, in bytes; Azure counts 1,024 letters.
 _LONGEST_KEY: Final = {"s3": 1024, "gs": 1024}
 _LONGEST_OTHER_KEY: Final = 4096
-
-_BUCKET: Final = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._:@$+-]{0,254}")
 
 
 def impossible(uri: str) -> str | None:
@@ -36,8 +34,8 @@ def impossible(uri: str) -> str | None:
 
 def _no_key(uri: str) -> str | None:
     root, key = split(uri)
-    if not _BUCKET.fullmatch(root.partition("://")[2]):
-        return "no bucket can be called so"
+    if problem := bucket_names.problem_of(root):
+        return problem
     if not key:
         return "names a bucket and no object"
     longest = _LONGEST_KEY.get(scheme(uri), _LONGEST_OTHER_KEY)

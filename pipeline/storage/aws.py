@@ -8,18 +8,25 @@ import os
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from urllib3.exceptions import HTTPError
 
 from pipeline.errors import StoreError
-from pipeline.storage import web
-from pipeline.storage.faults import Slow
+from pipeline.storage import bucket_names, web
+from pipeline.storage.faults import Refused, Slow
+from pipeline.storage.locks import Locks
 
-_lock = threading.Lock()
+#: botocore's sessions are not made for threads. It is never held while a server is asked where a
+#: bucket lies.
+_session_lock = threading.Lock()
+_locks = Locks()
+_AMAZON: Final = re.compile(r"\.amazonaws\.com(\.cn)?/?$")
+#: For a question that any of Amazon's servers answers at once.
+_QUICK: Final = replace(web.OURS, seconds=30.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +45,26 @@ def environment(*prefixes: str) -> tuple[tuple[str, str], ...]:
 
 
 def access(bucket: str) -> Access:
-    """Raises botocore's exceptions, and StoreError for an endpoint that is no url."""
-    with _lock:
+    """Raises botocore's exceptions, StoreError for an endpoint that is no url, and Refused for
+    what is no name of a bucket."""
+    if problem := bucket_names.problem_of(f"s3://{bucket}"):
+        raise Refused(problem)
+    with _locks.of(bucket):
         return _access(bucket, environment("AWS_", "HOME"))
 
 
 @lru_cache(maxsize=64)
 def _access(bucket: str, _environment: tuple[tuple[str, str], ...]) -> Access:
-    session, credentials = _session(_environment)
-    region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
-    client = _client(session, region or "us-east-1", credentials is None)
+    with _session_lock:
+        session, credentials = _session(_environment)
+        region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
+        client = _client(session, region or "us-east-1", credentials is None)
     endpoint = client.meta.endpoint_url
-    if re.search(r"\.amazonaws\.com(\.cn)?/?$", endpoint):
+    if _AMAZON.search(endpoint):
         actual = bucket_region(bucket, "https://s3.amazonaws.com") or client.meta.region_name
         if actual != client.meta.region_name:
-            client = _client(session, actual, credentials is None)
+            with _session_lock:
+                client = _client(session, actual, credentials is None)
         # obstore and delta-rs read these variables too, and neither as botocore does: where they
         # name Amazon itself or are to be ignored, the others are told where to go.
         named = environment("AWS_ENDPOINT_URL")
@@ -74,7 +86,7 @@ def _client(session: Any, region: str, anonymous: bool) -> Any:
 
     try:
         client = session.create_client("s3", region_name=region)
-        own = re.search(r"\.amazonaws\.com(\.cn)?/?$", client.meta.endpoint_url)
+        own = _AMAZON.search(client.meta.endpoint_url)
         config = Config(
             signature_version=UNSIGNED if anonymous else "s3v4",
             s3={"addressing_style": "auto" if own else "path"},
@@ -90,7 +102,7 @@ def bucket_region(bucket: str, endpoint: str) -> str | None:
     None where nobody answers: behind a private endpoint the configured region must do.
     """
     try:
-        return web.headers(f"{endpoint}/{bucket}").get("x-amz-bucket-region")
+        return web.headers(f"{endpoint}/{bucket}", _QUICK).get("x-amz-bucket-region")
     except (HTTPError, Slow):
         return None
 

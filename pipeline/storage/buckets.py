@@ -1,18 +1,19 @@
 """obstore's stores: one a bucket and process, for s3, gs and az."""
 
 import re
-import threading
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from pipeline.storage import aws
+from pipeline.storage import aws, bucket_names
+from pipeline.storage.faults import Refused
+from pipeline.storage.locks import Locks
 from pipeline.storage.uris import BUCKETS, scheme, split
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-_lock = threading.Lock()
+_locks = Locks()
 
 # Empty, `.` and `..` segments and control characters: object_store tidies or refuses them.
 _ODD_KEY = re.compile(r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f]")
@@ -44,9 +45,12 @@ def odd(key: str) -> bool:
 def connect(root: str, *, retry: bool = True) -> "ObjectStore":
     """The store of `s3://bucket`, `gs://bucket`, `az://container` or `file://`.
 
-    Raises what obstore and botocore raise.
+    Raises what obstore and botocore raise, and Refused for what is no name of a bucket.
     """
-    with _lock:
+    if is_bucket(root) and (problem := bucket_names.problem_of(root)):
+        raise Refused(problem)
+    # One lock a bucket: where to find it may be asked of a server that is slow to answer.
+    with _locks.of(root):
         return _connect(root, retry, aws.environment("AWS_", "GOOGLE_", "AZURE_", "HOME"))
 
 
@@ -70,7 +74,7 @@ def _s3_options(bucket: str) -> dict[str, Any]:
     access = aws.access(bucket)
     options: dict[str, Any] = {"region": access.region}
     if access.endpoint is None:
-        options["virtual_hosted_style_request"] = "." not in bucket
+        options["virtual_hosted_style_request"] = bucket_names.may_be_host(bucket)
     else:
         options["aws_endpoint_url_s3"] = access.endpoint
         options["virtual_hosted_style_request"] = False

@@ -106,8 +106,9 @@ def foreign() -> tuple[type[BaseException], ...]:
         "urllib3.exceptions": ("HTTPError",),
         "aiohttp": ("ClientError",),
     }.items():
-        if module in sys.modules:
-            found += [getattr(sys.modules[module], name) for name in names]
+        # One that another thread is importing lies there half made, and has raised nothing yet.
+        loaded = sys.modules.get(module)
+        found += [getattr(loaded, name) for name in names if hasattr(loaded, name)]
     return tuple(found)
 
 

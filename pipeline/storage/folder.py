@@ -1,5 +1,6 @@
 """Small documents and whole files below one folder, on local disk, s3, gs or az."""
 
+import os
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
 from pipeline.errors import SpecError, StoreError
-from pipeline.storage import aws
+from pipeline.storage import aws, bucket_names
+from pipeline.storage.beneath import UNFINISHED, Beneath, Found
 from pipeline.storage.buckets import connect, is_bucket, odd
 from pipeline.storage.entry import Entry
 from pipeline.storage.faults import Kind, foreign, judge
+from pipeline.storage.local_listing import utc
 from pipeline.storage.translate import border
 from pipeline.storage.uris import canonical, public, relative, scheme, split
 from pipeline.storage.web import unquoted
@@ -28,8 +31,11 @@ DOCUMENT_BYTES: Final = 16 * 2**20
 #: An absolute path, one with an empty or a dot part, or a scheme.
 _LEAVES = re.compile(r"(^|/)\.{0,2}(/|$)|^[A-Za-z][A-Za-z0-9+.-]*:/")
 
-#: object_store writes `name#1` and renames it.
-_UNFINISHED = re.compile(r"#\d+$")
+
+def leads_out(path: str) -> bool:
+    """Whether a folder refuses `path`, which a file that others made may have for its name."""
+    # Delta's log escapes its paths, and so do the uris that other readers are given.
+    return bool(_LEAVES.search(path) or _LEAVES.search(unquote(path)))
 
 
 class Folder:
@@ -37,6 +43,9 @@ class Folder:
 
     Paths may come from documents that others wrote, so one that leads out of the folder is
     refused, with StoreError, by every method.
+
+    On local disk no link below the folder is followed, whoever put it there, and whenever; the
+    folder itself may be one (see `beneath`).
 
     Connects when first used, so it pickles. Writes are atomic: a reader sees the old bytes or
     the new ones (on local disk a temporary file is renamed; power loss may still lose the last
@@ -50,8 +59,11 @@ class Folder:
         if self._root != "file://" and not is_bucket(self.uri):
             known = "use a local folder, s3://, gs:// or az://"
             raise SpecError("dst", public(uri), f"cannot be written to; {known}")
+        if is_bucket(self.uri) and (problem := bucket_names.problem_of(self._root)):
+            raise SpecError("dst", public(uri), problem)
         if self._base and odd(self._base):
             raise SpecError("dst", public(uri), "has an empty part, a dot part or a control sign")
+        self.local = Beneath(f"/{self._base}") if self._root == "file://" else None
 
     def __repr__(self) -> str:
         return f"Folder({public(self.uri)!r})"
@@ -62,12 +74,11 @@ class Folder:
 
     def _key(self, path: str) -> str:
         self.refuse_outside(path)
-        return f"{self._base}/{path}" if self._base else path
+        return f"{self._base}/{path}" if self._base and not self.local else path
 
     def refuse_outside(self, path: str) -> None:
         """Raises StoreError if `path` does not lie within this folder."""
-        # Delta's log escapes its paths, and so do the uris that other readers are given.
-        if _LEAVES.search(path) or _LEAVES.search(unquote(path)):
+        if leads_out(path):
             raise StoreError(f"{public(self.uri)}: {path!r} is no path within it")
 
     def uri_of(self, path: str) -> str:
@@ -81,23 +92,34 @@ class Folder:
         """Raises MissingError where there is no such document, StoreError for a larger one."""
         import obstore
 
+        key = self._key(path)
         with border(self.uri_of(path)):
-            found = obstore.get(self._store, self._key(path))
-            size = found.meta["size"]
-            if at_most is not None and size > at_most:
-                raise StoreError(
-                    f"{public(self.uri_of(path))} has {size:,} bytes, over the {at_most:,} that "
-                    "such a document may have: it is none of ours"
-                )
+            if self.local:
+                with self.local.open(path) as file:
+                    self._refuse_large(path, os.fstat(file.fileno()).st_size, at_most)
+                    return file.read()
+            found = obstore.get(self._store, key)
+            self._refuse_large(path, found.meta["size"], at_most)
             return found.bytes().to_bytes()
+
+    def _refuse_large(self, path: str, size: int, at_most: int | None) -> None:
+        if at_most is not None and size > at_most:
+            raise StoreError(
+                f"{public(self.uri_of(path))} has {size:,} bytes, over the {at_most:,} that "
+                "such a document may have: it is none of ours"
+            )
 
     def stat(self, path: str) -> Entry | None:
         """`modified` is by the store's own clock; None where there is no such document."""
         import obstore
 
+        key = self._key(path)
         with border(self.uri_of(path)):
+            if self.local:
+                found = self.local.stat(path)
+                return self._found(found) if found else None
             try:
-                return self._entry(obstore.head(self._store, self._key(path)))
+                return self._entry(obstore.head(self._store, key))
             except FileNotFoundError as error:
                 if judge(error).kind is Kind.NO_BUCKET:
                     raise
@@ -106,16 +128,24 @@ class Folder:
     def put(self, path: str, data: bytes) -> None:
         import obstore
 
+        key = self._key(path)
         with border(self.uri_of(path)):
-            obstore.put(self._store, self._key(path), data)
+            if self.local:
+                self.local.put(path, data)
+            else:
+                obstore.put(self._store, key, data)
 
     def create(self, path: str, data: bytes) -> bool:
         """Write unless it exists, in one atomic step: of many at once exactly one gets True."""
         import obstore
 
+        key = self._key(path)
         with border(self.uri_of(path)):
             try:
-                obstore.put(self._store, self._key(path), data, mode="create")
+                if self.local:
+                    self.local.create(path, data)
+                else:
+                    obstore.put(self._store, key, data, mode="create")
             except foreign() as error:
                 if judge(error).kind not in {Kind.EXISTS, Kind.CHANGED}:
                     raise
@@ -126,28 +156,17 @@ class Folder:
         """Write only if the document still has `etag`: of many at once exactly one gets True."""
         import obstore
 
-        if self._root == "file://":
-            return self._replace_locally(path, data, etag)
+        key = self._key(path)
         with border(self.uri_of(path)):
+            if self.local:
+                return self.local.replace(path, data, etag)
             try:
-                obstore.put(self._store, self._key(path), data, mode={"e_tag": f'"{etag}"'})
+                obstore.put(self._store, key, data, mode={"e_tag": f'"{etag}"'})
             except foreign() as error:
                 if judge(error).kind not in {Kind.EXISTS, Kind.CHANGED, Kind.MISSING}:
                     raise
                 return False
         return True
-
-    def _replace_locally(self, path: str, data: bytes, etag: str) -> bool:
-        import fcntl
-
-        # The operating system has no conditional rename; a lock beside the file stands in.
-        with border(self.uri_of(path)), Path(f"/{self._key(path)}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            entry = self.stat(path)
-            if entry is None or entry.etag != etag:
-                return False
-            self.put(path, data)
-            return True
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Everything whose path begins with `prefix`, at any depth."""
@@ -158,6 +177,10 @@ class Folder:
             self.refuse_outside(parent)
         below = f"{self._base}/" if self._base else ""
         with border(self.uri_of(prefix)):
+            if self.local:
+                found = self.local.files(prefix)
+                yield from (self._found(f) for f in found if not UNFINISHED.search(f.path))
+                return
             where = (below + parent).rstrip("/") or None
             for page in obstore.list(self._store, where, chunk_size=_BATCH):
                 for meta in page:
@@ -166,21 +189,18 @@ class Folder:
 
     def unfinished(self) -> Sequence[str]:
         """What a process that was killed in a write left on local disk, and `list` leaves out."""
-        if self._root != "file://":
+        if not self.local:
             return []
-        top = Path("/") / self._base
-        return sorted(
-            path.relative_to(top).as_posix()
-            for path in top.rglob("*#*")
-            if _UNFINISHED.search(path.name) and path.is_file()
-        )
+        with border(self.uri):
+            return sorted(f.path for f in self.local.files() if UNFINISHED.search(f.path))
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete documents; one that is not there is fine. Empty local folders go as well."""
         keys = [self._key(path) for path in paths]
         with border(self.uri):
-            if self._root == "file://":
-                self._unlink(keys)
+            if self.local:
+                for path in keys:
+                    self.local.delete(path)
             elif scheme(self.uri) == "s3":
                 self._delete_batches(keys)
             else:
@@ -199,31 +219,23 @@ class Folder:
             with suppress(FileNotFoundError):
                 obstore.delete(self._store, key)
 
-    def _unlink(self, keys: Sequence[str]) -> None:
-        top = Path("/") / self._base
-        for key in keys:
-            path = Path("/") / key
-            path.unlink(missing_ok=True)
-            for parent in path.parents:
-                if parent == top:
-                    break
-                try:
-                    parent.rmdir()
-                except OSError:  # it is not empty, or gone
-                    break
-
     def copy(self, source: str, target: str) -> None:
         """Copy within this folder; the bytes stay with the store. Replaces `target`."""
         import obstore
 
+        keys = self._key(source), self._key(target)
         with border(self.uri_of(source)):
-            obstore.copy(self._store, self._key(source), self._key(target))
+            if self.local:
+                with self.local.open(source) as file:
+                    self.local.put(target, file.read())
+            else:
+                obstore.copy(self._store, *keys)
 
     def ensure(self) -> None:
         """Make the local folder; for a bucket store prove that the bucket answers."""
         with border(self.uri):
-            if self._root == "file://":
-                (Path("/") / self._base).mkdir(parents=True, exist_ok=True)
+            if self.local:
+                Path(self.local.top).mkdir(parents=True, exist_ok=True)
         next(self.list(), None)
 
     def probe_conditional_put(self) -> None:
@@ -247,8 +259,8 @@ class Folder:
         """
         if "%" in self._base:
             raise SpecError("dst", public(self.uri), "has a percent sign; use another name")
-        if self._root == "file://":
-            return f"/{self._base}"
+        if self.local:
+            return self.local.top
         return f"{self._root}/{quote(self._base, safe='/=')}".rstrip("/")
 
     @property
@@ -262,6 +274,9 @@ class Folder:
             return dict(_DELTA_PATIENCE)
         with border(self.uri):
             return _DELTA_PATIENCE | _s3_delta_options(self._root.removeprefix("s3://"))
+
+    def _found(self, found: Found) -> Entry:
+        return Entry(self.uri_of(found.path), found.size, found.etag, utc(found.modified_ns))
 
     def _entry(self, meta: Any) -> Entry:
         path = meta["path"].removeprefix(f"{self._base}/" if self._base else "")

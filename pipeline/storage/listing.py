@@ -139,11 +139,12 @@ def _obstore(prefix: str, after: str | None) -> Iterator[list[Entry]]:
     import obstore
 
     root, key = split(prefix)
+    store = connect(root)
     folder = key.rpartition("/")[0]
     if folder and odd(folder):
         raise StoreError(f"{public(prefix)}: such a name is only read on s3://")
     offset = split(after)[1] if after else None
-    stream = obstore.list(connect(root), folder or None, offset=offset, chunk_size=PAGE)
+    stream = obstore.list(store, folder or None, offset=offset, chunk_size=PAGE)
     for page in stream:
         yield [
             Entry(
@@ -173,7 +174,7 @@ def filesystem(uri: str, rules: Rules) -> tuple[Any, str]:
         raise Unsupported(f"{protocol}://: unknown protocol; fsspec has no such one") from None
     except ImportError as error:
         raise Unsupported(f"{protocol}://: {str(error).splitlines()[0]}") from None
-    if protocol != "memory" and not rules.allow_private:
+    if (protocol != "memory" or "::" in uri) and not rules.allow_private:
         raise Refused(f"where {protocol}:// connects to is not seen here; --allow-private reads it")
     try:
         with of_library():

@@ -1,8 +1,8 @@
 """Connections of urllib3 that know their other end, and whose time ends.
 
-A name is resolved once, its addresses are looked at, and one of those very addresses is
-connected to: no second look-up could give another (DNS rebinding). What is refused gets not
-even a connection, so nobody learns from us which private ports are open.
+A name is resolved once (see resolving.py), its addresses are looked at, and one of those very
+addresses is connected to: no second look-up could give another (DNS rebinding). What is refused
+gets not even a connection, so nobody learns from us which private ports are open.
 
 Each wait of a socket is cut to what is left of the time of the request at hand, for a server
 that sends a byte now and then keeps every timeout between two bytes. Nor does a server that is
@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -30,16 +29,16 @@ from urllib3.exceptions import (
 from urllib3.util import create_urllib3_context
 
 from pipeline.errors import NOT_PUBLIC
+from pipeline.storage import resolving
 from pipeline.storage.faults import Refused, Slow
+from pipeline.storage.hosts import named_inside, plain_address
+from pipeline.storage.special_addresses import is_public
 
 CONNECT_SECONDS: Final = 5.0
 SEND_SECONDS: Final = 10.0
 
 #: Of a name's addresses so many are tried: each may take the whole time of a connection.
 _ADDRESSES_TRIED: Final = 4
-_NAT64: Final = IPv6Network("64:ff9b::/96")
-
-_Info = tuple[int, Any]  # address family, socket address
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,39 +84,11 @@ def time_left() -> float:
     return left
 
 
-def is_public(address: str) -> bool:
-    """Whether anyone on the internet could mean this address; what carries another is that.
-
-    False for private, loopback, link-local (cloud metadata), carrier-grade NAT, unique-local,
-    multicast, unspecified, reserved and documentation addresses.
-    """
-    ip = ip_address(address.partition("%")[0])
-    if isinstance(ip, IPv6Address):
-        inner = _carried(ip)
-        return ip.is_global and not _odd(ip) if inner is None else is_public(str(inner))
-    return ip.is_global and not _odd(ip)
-
-
-def _carried(ip: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address that a mapped, 6to4, Teredo or NAT64 one leads to."""
-    if ip in _NAT64:
-        return IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip.ipv4_mapped or ip.sixtofour or (ip.teredo and ip.teredo[1])
-
-
-def _odd(ip: IPv4Address | IPv6Address) -> bool:
-    site_local = isinstance(ip, IPv6Address) and ip.is_site_local
-    return ip.is_multicast or ip.is_reserved or site_local
-
-
-def refuse_literal(host: str) -> None:
-    """Raises Refused for a private address that stands in the url itself."""
-    try:
-        public = is_public(host.strip("[]"))
-    except ValueError:  # a name
-        return
-    if not public:
-        raise refused(host)
+def refuse_inside(host: str, *, by_proxy: bool) -> None:
+    """Raises Refused for a host that is known not to be public before it is resolved."""
+    address = plain_address(host)
+    if named_inside(host, by_proxy=by_proxy) if address is None else not is_public(address):
+        raise refused(host.strip("[]"))
 
 
 def refused(address: str) -> Refused:
@@ -159,15 +130,14 @@ class _Checked(HTTPConnection):
             raise ConnectTimeoutError(self, "connecting timed out") from failed
         raise NewConnectionError(self, f"no connection: {failed}") from failed
 
-    def _addresses(self) -> list[_Info]:
+    def _addresses(self) -> list[resolving.Info]:
         """Those that may be connected to. Raises Refused if there are others only."""
         try:
-            found = socket.getaddrinfo(self.host.strip("[]"), self.port, 0, socket.SOCK_STREAM)
+            infos = resolving.addresses(self.host.strip("[]"), self.port, time_left())
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except ValueError:  # no name at all, or one with a part that is too long
             raise LocationParseError(self.host) from None
-        infos: list[_Info] = [(family, address) for family, _, _, _, address in found]
         if _request.get().allow_private:
             return infos
         public = [info for info in infos if is_public(str(info[1][0]))]
@@ -176,7 +146,7 @@ class _Checked(HTTPConnection):
         return public
 
 
-def _connected(info: _Info) -> socket.socket:
+def _connected(info: resolving.Info) -> socket.socket:
     family, address = info
     connection = _Socket(family, socket.SOCK_STREAM)
     try:

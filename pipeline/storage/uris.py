@@ -20,6 +20,12 @@ USER: Final = re.compile(r"(?<=://)[^/?#]*@")
 #: Elsewhere a name alone is no secret: a container of Azure's is written like one.
 USER_AND_PASSWORD: Final = re.compile(r"(?<=://)[^/?#@:]*:[^/?#]*@")
 
+#: Signs as they look percent-encoded, once or more: what image proxies have in their paths.
+ENCODED: Final = {"?": r"%(?:25)*3f", "://": r"%(?:25)*3a(?:%(?:25)*2f){2}"}
+_PARAMETERS: Final = re.compile(
+    rf";[^;/]*=[^;/]*|(?:{ENCODED['?']}|{ENCODED['://']}|[?#]).*", re.IGNORECASE | re.DOTALL
+)
+
 #: Object stores that are spoken to through obstore.
 BUCKETS = frozenset({"s3", "gs", "az", "abfs", "abfss"})
 
@@ -83,9 +89,9 @@ def local_path(uri: str) -> Path | None:
 
 
 def public(uri: str) -> str:
-    """`uri` without what may hold a secret (a query string, a user's name and password)."""
+    """`uri` without what may hold a secret (parameters, a user's name and password)."""
     if uri.startswith("file://"):
         return uri.removeprefix("file://").encode("utf-8", "replace").decode()
     if uri.startswith(("http://", "https://")):
-        return USER.sub("", re.split(r"[?#]", uri, maxsplit=1)[0])
+        return _PARAMETERS.sub("", USER.sub("", uri))
     return USER_AND_PASSWORD.sub("", uri)

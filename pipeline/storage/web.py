@@ -3,7 +3,7 @@
 An address from a manifest is anybody's, so it is read by `Rules`: the other end must be public,
 redirects lead to http(s) alone, and the whole takes no longer than it may. Where the environment
 names a proxy, the proxy resolves and connects, and it is the proxy's part to say where to: only
-a private address that stands in the url itself is refused here.
+what the url itself says to be private is refused here (see hosts.py).
 """
 
 import os
@@ -21,6 +21,7 @@ from urllib.parse import quote, unquote, urljoin
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
+from urllib3.exceptions import LocationValueError
 
 from pipeline.errors import ErrorCode, ImageError
 from pipeline.storage import encodings, peers
@@ -109,9 +110,9 @@ def head(url: str, rules: Rules = STRICT) -> tuple[int | None, str | None, datet
         )
 
 
-def headers(url: str) -> Mapping[str, str]:
+def headers(url: str, rules: Rules = OURS) -> Mapping[str, str]:
     """The headers that one of our own endpoints answers a HEAD with, whatever its status."""
-    with _answered("HEAD", url, OURS, redirects=0) as response:
+    with _answered("HEAD", url, rules, redirects=0) as response:
         return response.headers
 
 
@@ -177,7 +178,9 @@ def _send(
     method: str, url: str, rules: Rules, extra: Mapping[str, str], body: bytes | None
 ) -> urllib3.BaseHTTPResponse:
     asked = urllib3.util.parse_url(url)
-    proxy = _proxy(asked.scheme or "", asked.host or "")
+    if not asked.host:
+        raise LocationValueError("no host")  # a proxy would be asked for nothing
+    proxy = _proxy(asked.scheme or "", asked.host)
     if asked.auth:
         extra = {**extra, "Authorization": _basic(unquote(asked.auth))}
     options: dict[str, Any] = {
@@ -186,13 +189,14 @@ def _send(
         "preload_content": False,
         "redirect": False,
     }
+    if not rules.allow_private:
+        peers.refuse_inside(asked.host, by_proxy=proxy is not None)
     pool = _pool(proxy, os.environ.get("AWS_CA_BUNDLE"), rules.allow_private)
     if proxy is None:
         return pool.request(method, url, **options)
-    if not rules.allow_private:
-        peers.refuse_literal(asked.host or "")
     with peers.proxied():
-        return pool.request(method, url, **options)
+        # As we understood it, for a proxy may read `http://a@b@c/` otherwise.
+        return pool.request(method, asked._replace(auth=None, fragment=None).url, **options)
 
 
 def _basic(user_and_password: str) -> str:

@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 
 from pipeline import schema
 from pipeline.storage import Folder
-from pipeline.storage.folder import DOCUMENT_BYTES
+from pipeline.storage.folder import DOCUMENT_BYTES, leads_out
 from pipeline.store.log import LOG
+from pipeline.store.names import is_ours
 
 DOCUMENTS: Final = "_nightlabel/"
 
@@ -28,16 +29,29 @@ _BETWEEN_WORDS: Final = re.compile(r"[\s\"',;`]+")
 
 @dataclass(frozen=True, slots=True)
 class Objects:
-    """Objects by their canonical uris, members of archives included."""
+    """Objects by ids and by the uris of their rows, members of archives included.
+
+    One object may have rows of two spellings: version 0.2 wrote more of an address.
+    """
 
     uris: pa.Array
     object_ids: pa.Array
 
     @classmethod
-    def of(cls, uris: Iterable[str]) -> "Objects":
-        named = sorted(set(uris))
-        ids = [schema.object_id(uri) for uri in named]
+    def of(cls, uris: Iterable[str], object_ids: Iterable[bytes]) -> "Objects":
+        named, ids = sorted(set(uris)), sorted(set(object_ids))
         return cls(pa.array(named, pa.string()), pa.array(ids, pa.binary()))
+
+    def __len__(self) -> int:
+        return len(self.object_ids)
+
+    def with_rows(self, search: "Search") -> "Objects":
+        """With the ids and the spellings of the rows that were found."""
+        uris, ids = set(self.uris.to_pylist()), set(self.object_ids.to_pylist())
+        held = search.held.values()
+        return Objects.of(
+            uris.union(*(one.uris for one in held)), ids.union(*(one.object_ids for one in held))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +60,7 @@ class Held:
 
     num_rows: int
     object_ids: tuple[bytes, ...]
+    uris: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -65,32 +80,43 @@ class Search:
         """Read every Parquet file of the store that was not seen yet."""
         for path in sorted(_data_files(folder) - self.seen - skip):
             self.seen.add(path)
-            rows = _read_ids(folder.read(path))
+            rows = None if leads_out(path) else _read_ids(folder.read(path))
             if rows is None:
                 self.unread.append(path)
-            elif ids := _rows_of(objects, rows):
-                self.held[path] = Held(len(ids), tuple(sorted(set(ids))))
+            elif (ours := _rows_of(objects, rows)).num_rows:
+                ids, uris = set(ours["object_id"].to_pylist()), ours["uri"].to_pylist()
+                self.held[path] = Held(ours.num_rows, tuple(sorted(ids)), frozenset(uris))
 
 
 def documents_that_name(folder: Folder, objects: Objects) -> list[str]:
-    """The store's own documents with a word that ends as one of the uris does.
+    """Documents with a word that ends as one of the uris does; they are told of, not changed.
 
-    Patterns given to a run may name an image; such a document is told of, not changed.
+    The store's own, since patterns given to a run may name an image, and what others put into
+    the log's folder.
     """
     names = {uri.rpartition("/")[2] for uri in objects.uris.to_pylist()} - {""}
+    in_log = [e for e in folder.list(LOG) if not is_ours(folder.relative(e.uri))]
     return sorted(
         path
-        for entry in folder.list(DOCUMENTS)
+        for entry in [*folder.list(DOCUMENTS), *in_log]
         if entry.size <= DOCUMENT_BYTES
+        and not leads_out(folder.relative(entry.uri))
         and not names.isdisjoint(_words(folder.read(path := folder.relative(entry.uri))))
     )
 
 
 def _words(document: bytes) -> set[str]:
     text = document.decode("utf-8", "replace")
-    texts = [json.loads(quoted, strict=False) for quoted in _TEXTS.findall(text)]
+    texts = [_unquoted(quoted) for quoted in _TEXTS.findall(text)]
     words = [word.rstrip(".:)") for word in _BETWEEN_WORDS.split(text)]
     return {word.rpartition("/")[2] for word in [*texts, *words]}
+
+
+def _unquoted(text: str) -> str:
+    try:
+        return str(json.loads(text, strict=False))
+    except ValueError:  # the file is no JSON; somebody else's
+        return text[1:-1]
 
 
 def _data_files(folder: Folder) -> set[str]:
@@ -112,11 +138,10 @@ def _read_ids(parquet: bytes) -> pa.Table | None:
         return None
 
 
-def _rows_of(objects: Objects, rows: pa.Table) -> list[bytes]:
-    """The ids of the rows of the objects, one a row."""
+def _rows_of(objects: Objects, rows: pa.Table) -> pa.Table:
+    """The uris and ids of the rows of the objects."""
     ours = pc.or_(
         pc.is_in(rows["object_id"], value_set=objects.object_ids),
         pc.is_in(rows["uri"], value_set=objects.uris),
     )
-    found: list[bytes] = rows.filter(ours)["object_id"].to_pylist()
-    return found
+    return rows.filter(ours)

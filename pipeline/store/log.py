@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -18,9 +19,14 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import StoreError
 from pipeline.storage import Folder, public
+from pipeline.store.names import is_ours
 from pipeline.store.parts import bounds_of_text
 
 LOG: Final = "_delta_log/"
+#: What Delta keeps of a log unless the table says something else.
+_RETENTION: Final = "interval 30 days"
+_INTERVAL: Final = re.compile(r"interval (\d{1,6}) (second|minute|hour|day|week)s?")
+
 _VERSIONED: Final = re.compile(r"_delta_log/(\d{20})\.(.+)")
 
 
@@ -56,11 +62,14 @@ class Traces:
 
 
 def log_files(folder: Folder) -> list[LogFile]:
-    """The commits and checkpoints of a log, the oldest first, a commit before its checkpoint."""
+    """The commits and checkpoints of a log, the oldest first, a commit before its checkpoint.
+
+    What Delta gives no such name to is left out.
+    """
     return sorted(
         _log_file(name)
         for entry in folder.list(LOG)
-        if not (name := folder.relative(entry.uri)).endswith("/_last_checkpoint")
+        if is_ours(name := folder.relative(entry.uri)) and not name.endswith("/_last_checkpoint")
     )
 
 
@@ -93,6 +102,24 @@ def remove_up_to_the_last(folder: Folder, telling: Sequence[LogFile]) -> int:
     for file in gone:  # one by one, the oldest first: a request for many has no order
         folder.delete([file.path])
     return len(gone)
+
+
+def remove_expired(folder: Folder, configuration: Mapping[str, str | None]) -> None:
+    """Delete what the table's configuration lets go, of a log on local disk, the oldest first.
+
+    What is kept begins with a checkpoint, as Delta's protocol asks ("Metadata Cleanup").
+    """
+    retention = _INTERVAL.fullmatch(configuration.get("delta.logRetentionDuration") or _RETENTION)
+    if retention is None or configuration.get("delta.enableExpiredLogCleanup") == "false":
+        return
+    modified = {folder.relative(entry.uri): entry.modified for entry in folder.list(LOG)}
+    keep = timedelta(**{f"{retention[2]}s": int(retention[1])})
+    since = max(modified.values()) - keep
+    old = [file for file in log_files(folder) if modified.get(file.path, since) < since]
+    first = max((file.version for file in old if file.is_checkpoint), default=-1)
+    for file in old:
+        if 0 <= file.version < first:
+            folder.delete([file.path])
 
 
 def _log_file(name: str) -> LogFile:

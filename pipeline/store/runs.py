@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, Self, TypeVar
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipeline import schema
 from pipeline.errors import MissingError, StoreError
-from pipeline.storage import Folder, public
+from pipeline.storage import Folder, public, recorded
 from pipeline.storage.folder import DOCUMENT_BYTES
 from pipeline.store.states import FAILED_BEFORE
 
@@ -157,6 +157,13 @@ class RunSummary(BaseModel):
     hardware: dict[str, Any] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)
     images_per_second: float | None = None
+
+    @field_validator("scope")
+    @classmethod
+    def _scope_as_it_is_recorded_now(cls, scope: dict[str, Any]) -> dict[str, Any]:
+        """Scopes are compared, and version 0.2 wrote addresses with more of their parameters."""
+        src = scope.get("src")
+        return scope | {"src": recorded(src, again=True)} if isinstance(src, str) else scope
 
     def rate(self) -> float | None:
         """Images a second, from the first model that was ready on; None under a second of that."""

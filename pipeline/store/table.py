@@ -20,19 +20,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from uuid import uuid4
 
 import pyarrow as pa
 
 from pipeline import schema
 from pipeline.errors import ConflictError, MissingError, StoreError
-from pipeline.storage import Folder, delta_error, public
-from pipeline.store.log import oldest_version
+from pipeline.storage import DeltaRoot, Folder, delta_error, public
+from pipeline.store.log import oldest_version, remove_expired
 from pipeline.store.parts import Part
 
 if TYPE_CHECKING:
-    from deltalake import CommitProperties, DeltaTable
+    from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
 
 #: The table's application id in Delta's transaction identifiers.
 WRITER = "nightlabel"
@@ -44,10 +44,12 @@ LABELS = "labels"
 
 _PARTITION_FIELD = pa.field(schema.PARTITION, pa.string(), nullable=False)
 
+CHECKPOINT_INTERVAL: Final = 20
+
 #: A checkpoint every 20 commits and a week of log keep opening fast on a table that is
 #: committed to every half minute.
 CONFIGURATION = {
-    "delta.checkpointInterval": "20",
+    "delta.checkpointInterval": str(CHECKPOINT_INTERVAL),
     "delta.logRetentionDuration": "interval 7 days",
     "delta.enableExpiredLogCleanup": "true",
 }
@@ -66,8 +68,8 @@ class LiveFile:
 class Table:
     """A label store's table as one writer sees it. Not safe for use by several threads."""
 
-    def __init__(self, folder: Folder, delta: "DeltaTable") -> None:
-        self._folder, self._delta = folder, delta
+    def __init__(self, folder: Folder, root: DeltaRoot, delta: "DeltaTable") -> None:
+        self._folder, self._root, self._delta = folder, root, delta
         self._fenced: ConflictError | None = None
         self.commits = 0
 
@@ -80,9 +82,13 @@ class Table:
         from deltalake import DeltaTable
         from deltalake.exceptions import TableNotFoundError
 
+        try:
+            root = DeltaRoot(folder)
+        except MissingError:
+            return None
         with _translated(folder.uri):
             try:
-                delta = DeltaTable(folder.delta_url, storage_options=folder.delta_options)
+                delta = DeltaTable(root.url, storage_options=folder.delta_options)
             except TableNotFoundError:
                 return None
             fields = pa.schema(delta.schema().to_arrow())
@@ -91,7 +97,7 @@ class Table:
                 f"{folder.uri} holds a Delta table that is no label store of schema version "
                 f"{schema.VERSION}: give another folder"
             )
-        return cls(folder, delta)
+        return cls(folder, root, delta)
 
     @classmethod
     def create(cls, folder: Folder, columns: Iterable[pa.Field], kind: str) -> Self:
@@ -101,19 +107,18 @@ class Table:
         """
         from deltalake import DeltaTable
 
+        root = DeltaRoot(folder, make=True)
         with _translated(folder.uri):
-            return cls(
-                folder,
-                DeltaTable.create(
-                    folder.delta_url,
-                    schema=pa.schema([_PARTITION_FIELD, *schema.rows_of(columns)]),
-                    partition_by=[schema.PARTITION],
-                    mode="error",
-                    configuration=CONFIGURATION | {KIND: kind},
-                    raise_if_key_not_exists=False,  # KIND is a name of ours
-                    storage_options=folder.delta_options,
-                ),
+            delta = DeltaTable.create(
+                root.url,
+                schema=pa.schema([_PARTITION_FIELD, *schema.rows_of(columns)]),
+                partition_by=[schema.PARTITION],
+                mode="error",
+                configuration=CONFIGURATION | {KIND: kind},
+                raise_if_key_not_exists=False,  # KIND is a name of ours
+                storage_options=folder.delta_options,
             )
+        return cls(folder, root, delta)
 
     @property
     def version(self) -> int:
@@ -177,13 +182,14 @@ class Table:
             commits = [one for one in self._delta.history() if one["version"] >= readable]
             if not commits or moment.timestamp() * 1000 < commits[-1]["timestamp"]:
                 return set()
-            then = DeltaTable(folder.delta_url, storage_options=folder.delta_options)
+            then = DeltaTable(self._root.url, storage_options=folder.delta_options)
             then.load_as_version(moment)
             return set(pa.table(then.get_add_actions(flatten=True))["path"].to_pylist())
 
     def checkpoint(self) -> None:
         """Write the present version whole, so that it is read without the commits before it."""
-        with _translated(self._delta.table_uri):
+        self._root.check(self.version)
+        with _translated(self._folder.uri):
             self._delta.create_checkpoint()
 
     def commit(self, added: Sequence[Part] = (), removed: Sequence[LiveFile | Part] = ()) -> None:
@@ -206,24 +212,27 @@ class Table:
         self._refuse_unless(self.version)
         ours, mark = self.version + 1, uuid4().hex
         try:
-            with _translated(self._delta.table_uri):
+            with _translated(self._folder.uri):
                 write(self._properties(mark))
         except StoreError:
             if not self._landed(mark):
                 raise
         self.commits += 1
         self._refuse_unless(ours)
+        if self._folder.local is not None and ours % CHECKPOINT_INTERVAL == 0:
+            remove_expired(self._folder, self._delta.metadata().configuration)
 
     def refresh(self) -> None:
         """See what others committed."""
-        with _translated(self._delta.table_uri):
+        self._root.check(self.version + 1)
+        with _translated(self._folder.uri):
             self._delta.update_incremental()
 
     def _refuse_unless(self, last: int) -> None:
         self.refresh()
         if self.version != last:
             raise ConflictError(
-                f"another run has written to {self._delta.table_uri} (version {self.version}, "
+                f"another run has written to {public(self._folder.uri)} (version {self.version}, "
                 f"ours was {last}); this run stops, what it committed stays"
             )
 
@@ -237,11 +246,22 @@ class Table:
             custom_metadata={"mark": mark},
         )
 
+    def _after_a_commit(self) -> "PostCommitHookProperties":
+        from deltalake import PostCommitHookProperties
+
+        # delta-rs cleans up by path and follows links; on local disk we do that ourselves.
+        clean_up = False if self._folder.local is not None else None
+        return PostCommitHookProperties(cleanup_expired_logs=clean_up)
+
     def _add_columns(self, columns: Sequence[pa.Field], properties: "CommitProperties") -> None:
         from deltalake import Schema
 
         fields = Schema.from_arrow(pa.schema(columns)).fields
-        self._delta.alter.add_columns(fields, commit_properties=properties)
+        self._delta.alter.add_columns(
+            fields,
+            commit_properties=properties,
+            post_commithook_properties=self._after_a_commit(),
+        )
 
     def _write(
         self,
@@ -256,6 +276,7 @@ class Table:
             schema=self._delta.schema(),
             partition_by=[schema.PARTITION],
             commit_properties=properties,
+            post_commithook_properties=self._after_a_commit(),
         )
 
     def _landed(self, mark: str) -> bool:

@@ -26,6 +26,7 @@ from typing import Final
 
 from pipeline import schema
 from pipeline.storage import Folder
+from pipeline.store.names import is_data
 from pipeline.store.table import LiveFile, Table
 
 PARTS: Final = "_parts/"
@@ -80,9 +81,12 @@ def at_rest(folder: Folder, recipes: Iterable[str]) -> list[str]:
 
 
 def strays(folder: Folder, files: Sequence[LiveFile], recipes: Iterable[str]) -> list[str]:
-    """Files at rest that no version names: rubbish once a commit of our own has followed."""
+    """Files at rest that no version names: rubbish once a commit of our own has followed.
+
+    Those of our names, that is; what others put there is not ours to delete.
+    """
     live = {file.path for file in files}
-    return [name for name in at_rest(folder, recipes) if name not in live]
+    return [name for name in at_rest(folder, recipes) if name not in live and is_data(name)]
 
 
 def orphans(folder: Folder, table: Table) -> list[str]:
@@ -96,7 +100,11 @@ def orphans(folder: Folder, table: Table) -> list[str]:
     if not entries:
         return []
     a_day_ago = max(modified for _, modified in entries) - ORPHAN_AGE
-    old = [name for name, modified in entries if name not in live and modified < a_day_ago]
+    old = [
+        name
+        for name, modified in entries
+        if name not in live and modified < a_day_ago and is_data(name)
+    ]
     recent = table.paths_at(folder, a_day_ago) if old else set()
     return [name for name in old if name not in recent]
 

@@ -7,7 +7,7 @@ under a digest of all that it came from.
 
 from collections.abc import Iterable
 from contextlib import suppress
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 import pipeline.images
 import pipeline.models
 from pipeline.images import Preprocess
-from pipeline.models.bucket import cache_folder
+from pipeline.models.cache import cache_folder
 from pipeline.models.fetch import ModelFolder
 
 #: What `Preprocess.from_folder` reads of a model.
@@ -26,15 +26,17 @@ _CONFIGS: Final = ("preprocessor_config.json", "processor_config.json", "config.
 #: What makes the pixels, ours and theirs, and the network; timm and torchvision need not be there.
 _PACKAGES: Final = ("transformers", "pillow", "numpy", "torch", "timm", "torchvision")
 
+_FITS: Final = b"fits"
+
 
 def preprocess_of(folder: Path) -> Preprocess:
     """`Preprocess.from_folder`, which raises what that raises."""
-    file = cache_folder() / "preprocess" / f"{_digest(folder)}.json"
+    name = f"{_digest(folder)}.json"
     with suppress(OSError, ValidationError):
-        return TypeAdapter(Preprocess).validate_json(file.read_bytes())
+        return TypeAdapter(Preprocess).validate_json(_kept("preprocess", name))
     found = Preprocess.from_folder(folder)
     with suppress(OSError):  # then the next run takes its seconds too
-        _keep(file, TypeAdapter(Preprocess).dump_json(found))
+        _keep("preprocess", name, TypeAdapter(Preprocess).dump_json(found))
     return found
 
 
@@ -48,19 +50,29 @@ def checked_preprocess(model: ModelFolder) -> Preprocess:
 
     shape = preprocess_of(model.path)
     size = f"{shape.height}x{shape.width}".encode()
-    file = cache_folder() / "fits" / _digest(model.path, [size, *headers(model)])
-    if not file.exists():
+    name = _digest(model.path, [size, *headers(model)])
+    try:
+        known = _kept("fits", name) == _FITS
+    except OSError:
+        known = False
+    if not known:
         check_fit(model, shape.height, shape.width)
         with suppress(OSError):
-            _keep(file, b"")
+            _keep("fits", name, _FITS)
     return shape
 
 
-def _keep(file: Path, data: bytes) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f".{uuid4().hex}")
-    new.write_bytes(data)
-    new.replace(file)
+def _kept(kind: str, name: str) -> bytes:
+    """What was kept, without the digest in its first line; nothing if the two don't agree."""
+    digest, _, data = (cache_folder(kind) / name).read_bytes().partition(b"\n")
+    return data if sha256(data).hexdigest().encode() == digest else b""
+
+
+def _keep(kind: str, name: str, data: bytes) -> None:
+    folder = cache_folder(kind)
+    new = folder / f".{uuid4().hex}"
+    new.write_bytes(sha256(data).hexdigest().encode() + b"\n" + data)
+    new.replace(folder / name)
 
 
 def _digest(folder: Path, beside: Iterable[bytes] = ()) -> str:

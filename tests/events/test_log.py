@@ -133,3 +133,30 @@ def test_lines_of_a_while_are_written_together() -> None:
         log.tell(event(number))
     close(log)
     assert writes == [list(range(7))]
+
+
+def test_a_link_that_another_put_in_a_shared_folder_is_refused(tmp_path: Path) -> None:
+    """By the name of the file, and by that of a folder, in which the run's id is the name."""
+    shared, victim = tmp_path / "shared", tmp_path / "victim"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    victim.write_bytes(b"mine")
+    for name in ("night.jsonl", f"{RUN}.jsonl"):
+        (shared / name).symlink_to(victim)
+    for target in (shared / "night.jsonl", shared):
+        with pytest.raises(SpecError, match=r"events.*is a symbolic link, and others may"):
+            EventLog.open(str(target), RUN)
+    assert victim.read_bytes() == b"mine"
+
+
+def test_a_link_that_comes_later_is_refused_too(tmp_path: Path) -> None:
+    shared, victim = tmp_path / "shared", tmp_path / "victim"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    victim.write_bytes(b"mine")
+    log = EventLog.open(str(shared / "night.jsonl"), RUN)
+    (shared / "night.jsonl").unlink()
+    (shared / "night.jsonl").symlink_to(victim)
+    log.tell(event(1))
+    assert "is a symbolic link" in str(log.close(10))
+    assert victim.read_bytes() == b"mine"

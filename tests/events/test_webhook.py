@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 import pytest
 
-from pipeline.errors import SpecError
+from pipeline.cli import cli
+from pipeline.cli.failures import exit_code_of
+from pipeline.errors import Exit, SpecError
 from pipeline.events.kinds import Finished
 from pipeline.events.webhook import SECRET, notify, secret
 from tests.parts.http import serving
@@ -86,7 +89,13 @@ def test_the_signature_is_the_standards() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "key"), [("whsec_YWJj", b"abc"), ("any text", b"any text"), ("", None)]
+    ("text", "key"),
+    [
+        (f"whsec_{base64.b64encode(bytes(range(24))).decode()}", bytes(range(24))),
+        (f"whsec_{base64.b64encode(bytes(64)).decode()}", bytes(64)),
+        ("any text", b"any text"),
+        ("", None),
+    ],
 )
 def test_the_secret(monkeypatch: pytest.MonkeyPatch, text: str, key: bytes | None) -> None:
     monkeypatch.setenv(SECRET, text)
@@ -98,6 +107,25 @@ def test_a_broken_secret_is_named_and_not_shown(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(SpecError, match=SECRET) as found:
         secret()
     assert "c4n4ry" not in str(found.value)
+
+
+@pytest.mark.parametrize("key", [b"", b"c4n4ry", b"c4n4ry" * 3, bytes(23)])
+def test_a_key_that_can_be_guessed_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    key: bytes,
+    tmp_path: Path,
+) -> None:
+    text = f"whsec_{base64.b64encode(key).decode()}"
+    monkeypatch.setenv(SECRET, text)
+    with pytest.raises(SpecError, match=SECRET) as found:
+        secret()
+    told = str(found.value)
+    assert "at least 24 bytes" in told
+    assert not key or text.removeprefix("whsec_") not in told
+    command = ["label", str(tmp_path), str(tmp_path / "out"), "--notify", "http://127.0.0.1:9/x"]
+    assert exit_code_of(cli, command) == Exit.USAGE
+    assert SECRET in capsys.readouterr().err
 
 
 def test_it_is_tried_again() -> None:

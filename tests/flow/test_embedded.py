@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import ray
 from ray._private import node, services
+from ray._raylet import AuthenticationMode, AuthenticationTokenLoader, get_authentication_mode
 
 from pipeline.flow.embedded import LOOK_SECONDS, UNUSED, _once_it_is_there, lean_start
+from pipeline.flow.private_ray import MODE, TOKEN, read_token
 from pipeline.flow.session import session
 from pipeline.heap import ONE_HEAP
 from tests.parts.family import below, title
@@ -27,6 +29,9 @@ def test_what_it_leaves_out_is_known_to_this_ray() -> None:
     assert all(hasattr(node.Node, name) for name in UNUSED)
     assert hasattr(node.Node, "start_ray_processes")
     assert hasattr(services, "get_node")
+    assert hasattr(services, "resolve_ip_for_localhost")
+    assert hasattr(ray._raylet.Config, "initialize")
+    assert hasattr(ray._raylet, "AuthenticationTokenLoader")
 
 
 def test_only_what_the_graph_needs_is_started() -> None:
@@ -77,3 +82,19 @@ def test_a_node_is_asked_for_once_it_is_there() -> None:
         ask(ours.gcs_address, ours._node_id)
         assert asked == [(ours.gcs_address, ours._node_id)]
         assert time.monotonic() - began < 10 * LOOK_SECONDS + 1
+
+
+def test_a_cluster_gets_its_own_token_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever connects to a cluster after a night here does so with what the environment says."""
+    monkeypatch.setenv(MODE, "token")
+    monkeypatch.setenv(TOKEN, "of-a-cluster")
+    read_token()
+    with session(None):
+        pass
+    assert os.environ[TOKEN] == "of-a-cluster"
+    assert get_authentication_mode() == AuthenticationMode.TOKEN
+    assert AuthenticationTokenLoader.instance().get_raw_token() == "of-a-cluster"
+    monkeypatch.delenv(MODE)
+    monkeypatch.delenv(TOKEN)
+    read_token()
+    assert get_authentication_mode() == AuthenticationMode.DISABLED

@@ -10,18 +10,19 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from pipeline import schema
 from pipeline.cli.failures import exit_code_of
 from pipeline.cli.forget import forget as command
 from pipeline.errors import BusyError, ConflictError, MissingError, SpecError
-from pipeline.flow.forget import forget, uris_of
-from pipeline.storage import Folder
+from pipeline.flow.forget import forget, objects_of
+from pipeline.storage import Folder, recorded
 from pipeline.store.lease import Lease
 from pipeline.store.parts import write_part
 from pipeline.store.table import Table
 from pipeline.store.upkeep import part_path
 from tests.flow.forgetting import NAME, URI, local, tell
 from tests.flow.test_recipes import A, B
-from tests.store.stores import rows
+from tests.store.stores import LABELS, new_table, rows
 
 __all__ = ["local"]
 
@@ -44,20 +45,45 @@ def test_a_list(local: Folder, tmp_path: Path, suffix: str) -> None:
     assert tell(local) == tell(local, "photos/zz") == []
 
 
+@pytest.mark.parametrize("spelling", ["signed", "old", "new"])
+def test_an_object_is_forgotten_under_every_spelling(tmp_path: Path, spelling: str) -> None:
+    """Version 0.2 wrote values that are digests now; both rows are of one object."""
+    folder = Folder(str(tmp_path / "labels"))
+    old = "https://host/x.jpg?code=c4n4ry"
+    new = recorded(old)
+    assert "c4n4ry" not in new
+    for recipe, uri, other in ((A, old, "https://host/x.jpg?code=2"), (B, new, "https://host/y")):
+        table = Table.open(folder) or new_table(folder)
+        ids = pa.array([schema.object_id(old), schema.object_id(other)], pa.binary())
+        where = LABELS.get_field_index("object_id")
+        made = rows([1, 2]).set_column(0, LABELS.field(0), pa.array([uri, other]))
+        made = made.set_column(where, LABELS.field(where), ids)
+        table.commit(added=[write_part(folder, part_path("run", recipe, 0), recipe, made)])
+    given = {"signed": f"{old}&X-Amz-Signature=1", "old": old, "new": new}[spelling]
+    done = forget(folder.uri, given)
+    assert (done.objects, done.rows) == (1, {A: 1, B: 1})
+    assert tell(folder, "c4n4ry") == tell(folder, new) == []
+    assert tell(folder, "code=2")
+
+
+def _named(given: str) -> set[str]:
+    return set(objects_of(given).uris.to_pylist())
+
+
 def test_what_names_an_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     here = f"file://{tmp_path}"
-    assert uris_of("a/b.jpg") == {f"{here}/a/b.jpg"}
-    assert uris_of(f"{here}/a//b.jpg") == {f"{here}/a/b.jpg"}
-    assert uris_of("s3a://b/x.jpg") == {"s3://b/x.jpg"}
+    assert _named("a/b.jpg") == {f"{here}/a/b.jpg"}
+    assert _named(f"{here}/a//b.jpg") == {f"{here}/a/b.jpg"}
+    assert _named("s3a://b/x.jpg") == {"s3://b/x.jpg"}
     signed = "https://me:pw@host/x.jpg?v=1&X-Amz-Signature=0&X-Amz-Expires=5"
-    assert uris_of(signed) == {"https://host/x.jpg?v=1"}
+    assert _named(signed) == {"https://host/x.jpg?v=1"}
     Path("list.txt").write_text("a.jpg\n\n# none\nhttps://u:p@host/y.jpg\n")
-    assert uris_of("list.txt") == {f"{here}/a.jpg", "https://host/y.jpg"}
+    assert _named("list.txt") == {f"{here}/a.jpg", "https://host/y.jpg"}
     Path("empty.txt").write_text("\n")
     for bad in ("none.txt", "empty.txt", " ", "\udce9.jpg"):
         with pytest.raises(SpecError):
-            uris_of(bad)
+            objects_of(bad)
 
 
 def test_a_document_that_names_it_is_told(local: Folder) -> None:

@@ -20,13 +20,13 @@ from tests.models.minihub import COMMIT, REPO, MiniHub
 
 FETCH = """
 import json, sys
-from pipeline.errors import ModelError
+from pipeline.errors import NightlabelError
 from pipeline.models import fetch, hub
 hub.TIMEOUT_S = float(sys.argv[3])
 try:
     found = fetch.fetch(sys.argv[1], sys.argv[2] or None)
     said = {"path": str(found.path), "id": found.id, "revision": found.revision}
-except ModelError as error:
+except NightlabelError as error:
     said = {"error": str(error)}
 print(json.dumps(said | {"torch": "torch" in sys.modules}))
 """
@@ -127,3 +127,54 @@ def test_an_adapter_alone_is_told_before_anything_is_downloaded(
     (own_vit / "adapter_config.json").write_text("{}")
     assert "is only an adapter" in fetch(tmp_path / "home", hub.url)["error"]
     assert hub.downloaded == set()
+
+
+def blob(found: dict[str, Any], name: str) -> Path:
+    return (Path(found["path"]) / name).resolve()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "preprocessor_config.json", "config.json"])
+def test_what_is_damaged_in_the_cache_is_downloaded_anew(
+    hub: MiniHub, tmp_path: Path, name: str
+) -> None:
+    home = tmp_path / "hf"
+    first = fetch(home, hub.url)
+    whole = blob(first, name).read_bytes()
+    for revision in ("", COMMIT):
+        blob(first, name).write_bytes(b"{}" + whole[2:])
+        asked = len(hub.asked)
+        assert fetch(home, hub.url, revision=revision) == first
+        assert blob(first, name).read_bytes() == whole
+        assert ("GET", f"/{REPO}/resolve/{COMMIT}/{name}") in hub.asked[asked:]
+
+
+def test_what_is_damaged_in_the_cache_is_not_used_while_the_hub_is_away(
+    hub: MiniHub, tmp_path: Path
+) -> None:
+    home = tmp_path / "hf"
+    blob(fetch(home, hub.url), "model.safetensors").write_bytes(b"planted")
+    assert "out of reach" in fetch(home, hub.url, HF_HUB_OFFLINE="1")["error"]
+
+
+def test_a_planted_partial_download_is_found(hub: MiniHub, tmp_path: Path) -> None:
+    """The hub's client goes on where a download ended, and looks at the size alone."""
+    home = tmp_path / "hf"
+    first = fetch(home, hub.url)
+    content = blob(first, "model.safetensors")
+    whole = content.read_bytes()
+    content.unlink()
+    content.with_name(f"{content.name}.incomplete").write_bytes(b"planted" + whole[7:])
+    assert fetch(home, hub.url) == first
+    assert content.read_bytes() == whole
+
+
+@pytest.mark.parametrize("below", ["", "hub", "hub/models--someone--vit-tiny/blobs"])
+def test_a_cache_that_others_can_change_is_refused(
+    hub: MiniHub, tmp_path: Path, below: str
+) -> None:
+    home = tmp_path / "hf"
+    fetch(home, hub.url)
+    (home / below).chmod(0o777)
+    error = fetch(home, hub.url)["error"]
+    assert f"other users can write to {(home / below)} (mode 0777)" in error
+    assert "HF_HOME" in error

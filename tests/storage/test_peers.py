@@ -16,7 +16,7 @@ from pipeline.storage import (
     stat_many,
     translate,
 )
-from pipeline.storage.peers import is_public
+from pipeline.storage.special_addresses import is_public
 from tests.storage.servers import HERE, web_server
 
 PRIVATE = [

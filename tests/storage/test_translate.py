@@ -5,6 +5,8 @@ import errno
 import inspect
 import os
 import pickle
+import sys
+from types import ModuleType
 
 import aiohttp
 import botocore.exceptions
@@ -280,6 +282,15 @@ def test_retries_are_for_what_passes() -> None:
     with pytest.raises(Answer):
         translate.with_retries(never)
     assert len(counted) == 1
+
+
+@pytest.mark.parametrize("module", ["aiohttp", "obstore.exceptions", "botocore.exceptions"])
+def test_a_library_that_another_thread_is_importing(module, monkeypatch) -> None:
+    """A list may name a protocol whose package is loaded only then, while others are read."""
+    monkeypatch.setitem(sys.modules, module, ModuleType(module))
+    assert Answer in foreign()
+    monkeypatch.delitem(sys.modules, module)
+    assert OSError in foreign()
 
 
 def test_errors_pickle() -> None:

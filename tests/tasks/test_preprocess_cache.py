@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, UnsafeFolderError
 from pipeline.images import Preprocess
 from pipeline.tasks import preprocess_cache
 from pipeline.tasks.preprocess_cache import preprocess_of
@@ -89,6 +89,26 @@ def test_what_is_damaged_is_found_anew(model: Path, cache: Path, content: bytes)
     assert file.read_bytes() != content
 
 
+def test_another_size_that_was_written_into_it_is_not_believed(model: Path, cache: Path) -> None:
+    """It is valid, so only its digest tells it."""
+    expected = preprocess_of(model)
+    (file,) = cache.iterdir()
+    assert b'"height":64' in file.read_bytes()
+    file.write_bytes(file.read_bytes().replace(b'"height":64', b'"height":96'))
+    assert preprocess_of(model) == expected
+    file.write_bytes(file.read_bytes().partition(b"\n")[2])
+    assert preprocess_of(model) == expected
+
+
+@pytest.mark.parametrize("place", ["", "preprocess"])
+def test_a_cache_that_others_can_change_is_refused(model: Path, cache: Path, place: str) -> None:
+    preprocess_of(model)
+    folder = cache.parent / place
+    folder.chmod(0o777)
+    with pytest.raises(UnsafeFolderError, match=f"write to {folder} .*NIGHTLABEL_CACHE"):
+        preprocess_of(model)
+
+
 def test_a_cache_that_cannot_be_written_costs_only_time(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,4 +121,4 @@ def test_a_refusal_is_not_remembered(tmp_path: Path, cache: Path) -> None:
     for _ in range(2):
         with pytest.raises(ModelError):
             preprocess_of(tmp_path)
-    assert not cache.exists()
+    assert list(cache.iterdir()) == []

@@ -109,20 +109,15 @@ def test_other_linux_machines_take_the_wheel(built: Built) -> None:
 
 @pytest.fixture(scope="module")
 def environment(built: Built) -> Path:
-    """Its bin folder: the wheel and what it asks for, by our constraints."""
+    """Its bin folder: the wheel and what it asks for, by our lock."""
     if not (ENVIRONMENT / "bin" / "python").exists():
         base = getattr(sys, "_base_executable", sys.executable)
         subprocess.run([base, "-m", "venv", ENVIRONMENT], check=True)
-    install = [
-        *(ENVIRONMENT / "bin" / "python", "-m", "pip", "install", "--quiet"),
-        "--disable-pip-version-check",
-    ]
-    constraint = ["--constraint", ROOT / "constraints.txt"]
-    subprocess.run(
-        [*install, *constraint, f"nightlabel[cluster] @ {built.wheel.as_uri()}"], check=True
-    )
+    python = ENVIRONMENT / "bin" / "python"
     # The same version may have been built from other files before.
-    subprocess.run([*install, "--force-reinstall", "--no-deps", built.wheel], check=True)
+    subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "nightlabel"], check=True)
+    lock = ROOT / "locks" / "cluster.txt"
+    subprocess.run([python, ROOT / ".ci" / "install.py", lock, built.wheel], check=True)
     return ENVIRONMENT / "bin"
 
 

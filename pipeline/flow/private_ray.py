@@ -1,0 +1,101 @@
+"""A Ray of our own that is nobody else's: on loopback, with a token of this run, in our folder.
+
+Left to itself Ray listens on all addresses of the machine, has one token for all runs, which lies
+in the home for every user to read, and lets every user write where its sockets and logs lie.
+Ray takes loopback for a node's address only where it can't find another; told so, all that it
+starts listens there alone.
+
+The token is in the environment of Ray's processes, which only their own user may read, and in no
+file and no command line. The names below are not public: used nowhere else, one that a Ray lacks
+is left alone, and what comes of it is tested.
+"""
+
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import ray
+from ray._private import services
+
+from pipeline.errors import PlacementError
+from pipeline.flow.embedded import replaced
+
+LOOPBACK: Final = "127.0.0.1"
+TOKEN_BYTES: Final = 32
+MODE: Final = "RAY_AUTH_MODE"
+TOKEN: Final = "RAY_AUTH_TOKEN"  # noqa: S105 - where it is, not what it is
+
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+@contextmanager
+def private_start(base: str) -> Iterator[dict[str, Any]]:
+    """For `ray.init` of a Ray on this machine: yields its options. Its files lie below `base`.
+
+    Once that Ray is ended, `read_token` lets this process reach others again. Raises
+    PlacementError where another user has the folder.
+    """
+    folder = private_folder(base)
+    with ExitStack() as stack:
+        if _token_loader() is not None:
+            own = {MODE: "token", TOKEN: secrets.token_hex(TOKEN_BYTES)}
+            stack.enter_context(_environment(own))
+            read_token()
+        stack.enter_context(replaced(services, "resolve_ip_for_localhost", _itself))
+        # Ray lets every user write in what it is given, so that lies in what is ours alone. Its
+        # name is short since the paths of sockets must be.
+        yield {"_node_ip_address": LOOPBACK, "_temp_dir": str(folder / "r")}
+
+
+def read_token() -> None:
+    """Have Ray read from the environment whether there is a token, and which; it keeps both."""
+    loader = _token_loader()
+    if loader is not None:
+        ray._raylet.Config.initialize("")
+        loader.instance().reset_cache()
+
+
+def private_folder(base: str) -> Path:
+    """What holds Ray's sessions of this user: logs, sockets, and what does not fit in memory."""
+    folder = Path(base).absolute() / f"ray-{os.geteuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=stat.S_IRWXU)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise PlacementError(
+            f"{folder} is not a folder of this user, and Ray's files would lie there: remove it, "
+            "or name another folder in RAY_TMPDIR"
+        )
+    if found.st_mode & _OTHERS:
+        folder.chmod(stat.S_IRWXU)
+    return folder
+
+
+def _token_loader() -> Any | None:
+    """Of a Ray that has tokens, and can be told that there is another one."""
+    has_modes = hasattr(getattr(ray._raylet, "Config", None), "initialize")
+    return getattr(ray._raylet, "AuthenticationTokenLoader", None) if has_modes else None
+
+
+def _itself(_: Callable[[str], str]) -> Callable[[str], str]:
+    """Ray puts another address of the machine in the place of loopback."""
+    return lambda host: host
+
+
+@contextmanager
+def _environment(own: Mapping[str, str]) -> Iterator[None]:
+    """`own` is set meanwhile, whatever was."""
+    before = {name: os.environ.get(name) for name in own}
+    os.environ.update(own)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

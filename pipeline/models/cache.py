@@ -1,0 +1,37 @@
+"""The cache of this machine: models, compiled kernels and findings, for this user alone."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from pipeline.storage import guarded_folder, private_folder
+
+#: What is kept, each kind in a folder of its own.
+_KINDS: Final = frozenset({"models", "compiled", "preprocess", "fits"})
+_INSTEAD: Final = "let NIGHTLABEL_CACHE name a folder of your own"
+
+
+def cache_folder(kind: str) -> Path:
+    """The folder of a kind in the cache, of mode 0700; made if need be.
+
+    The cache is `$NIGHTLABEL_CACHE`, else `nightlabel` in the XDG cache folder (`~/.cache`). Raises
+    UnsafeFolderError where another user could change what lies in it; OSError.
+    """
+    root = _root()
+    # A folder that holds more, as ~ or /var/cache does, keeps its mode.
+    root = (guarded_folder if _holds_more(root) else private_folder)(root, _INSTEAD)
+    return private_folder(root / kind, _INSTEAD)
+
+
+def _root() -> Path:
+    if named := os.environ.get("NIGHTLABEL_CACHE"):
+        return Path(named)
+    xdg = os.environ.get("XDG_CACHE_HOME")
+    return (Path(xdg) if xdg else Path.home() / ".cache") / "nightlabel"
+
+
+def _holds_more(root: Path) -> bool:
+    try:
+        return not {entry.name for entry in root.iterdir()} <= _KINDS
+    except (FileNotFoundError, PermissionError):
+        return False

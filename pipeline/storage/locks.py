@@ -1,0 +1,16 @@
+"""A lock for each of many names, in little memory: names may be anybody's, and without end."""
+
+import threading
+from typing import Final
+
+_COUNT: Final = 64
+
+
+class Locks:
+    """Names share locks by chance, so one that is held long holds up a few others at most."""
+
+    def __init__(self) -> None:
+        self._locks = tuple(threading.Lock() for _ in range(_COUNT))
+
+    def of(self, name: str) -> threading.Lock:
+        return self._locks[hash(name) % _COUNT]

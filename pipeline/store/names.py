@@ -1,0 +1,32 @@
+"""The names of a store's files. What has another name was put there by others, and stays.
+
+Run ids, recipes and the names of parts are words; `upkeep` tells what lies where.
+"""
+
+import re
+from typing import Final
+
+from pipeline.storage.beneath import UNFINISHED
+
+_WORD: Final = r"[\w.-]+"
+_RECIPE: Final = rf"recipe={_WORD}"
+_AT_REST: Final = rf"{_RECIPE}/{_WORD}-\d{{5,}}\.parquet"
+#: Without the recipe's folder: parts of version 0.1.
+_PART: Final = rf"_parts/{_WORD}/({_RECIPE}/)?{_WORD}\.parquet"
+#: Delta's own; the last is a commit on its way.
+_LOG: Final = rf"_delta_log/(\d{{20}}\.{_WORD}|_last_checkpoint|_commit_{_WORD})"
+_CHANGING: Final = r"(current|lease)\.json(\.lock)?|(probe|clock)-\w+|doctor"
+_DOCUMENT: Final = rf"_nightlabel/((runs|recipes)/{_WORD}\.json|{_CHANGING})"
+
+_DATA: Final = re.compile(f"{_AT_REST}|{_PART}")
+_ANY: Final = re.compile(f"{_AT_REST}|{_PART}|{_LOG}|{_DOCUMENT}")
+
+
+def is_data(path: str) -> bool:
+    """Whether a run gives this name to a file of labels."""
+    return _DATA.fullmatch(path) is not None
+
+
+def is_ours(path: str) -> bool:
+    """Whether a run gives this name to a file, be it whole or half written."""
+    return _ANY.fullmatch(UNFINISHED.sub("", path)) is not None
