@@ -11,6 +11,7 @@ from pipeline.cli.output import duration, say, say_json, say_table, size, words_
 from pipeline.cli.progress import listener
 from pipeline.cli.quiet import quiet_libraries
 from pipeline.errors import Exit, SpecError
+from pipeline.words import LABELLING, Words
 
 if TYPE_CHECKING:
     from pipeline.flow.bench import Bench
@@ -66,22 +67,27 @@ def bench(
     if as_json:
         say_json(found.model_dump(mode="json"))
     else:
-        _say(found)
+        _say(found, words_of(spec))
     return Exit.OK
 
 
-def _say(found: "Bench") -> None:
+def _say(found: "Bench", words: Words = LABELLING) -> None:
     rows: list[tuple[str, object]] = [
         ("images", f"{found.images:,} of {size(found.mean_bytes)} each"),
         ("read and decode", _rate(found.decode_per_second, found.decoders, "decoders")),
         *_predicted(found),
         ("a whole run", _whole(found)),
-        ("its first label", f"after {duration(found.first_label_seconds)}"),
+        (
+            "its first label" if words == LABELLING else "its first row",
+            f"after {duration(found.first_label_seconds)}",
+        ),
         ("the limit", _limit(found)),
     ]
     say_table(rows, f"{found.src} on {found.device}")
     if found.run_errors:
-        say(f"{found.run_errors:,} of {found.run_images:,} images failed; they count as labelled")
+        say(
+            f"{found.run_errors:,} of {found.run_images:,} images failed; they count as {words.done}"
+        )
 
 
 def _predicted(found: "Bench") -> list[tuple[str, object]]:

@@ -169,6 +169,21 @@ def test_all_laws_of_a_night_hold_for_fingerprint(
     assert (store.kind, store.schema) == ("measures", task_named("fingerprint").rows)
 
 
+def test_a_bench_of_a_task_without_predictors(night: Here, photos: Path, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    options = ["--task", "fingerprint", "--seconds", 0.2, "--scratch", scratch]
+    found = night("bench", photos, *options, "--json")
+    assert found.code == 0, found.err
+    figures = found.json
+    assert (figures["predictors"], figures["predict_per_second"]) == (0, 0.0)
+    assert (figures["limit"], figures["run_images"], figures["device"]) == ("decoding", 11, "cpu")
+    assert figures["decode_per_second"] == figures["ideal_per_second"] > 0
+    words = night("bench", photos, *options).out
+    assert "predict" not in words
+    assert "1 of 11 images failed; they count as fingerprinted" in words
+    assert not list(scratch.rglob("*"))
+
+
 def test_verify_finds_a_measure_that_was_changed(night: Here, photos: Path, tmp_path: Path) -> None:
     dst = tmp_path / "measures"
     assert night("fingerprint", photos, dst).code == 0
