@@ -85,9 +85,8 @@ def _say(found: "Bench", words: Words = LABELLING) -> None:
     ]
     say_table(rows, f"{found.src} on {found.device}")
     if found.run_errors:
-        say(
-            f"{found.run_errors:,} of {found.run_images:,} images failed; they count as {words.done}"
-        )
+        failed = f"{found.run_errors:,} of {found.run_images:,} images failed"
+        say(f"{failed}; they count as {words.done}")
 
 
 def _predicted(found: "Bench") -> list[tuple[str, object]]:
