@@ -278,7 +278,7 @@ def test_a_log_that_changes_places_is_committed_to_where_it_was_opened(
             with pytest.raises(StoreError, match="_delta_log is a symbolic link"):
                 call()
         # As if all that came between the look and the write.
-        table._write([], [], "mark")
+        table._write([], [], table._properties("mark"))
         table._delta.create_checkpoint()
     assert len([*(tmp_path / "moved").iterdir()]) == before + 3
 
