@@ -7,9 +7,6 @@ which gives the same pixels in about half the time.
 
 import warnings
 from collections.abc import Callable
-from functools import lru_cache
-from importlib.util import find_spec
-from io import BytesIO
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +15,7 @@ from PIL import Image
 
 from pipeline.errors import ErrorCode, ImageError
 from pipeline.images.clipping import Clipped, clipped_to
+from pipeline.images.formats import formats, opened
 from pipeline.images.refusals import PILLOW_ERRORS, check_whole, translated
 from pipeline.spec import MAX_PIXELS
 
@@ -85,11 +83,8 @@ def decode(
 
 
 def supported_formats() -> list[str]:
-    """The formats that this installation decodes, of those that photographs come in."""
-    _register_heif()
-    Image.init()
-    wanted = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "JPEG2000", "MPO")
-    return [name.lower() for name in wanted if name in Image.OPEN]
+    """The formats that this installation decodes."""
+    return [name.lower() for name in formats()]
 
 
 def orient(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
@@ -105,10 +100,9 @@ def orient(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 
 def open_image(data: bytes, max_pixels: int) -> Image.Image:
     """The image with its header read and its size allowed, nothing decoded; raises ImageError."""
-    _register_heif()
     _lift_pillow_limit(max_pixels)
     try:
-        image = Image.open(BytesIO(data))
+        image = opened(data)
     except PILLOW_ERRORS as error:
         raise translated(error, data) from error
     check_whole(image, data)
@@ -187,11 +181,3 @@ def _lift_pillow_limit(max_pixels: int) -> None:
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and 2 * limit < max_pixels:
         Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
-
-
-@lru_cache(maxsize=1)
-def _register_heif() -> None:
-    if find_spec("pillow_heif"):
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()

@@ -9,8 +9,6 @@ import warnings
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
-from importlib.util import find_spec
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from PIL import Image, ImageOps
 
 from pipeline.errors import BadModelError, ErrorCode, ImageError
 from pipeline.fields import one_line, refusals
+from pipeline.images.formats import opened
 from pipeline.images.refusals import PILLOW_ERRORS, check_whole
 from pipeline.spec import MAX_PIXELS
 
@@ -63,16 +62,12 @@ _TENSORS = {"TimmWrapperImageProcessor": "pt"}
 
 
 def _opened(data: bytes, exif: bool, max_pixels: int) -> Image.Image:
-    if find_spec("pillow_heif"):
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()
     if Image.MAX_IMAGE_PIXELS is not None:  # Pillow refuses twice as many
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            image = Image.open(BytesIO(data))
+            image = opened(data)
             if image.width * image.height > max_pixels:
                 raise ImageError(ErrorCode.TOO_LARGE, "the image is over --max-pixels")
             rgb = image.convert("RGB")
