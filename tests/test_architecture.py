@@ -170,7 +170,9 @@ def test_pillow_opens_only_the_formats_that_it_is_told() -> None:
     files = [*SOURCES, *(ROOT / "benchmarks").rglob("*.py")]
     found = {str(path.relative_to(ROOT)): opens_anything(path.read_text()) for path in files}
     assert {path: lines for path, lines in found.items() if lines} == {}
-    assert any("formats=" in path.read_text() and "Image.open" in path.read_text() for path in files)
+    assert any(
+        "formats=" in path.read_text() and "Image.open" in path.read_text() for path in files
+    )
 
 
 @pytest.mark.parametrize(
