@@ -17,6 +17,7 @@ from pipeline.storage.hooks import deliver
 from pipeline.storage.listing import check_readable, first_page, in_key_order, list_pages
 from pipeline.storage.local_listing import Visit
 from pipeline.storage.objects import open_binary, stat, stat_many
+from pipeline.storage.parallel import BYTES_IN_FLIGHT
 from pipeline.storage.reading import Want, read_many
 from pipeline.storage.secrets import identities, identity, redacted
 from pipeline.storage.steady import Canaries, read_steadily
@@ -35,6 +36,7 @@ from pipeline.storage.web import STRICT, Rules
 
 __all__ = [
     "BUCKETS",
+    "BYTES_IN_FLIGHT",
     "STRICT",
     "TOO_LONG",
     "UNKNOWN_SIZE",
