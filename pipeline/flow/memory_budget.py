@@ -6,8 +6,8 @@
                    a quarter of the node's memory at least
 
 Ray ends workers where 95% are in use. A decoder's 0.75 GiB are Python, what it reads ahead
-(256 MiB) and an image that asks nobody (`SMALL_BYTES`). An image that needs more than there is for all
-is decoded alone; one that would not fit beside the processes of the node either is `too_large`.
+(256 MiB) and an image that asks nobody (`SMALL_BYTES`). An image that needs more than there is for
+all is decoded alone; one that would not fit beside the node's processes is `too_large`.
 """
 
 from typing import Final

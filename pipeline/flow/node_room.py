@@ -37,7 +37,8 @@ class Budget:
     def __str__(self) -> str:
         return (
             f"decoders: {self.decoders}; of {self.node / _GIB:.1f} GiB, "
-            f"{self.large / _GIB:.1f} GiB for large images, so {self.at_once} of {EXAMPLE_MEGAPIXELS} MP at once; "
+            f"{self.large / _GIB:.1f} GiB for large images, "
+            f"so {self.at_once} of {EXAMPLE_MEGAPIXELS} MP at once; "
             f"{self.most / _GIB:.1f} GiB for one at most"
         )
 
