@@ -34,7 +34,7 @@ SPEC = make_spec(src="photos", dst="labels")
 def webp(megapixels: int) -> bytes:
     """Some dozen bytes."""
     sink = BytesIO()
-    Image.new("RGB", (4000, megapixels * 250)).save(sink, "WEBP", lossless=True, method=0)
+    Image.new("RGB", (10_000, megapixels * 100)).save(sink, "WEBP", lossless=True, method=0)
     return sink.getvalue()
 
 
@@ -76,7 +76,7 @@ def test_a_wait_longer_than_the_time_of_an_image_costs_it_nothing() -> None:
         timer = let_go_after(other, 2.5)
         began = time.monotonic()
         with time_limit(2.0):
-            assert prepare(LARGE, SHAPE, room=ROOM).width == 4000
+            assert prepare(LARGE, SHAPE, room=ROOM).width == 10_000
         assert time.monotonic() - began > 2
         timer.wait()
 
@@ -88,16 +88,16 @@ def test_nor_in_a_child_whose_clock_is_its_parents() -> None:
         with all_taken() as other:
             timer = let_go_after(other, 3)
             began = time.monotonic()
-            assert careful(LARGE).width == 4000
+            assert careful(LARGE).width == 10_000
             assert time.monotonic() - began > 2.5
             timer.wait()
-        assert careful(LARGE).width == 4000
+        assert careful(LARGE).width == 10_000
 
 
 def test_small_images_ask_nobody() -> None:
     with all_taken():
-        assert prepare(SMALL, SHAPE, room=ROOM).width == 4000
-        assert decode(SMALL, room=ROOM).width == 4000
+        assert prepare(SMALL, SHAPE, room=ROOM).width == 10_000
+        assert decode(SMALL, room=ROOM).width == 10_000
 
 
 def test_small_images_do_not_even_open_the_locks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ def test_what_never_fits_is_one_row_that_says_what_matters() -> None:
 
 def test_what_needs_more_than_all_is_decoded_alone() -> None:
     room = NodeRoom(Budget(GIB, 2, UNIT, 2 * GIB))
-    assert prepare(LARGE, SHAPE, room=room).width == 4000
+    assert prepare(LARGE, SHAPE, room=room).width == 10_000
 
 
 def test_memory_is_released_after_errors() -> None:
@@ -156,11 +156,12 @@ def test_what_says_less_than_it_takes_is_held_to_what_it_was_given(
     data = webp(150)
     with memory_limit(SMALL_BYTES), pytest.raises(ImageError) as caught:
         prepare(data, SHAPE, room=ROOM)
-    assert caught.value.code is ErrorCode.CRASHED
+    # libwebp does not say why it fails, Pillow does.
+    assert caught.value.code in (ErrorCode.CRASHED, ErrorCode.UNDECODABLE)
     monkeypatch.undo()
     with memory_limit(SMALL_BYTES):
         room = NodeRoom(Budget(8 * GIB, 2, 8 * GIB, 8 * GIB))
-        assert prepare(data, SHAPE, room=room).width == 4000
+        assert prepare(data, SHAPE, room=room).width == 10_000
 
 
 @pytest.mark.parametrize(

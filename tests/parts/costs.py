@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, features
 
 from pipeline.flow.child import Child
+from pipeline.heap import give_back
 from pipeline.images import prepare, resize_crop
 from pipeline.images.decode import Opened
 from tests.parts.forge import encode, oriented
@@ -114,6 +115,7 @@ def meter() -> Callable[[bytes], Cost]:
 def _cost(data: bytes) -> Cost:
     said = Opened(data, MAX_PIXELS).needs
     gc.collect()
+    give_back()  # or what the last image left would do for this one
     Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten
     before = status_bytes("VmRSS")
     prepare(data, SHAPE, max_pixels=MAX_PIXELS)
