@@ -1,4 +1,4 @@
-"""A night of images that would take a node down together ends with a row each, within its memory."""
+"""A night of images that would together take a node down ends with a row each, in its memory."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def night(
 def rows(root: Path) -> list[dict[str, object]]:
     columns = ["uri", "label", "error_code", "error_message"]
     found: list[dict[str, object]] = (
-        DeltaTable(root / "labels").to_pyarrow_table(columns).to_pylist()
+        DeltaTable(root / "labels").to_pyarrow_table(columns=columns).to_pylist()
     )
     return found
 

@@ -1,0 +1,81 @@
+"""A night of images that would together take a node down ends with a row each, in its memory."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from pipeline.flow import placement
+from pipeline.flow.memory_budget import budget_of
+from tests.integration.conftest import Ran, _run_here
+from tests.parts.bomb_night import Peak, bombs, watched
+from tests.parts.ray import own_ray
+
+MIB = 2**20
+GIB = 2**30
+#: One predictor on so many cores leaves seven decoders.
+CPUS, DECODERS = 4, 7
+
+
+@pytest.fixture
+def many_decoders(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A Ray whose decoders each take one image at a time."""
+    monkeypatch.setattr(placement, "CPU_BATCH_RANGE", (1, 1))
+    with own_ray(cpus=CPUS):
+        yield
+
+
+def night(
+    root: Path, model: Path, count: int, side: int, memory: int
+) -> tuple[Ran, list[Path], Peak]:
+    paths = bombs(root / "photos", count, side)
+    arguments = ["label", root / "photos", root / "labels", "--model", model, "--json"]
+    with watched() as seen:
+        ran = _run_here(*arguments, "--predictors", 1, "--node-memory", memory)
+    return ran, paths, max(seen)
+
+
+def rows(root: Path) -> list[dict[str, object]]:
+    columns = ["uri", "label", "error_code", "error_message"]
+    found: list[dict[str, object]] = (
+        DeltaTable(root / "labels").to_pyarrow_table(columns=columns).to_pylist()
+    )
+    return found
+
+
+@pytest.mark.usefixtures("many_decoders")
+@pytest.mark.parametrize(
+    ("count", "side"), [(8, 6000), pytest.param(48, 8000, marks=pytest.mark.chaos)]
+)
+def test_bombs_share_the_memory_of_their_node(
+    count: int, side: int, tmp_path: Path, tiny_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    memory = 23 * GIB
+    budget = budget_of(memory, DECODERS, 1, memory, 0)
+    ran, paths, peak = night(tmp_path, tiny_model, count, side, memory)
+    assert ran.code == 0, ran.err
+    found = rows(tmp_path)
+    assert Counter(row["uri"] for row in found) == Counter(path.as_uri() for path in paths)
+    assert all(row["label"] for row in found), found
+    with capfd.disabled():
+        print(f"\n{count} bombs of {side**2 / 1e6:.0f} MP: {peak.together / MIB:.0f} MiB private")
+    # A decoder is some 120 MiB of Python; a bomb beyond the budget is decoded alone.
+    most = max(budget.large, int(side**2 * 17.5))
+    assert peak.together <= most + DECODERS * 160 * MIB
+
+
+@pytest.mark.chaos
+@pytest.mark.usefixtures("many_decoders")
+def test_what_does_not_fit_on_the_node_is_a_row_that_says_so(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    ran, paths, peak = night(tmp_path, tiny_model, 8, 8000, GIB)
+    assert ran.code in (0, 3), ran.err
+    found = rows(tmp_path)
+    assert sorted(str(row["uri"]) for row in found) == sorted(path.as_uri() for path in paths)
+    refused = [str(row["error_message"]) for row in found if row["error_code"] == "too_large"]
+    assert len(refused) == 4  # WebP and TIFF
+    assert all("--max-pixels" in message for message in refused)
+    assert peak.together <= 600 * MIB + DECODERS * 160 * MIB
