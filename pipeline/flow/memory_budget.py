@@ -28,6 +28,10 @@ USABLE: Final = 0.9
 #: Ray's own default, where no Ray runs yet.
 OBJECT_STORE: Final = 0.3
 PROCESS_BYTES: Final = 768 * 2**20
+#: libwebp allots two canvases as soon as it reads a header, of 16383 by 16383 pixels at most. They
+#: count as allocated, and take no memory until they are drawn on.
+WEBP_CANVASES: Final = 8
+WEBP_PIXELS: Final = 2**28
 LEAST_SHARE: Final = 0.25
 LEAST_ALONE: Final = 0.5
 
@@ -69,4 +73,5 @@ def process_memory(spec: LabelSpec, *, sizes_known: bool = True) -> int:
     """
     if not sizes_known:
         return image_memory(spec.max_pixels, spec.max_bytes)
-    return SMALL_BYTES + BYTES_IN_FLIGHT + spec.max_bytes + MEMORY_BESIDE
+    canvases = WEBP_CANVASES * min(spec.max_pixels, WEBP_PIXELS)
+    return SMALL_BYTES + canvases + BYTES_IN_FLIGHT + spec.max_bytes + MEMORY_BESIDE
