@@ -38,7 +38,7 @@ def webp(megapixels: int) -> bytes:
     return sink.getvalue()
 
 
-LARGE, SMALL = webp(24), webp(2)
+LARGE, SMALL = webp(16), webp(2)
 ROOM = NodeRoom(Budget(GIB, 2, 8 * UNIT, 2 * GIB))
 
 #: Holds all of the node's units until its stdin ends.
@@ -73,23 +73,23 @@ def let_go_after(process: Any, seconds: float) -> "subprocess.Popen[bytes]":
 def test_a_wait_longer_than_the_time_of_an_image_costs_it_nothing() -> None:
     """In a worker, whose clock is the kernel's: it would end this process."""
     with all_taken() as other:
-        timer = let_go_after(other, 2.5)
+        timer = let_go_after(other, 4.5)
         began = time.monotonic()
-        with time_limit(2.0):
+        with time_limit(4.0):
             assert prepare(LARGE, SHAPE, room=ROOM).width == 10_000
-        assert time.monotonic() - began > 2
+        assert time.monotonic() - began > 4
         timer.wait()
 
 
 def test_nor_in_a_child_whose_clock_is_its_parents() -> None:
     decoder = partial(prepare, preprocess=SHAPE, room=ROOM)
-    with Careful(decoder, seconds=2.0) as careful:
+    with Careful(decoder, seconds=4.0) as careful:
         careful(SMALL)
         with all_taken() as other:
-            timer = let_go_after(other, 3)
+            timer = let_go_after(other, 5)
             began = time.monotonic()
             assert careful(LARGE).width == 10_000
-            assert time.monotonic() - began > 2.5
+            assert time.monotonic() - began > 4
             timer.wait()
         assert careful(LARGE).width == 10_000
 
@@ -121,11 +121,11 @@ def test_the_reference_that_verify_holds_labels_against_waits_too() -> None:
     for data in (SMALL, LARGE):
         reference_values(data, PROCESSORS / "vit", True, room=room)
     assert len(asked) == 1
-    assert asked[0] >= 24_000_000 * 16
+    assert asked[0] >= 16_000_000 * 16
 
 
 def test_what_never_fits_is_one_row_that_says_what_matters() -> None:
-    room = NodeRoom(Budget(GIB, 2, 2 * UNIT, 256 * 2**20))
+    room = NodeRoom(Budget(GIB, 2, 2 * UNIT, 240 * 2**20))
     with pytest.raises(ImageError, match=r"this node has 0\.2 GiB.*--max-pixels") as caught:
         prepare(LARGE, SHAPE, room=room)
     assert caught.value.code is ErrorCode.TOO_LARGE
