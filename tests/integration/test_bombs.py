@@ -10,13 +10,14 @@ from deltalake import DeltaTable
 from pipeline.flow import placement
 from pipeline.flow.memory_budget import budget_of
 from tests.integration.conftest import Ran, _run_here
-from tests.parts.bomb_night import Peak, bombs, watched
+from tests.parts.bomb_night import SORTS, Peak, bombs, watched
 from tests.parts.ray import own_ray
 
 MIB = 2**20
 GIB = 2**30
 #: One predictor on so many cores leaves seven decoders.
 CPUS, DECODERS = 4, 7
+SIDE = 8000
 
 
 @pytest.fixture
@@ -28,9 +29,9 @@ def many_decoders(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def night(
-    root: Path, model: Path, count: int, side: int, memory: int
+    root: Path, model: Path, count: int, sorts: tuple[str, ...], memory: int
 ) -> tuple[Ran, list[Path], Peak]:
-    paths = bombs(root / "photos", count, side)
+    paths = bombs(root / "photos", count, SIDE, sorts)
     arguments = ["label", root / "photos", root / "labels", "--model", model, "--json"]
     with watched() as seen:
         ran = _run_here(*arguments, "--predictors", 1, "--node-memory", memory)
@@ -47,23 +48,29 @@ def rows(root: Path) -> list[dict[str, object]]:
 
 @pytest.mark.usefixtures("many_decoders")
 @pytest.mark.parametrize(
-    ("count", "side"), [(8, 6000), pytest.param(48, 8000, marks=pytest.mark.chaos)]
+    ("count", "sorts"),
+    [(10, ("webp",)), pytest.param(48, (*SORTS,), marks=pytest.mark.chaos)],
+    ids=["short", "long"],
 )
 def test_bombs_share_the_memory_of_their_node(
-    count: int, side: int, tmp_path: Path, tiny_model: Path, capfd: pytest.CaptureFixture[str]
+    count: int,
+    sorts: tuple[str, ...],
+    tmp_path: Path,
+    tiny_model: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     memory = 4 * GIB
     budget = budget_of(memory, DECODERS, 1, memory, 0)
     assert budget.large == GIB
-    ran, paths, peak = night(tmp_path, tiny_model, count, side, memory)
+    ran, paths, peak = night(tmp_path, tiny_model, count, sorts, memory)
     assert ran.code == 0, ran.err
     found = rows(tmp_path)
     assert Counter(row["uri"] for row in found) == Counter(path.as_uri() for path in paths)
     assert all(row["label"] for row in found), found
     with capfd.disabled():
-        print(f"\n{count} bombs of {side**2 / 1e6:.0f} MP: {peak.together / MIB:.0f} MiB private")
+        print(f"\n{count} bombs of {SIDE**2 / 1e6:.0f} MP: {peak.together / MIB:.0f} MiB private")
     # A decoder is some 120 MiB of Python; a bomb beyond the budget is decoded alone.
-    most = max(budget.large, int(side**2 * 17.5))
+    most = max(budget.large, int(SIDE**2 * 17.5))
     assert peak.together <= most + DECODERS * 160 * MIB
 
 
@@ -72,7 +79,7 @@ def test_bombs_share_the_memory_of_their_node(
 def test_what_does_not_fit_on_the_node_is_a_row_that_says_so(
     tmp_path: Path, tiny_model: Path
 ) -> None:
-    ran, paths, peak = night(tmp_path, tiny_model, 8, 8000, GIB)
+    ran, paths, peak = night(tmp_path, tiny_model, 8, (*SORTS,), GIB)
     assert ran.code in (0, 3), ran.err
     found = rows(tmp_path)
     assert sorted(str(row["uri"]) for row in found) == sorted(path.as_uri() for path in paths)

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
@@ -28,12 +28,12 @@ class Peak(NamedTuple):
     decoders: int
 
 
-def bombs(folder: Path, count: int, side: int) -> list[Path]:
+def bombs(folder: Path, count: int, side: int, sorts: Sequence[str] = (*SORTS,)) -> list[Path]:
     """Images of `side` by `side` pixels, each sort in turn, in folders of one."""
-    made = {suffix: _bomb(suffix, side) for suffix in SORTS}
+    made = {suffix: _bomb(suffix, side) for suffix in sorts}
     paths = []
     for number in range(count):
-        suffix = list(SORTS)[number % len(SORTS)]
+        suffix = sorts[number % len(sorts)]
         path = folder / f"{number:03}" / f"bomb.{suffix}"
         path.parent.mkdir(parents=True)
         path.write_bytes(made[suffix])
