@@ -123,6 +123,13 @@ model = stack(
         type=float,
         help="Images that take longer, to read from the web or to decode, become errors. [60]",
     ),
+    _option(
+        "--node-memory",
+        type=int,
+        metavar="BYTES",
+        help="Memory that labelling may use on each node; large images wait for their share of it. "
+        "[all of the node's, or of its cgroup]",
+    ),
 )
 
 address = _option(

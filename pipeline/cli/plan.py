@@ -72,6 +72,8 @@ def _say(found: "Plan") -> None:
         rows.append(("current", f"{found.current}; label would write {found.recipe}"))
     if counts.unreadable:
         rows.append((word("unreadable"), counts.unreadable))
+    if found.memory:
+        rows.append(("memory here", found.memory))
     if probe := found.probe:
         start = f"of it {duration(probe.start_seconds)} to start Ray and load the model"
         rows += [

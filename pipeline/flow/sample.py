@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import BadModelError, ImageError, TransientError
+from pipeline.flow.memory_budget import budget_here
+from pipeline.flow.node_room import NodeRoom
 from pipeline.images.reference import reference_values
 from pipeline.models.fetch import fetch
 from pipeline.models.recipe import Recipe
@@ -71,6 +73,7 @@ def check_sample(spec: LabelSpec, recipe: Recipe, rows: pa.Table) -> Sample:
             "folder that does with --model, or leave the sample out with --sample 0"
         )
     reference = ReferenceModel(folder.path)
+    room = NodeRoom(budget_here(spec))
     near = NEAR_INT8 if recipe.precision == "int8" else NEAR
     found: list[Difference | None] = []
     reads = read_many(
@@ -80,7 +83,9 @@ def check_sample(spec: LabelSpec, recipe: Recipe, rows: pa.Table) -> Sample:
         if isinstance(outcome, ImageError | TransientError):
             continue  # it was labelled once, and is gone or out of reach now
         with suppress(ImageError):  # counted as unreadable; other limits may hold today
-            values = reference_values(outcome, folder.path, recipe.exif, max_pixels=spec.max_pixels)
+            values = reference_values(
+                outcome, folder.path, recipe.exif, max_pixels=spec.max_pixels, room=room
+            )
             row = rows.slice(index, 1).to_pylist()[0]
             found.append(_compare(row, reference.labels, reference.scores(values), near))
     differences = [difference for difference in found if difference is not None]

@@ -19,6 +19,7 @@ from pipeline.storage.listing import check_readable, first_page, in_key_order, l
 from pipeline.storage.local_listing import Visit
 from pipeline.storage.named_file import open_to_append
 from pipeline.storage.objects import open_binary, stat, stat_many
+from pipeline.storage.parallel import BYTES_IN_FLIGHT
 from pipeline.storage.private import guarded_folder, private_folder
 from pipeline.storage.reading import Want, read_many
 from pipeline.storage.secrets import all_recorded, identities, identity, recorded, redacted
@@ -38,6 +39,7 @@ from pipeline.storage.web import STRICT, Rules
 
 __all__ = [
     "BUCKETS",
+    "BYTES_IN_FLIGHT",
     "STRICT",
     "TOO_LONG",
     "UNKNOWN_SIZE",
