@@ -93,7 +93,8 @@ def verify(
     files = store.live(recipe)
     runs = [run for run in store.runs() if run.scope == source.scope]
     since = _last_whole_run(runs, recipe)
-    reader = FileReader(store.folder, source, frozenset(run.run_id for run in runs))
+    ours = frozenset(run.run_id for run in runs)
+    reader = FileReader(store.folder, source, ours, held_to_log=False)
     there = [file for file in files if store.folder.stat(file.path) is not None]
     with ledgers_of(reader, there, spec.address) as ledgers:
         found = survey(source, ledgers, _NewerThan(since), retry_errors=False)

@@ -61,14 +61,12 @@ def _page(data: bytes, start: int, end: int) -> Page:
     kind = header.get(1)
     if kind not in _OWN:
         raise Malformed(f"a page of type {kind}")
-    place, values, encoding = _OWN[cast("int", kind)]
+    place, values, encoding = _OWN[kind]
     own = header.get(place)
     if not isinstance(own, dict) or own.get(encoding) not in _KNOWN:
         raise Malformed("a page of unknown encoding")
     is_dictionary = kind == _DICTIONARY
-    return Page(
-        is_dictionary, _size(own, values), cast("int", own[encoding]), at, packed, unpacked
-    )
+    return Page(is_dictionary, _size(own, values), cast("int", own[encoding]), at, packed, unpacked)
 
 
 def _size(fields: Fields, number: int) -> int:

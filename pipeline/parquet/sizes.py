@@ -47,9 +47,7 @@ class Chunk:
         return self.indices * self.dictionary.unpacked if self.dictionary else 0
 
 
-def refuse_larger(
-    file: pq.ParquetFile, data: bytes, names: Collection[str], limit: int
-) -> None:
+def refuse_larger(file: pq.ParquetFile, data: bytes, names: Collection[str], limit: int) -> None:
     """Raises Malformed where the columns of these names would take over `limit` bytes in memory.
 
     `data` is the whole file. Nothing is allocated that the limit does not hold.
@@ -116,7 +114,15 @@ def _chunk(data: bytes, told: Any, column: Any, group: int, rows: int, offset: i
         elif page.encoding == PREFIXED:
             raise Malformed("a column is encoded by prefixes")
     return Chunk(
-        str(column.path), group, told.compression, rows, count, largest, certain, indices, dictionary
+        str(column.path),
+        group,
+        told.compression,
+        rows,
+        count,
+        largest,
+        certain,
+        indices,
+        dictionary,
     )
 
 
