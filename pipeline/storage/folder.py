@@ -149,8 +149,8 @@ class Folder:
             self.put(path, data)
             return True
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
-        """Everything whose path begins with `prefix`, at any depth."""
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
+        """Everything whose path begins with `prefix`, at any depth; only what sorts `after`."""
         import obstore
 
         parent = prefix.rpartition("/")[0]
@@ -159,7 +159,8 @@ class Folder:
         below = f"{self._base}/" if self._base else ""
         with border(self.uri_of(prefix)):
             where = (below + parent).rstrip("/") or None
-            for page in obstore.list(self._store, where, chunk_size=_BATCH):
+            offset = below + after if after else None
+            for page in obstore.list(self._store, where, offset=offset, chunk_size=_BATCH):
                 for meta in page:
                     if meta["path"].startswith(below + prefix):
                         yield self._entry(meta)
