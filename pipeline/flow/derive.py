@@ -5,16 +5,14 @@ and nothing predicted. One commit adds all rows; a run that dies before it leave
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import StoreError
 from pipeline.flow.job import Job
 from pipeline.flow.ledgers import FileReader
-from pipeline.models.recipe import Recipe
+from pipeline.models.recipe import Recipe, known_recipes
 from pipeline.store.ledger import Ids, Ledger
 from pipeline.store.parts import Part, read_part, write_part
 from pipeline.store.runs import RunSummary, load_recipes, load_runs, save_run
@@ -32,7 +30,7 @@ def derive(job: Job, table: Table, run: RunSummary) -> int:
         return 0
     files = table.live()
     used = {file.recipe for file in files}
-    known = {name: text for name, text in load_recipes(job.folder).items() if name in used}
+    known = load_recipes(job.folder, only=sorted(used))
     larger = larger_recipes(job.recipe, known)
     parts = list(_derived(job, larger, files)) if larger else []
     if parts:
@@ -46,13 +44,9 @@ def larger_recipes(recipe: Recipe, documents: dict[str, str]) -> list[str]:
 
     A document of another version's recipe is none of them.
     """
-    known = list[tuple[str, Recipe]]()
-    for name, text in documents.items():
-        with suppress(StoreError):
-            known.append((name, Recipe.from_json(text)))
     found = [
         (other.top_k, name)
-        for name, other in known
+        for name, other in known_recipes(documents).items()
         if other.top_k > recipe.top_k
         and other.id == name
         and other.model_copy(update={"top_k": recipe.top_k}).id == recipe.id

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, Final, NoReturn
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import BaseModel, Field, ValidationError
 
 from pipeline.errors import MissingError, StoreError
@@ -40,7 +41,7 @@ _STRANGE: Final = re.compile(
 
 
 class _Hint(BaseModel):
-    version: int = Field(ge=0, le=_LAST_VERSION)
+    version: int = Field(ge=0)
 
 
 def check_log(folder: Folder, after: int | None = None) -> None:
@@ -69,13 +70,11 @@ def check_log(folder: Folder, after: int | None = None) -> None:
 
 
 def _hinted(folder: Folder) -> int:
-    """The version that `_last_checkpoint` names, 0 where there is none."""
+    """The version that `_last_checkpoint` names, 0 where there is none or it says nothing."""
     try:
         return _Hint.model_validate_json(folder.read(HINT, at_most=_HINT_BYTES)).version
-    except MissingError:
+    except (MissingError, ValidationError):
         return 0
-    except ValidationError:
-        raise _bad_hint(folder, "names no version") from None
 
 
 def _newest(entries: Sequence[tuple[str, Entry]]) -> int:
@@ -106,12 +105,18 @@ def _check_checkpoint(uri: str, path: str, entry: Entry) -> None:
     """Once for each state of the file."""
     data = Folder(uri).read(path, at_most=LOG_FILE_BYTES)
     try:
-        opened = open_parquet(pa.BufferReader(data), data[-8:], len(data))
-        names = {str(column).partition(".")[0] for column in _columns(opened.metadata)}
-        refuse_larger(opened, data, names, _UNPACKED_BYTES + _UNPACKED_RATIO * len(data))
+        open_checkpoint(data)
     except UNREADABLE as error:
         problem = str(error).partition("\n")[0]
         _refuse(entry, f"is no checkpoint of a Delta log: {problem}")
+
+
+def open_checkpoint(data: bytes) -> pq.ParquetFile:
+    """Raises UNREADABLE for what is no Parquet, or would take more memory than any of ours."""
+    opened = open_parquet(pa.BufferReader(data), data[-8:], len(data))
+    names = {column.partition(".")[0] for column in _columns(opened.metadata)}
+    refuse_larger(opened, data, names, _UNPACKED_BYTES + _UNPACKED_RATIO * len(data))
+    return opened
 
 
 def _columns(footer: Any) -> list[str]:

@@ -32,6 +32,7 @@ from pipeline.storage import Folder, Unsupported, delta_error, no_panic, public
 from pipeline.store.guard import check_log
 from pipeline.store.log import oldest_version
 from pipeline.store.parts import Part
+from pipeline.store.runs import is_recipe_id
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -60,10 +61,6 @@ ROW_BYTES = 8
 _ODD = (ValueError, LookupError, TypeError, OverflowError, Unsupported)
 
 _IN_PATH = re.compile(rf"(?:^|/){schema.PARTITION}=([^/]*)/")
-
-
-def is_recipe_id(text: str) -> bool:
-    return re.fullmatch(r"[\w.-]{1,100}", text) is not None and bool(text.strip("."))
 
 
 def _is_data(path: str, recipe: str) -> bool:
