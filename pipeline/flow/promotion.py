@@ -9,7 +9,8 @@ from pipeline.flow.job import Job
 from pipeline.flow.scopes import Scope, uncovered, widest, words
 from pipeline.storage import Folder
 from pipeline.store.choice import Choice, choose, clear_dead_drop, load_current
-from pipeline.store.runs import RunSummary, read_runs, tell_passed_over
+from pipeline.store.passed_over import tell_passed_over
+from pipeline.store.runs import RunSummary, read_runs
 from pipeline.store.table import Table
 
 

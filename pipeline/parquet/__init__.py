@@ -5,7 +5,7 @@ against the other. So the pages' headers are walked first, and what they would t
 """
 
 from pipeline.parquet.footer import open_parquet
-from pipeline.parquet.sizes import Chunk, chunks_of, refuse_larger
+from pipeline.parquet.sizes import Chunk, chunks_of, longest_of, refuse_larger
 from pipeline.parquet.thrift import Malformed
 
-__all__ = ["Chunk", "Malformed", "chunks_of", "open_parquet", "refuse_larger"]
+__all__ = ["Chunk", "Malformed", "chunks_of", "longest_of", "open_parquet", "refuse_larger"]

@@ -6,7 +6,7 @@ https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thr
 from collections.abc import Iterator
 from typing import Final, NamedTuple, cast
 
-from pipeline.parquet.thrift import Fields, Malformed, read_struct
+from pipeline.parquet.thrift import Data, Fields, Malformed, read_struct
 
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
 #: Where each kind of page has its own struct, and within that its values and its encoding.
@@ -33,7 +33,7 @@ class Page(NamedTuple):
     unpacked: int
 
 
-def pages_of(data: bytes, start: int, size: int, values: int) -> Iterator[Page]:
+def pages_of(data: Data, start: int, size: int, values: int) -> Iterator[Page]:
     """The pages of one column chunk: `size` bytes from `start` on, with so many `values`.
 
     Raises Malformed where Arrow could take them for anything else.
@@ -53,7 +53,7 @@ def pages_of(data: bytes, start: int, size: int, values: int) -> Iterator[Page]:
         raise Malformed("its pages hold more values than it says")
 
 
-def _page(data: bytes, start: int, end: int) -> Page:
+def _page(data: Data, start: int, end: int) -> Page:
     header, at = read_struct(data, start)
     packed, unpacked = _size(header, 3), _size(header, 2)
     if at + packed > end:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.parquet.pages import INDICES, PREFIXED, Page, pages_of
-from pipeline.parquet.thrift import Malformed
+from pipeline.parquet.thrift import Data, Malformed
 
 #: Bytes a value of Arrow's; a text is its own bytes.
 _WIDTHS: Final = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
@@ -47,7 +47,7 @@ class Chunk:
         return self.indices * self.dictionary.unpacked if self.dictionary else 0
 
 
-def refuse_larger(file: pq.ParquetFile, data: bytes, names: Collection[str], limit: int) -> None:
+def refuse_larger(file: pq.ParquetFile, data: Data, names: Collection[str], limit: int) -> None:
     """Raises Malformed where the columns of these names would take over `limit` bytes in memory.
 
     `data` is the whole file. Nothing is allocated that the limit does not hold.
@@ -72,10 +72,8 @@ def refuse_larger(file: pq.ParquetFile, data: bytes, names: Collection[str], lim
         raise _larger(limit)
 
 
-def chunks_of(
-    file: pq.ParquetFile, data: bytes, names: Collection[str], offset: int = 0
-) -> Iterator[Chunk]:
-    """The chunks of these columns. `data` begins at `offset` of the file."""
+def chunks_of(file: pq.ParquetFile, data: Data, names: Collection[str]) -> Iterator[Chunk]:
+    """The chunks of these columns; `data` is the whole file."""
     footer = file.metadata
     leaves = [leaf for leaf in range(footer.num_columns) if _top(footer, leaf) in names]
     rows = 0
@@ -84,7 +82,7 @@ def chunks_of(
         rows += group.num_rows
         for leaf in leaves:
             column = footer.schema.column(leaf)
-            yield _chunk(data, group.column(leaf), column, number, group.num_rows, offset)
+            yield _chunk(data, group.column(leaf), column, number, group.num_rows)
     if rows != footer.num_rows:
         raise Malformed("its row groups hold other numbers of rows than it says")
 
@@ -93,7 +91,7 @@ def _top(footer: pq.FileMetaData, leaf: int) -> str:
     return str(footer.schema.column(leaf).path).partition(".")[0]
 
 
-def _chunk(data: bytes, told: Any, column: Any, group: int, rows: int, offset: int) -> Chunk:
+def _chunk(data: Data, told: Any, column: Any, group: int, rows: int) -> Chunk:
     values, start = told.num_values, told.data_page_offset
     if rows < 0 or values < rows or (column.max_repetition_level == 0 and values != rows):
         raise Malformed("a column has other numbers of values than rows")
@@ -103,7 +101,7 @@ def _chunk(data: bytes, told: Any, column: Any, group: int, rows: int, offset: i
     certain, indices, largest, count = values * (width + _BESIDE), 0, 0, 0
     dictionary = None
     is_text = column.physical_type == "BYTE_ARRAY"
-    for page in pages_of(data, start - offset, told.total_compressed_size, values):
+    for page in pages_of(data, start, told.total_compressed_size, values):
         count += 1
         largest = max(largest, page.unpacked)
         certain += page.unpacked
@@ -130,18 +128,18 @@ def _larger(limit: int) -> Malformed:
     return Malformed(f"unpacked it would take over {limit >> 20:,} MiB")
 
 
-def _as_longest(_: pq.ParquetFile, data: bytes, chunk: Chunk) -> int:
+def _as_longest(_: pq.ParquetFile, data: Data, chunk: Chunk) -> int:
     return chunk.indices * longest_of(data, chunk)
 
 
-def longest_of(data: bytes, chunk: Chunk) -> int:
+def longest_of(data: Data, chunk: Chunk) -> int:
     """Bytes of the longest value of its dictionary, which is unpacked for it."""
     if chunk.dictionary is None:
         return 0
     return _longest(_unpack(data, chunk.dictionary, chunk.codec), chunk.dictionary.values)
 
 
-def _unpack(data: bytes, page: Page, codec: str) -> Any:
+def _unpack(data: Data, page: Page, codec: str) -> Any:
     packed = data[page.start : page.start + page.packed]
     if codec == "UNCOMPRESSED":
         return packed
@@ -170,7 +168,7 @@ def _longest(dictionary: Any, values: int) -> int:
     return longest
 
 
-def _as_they_are(file: pq.ParquetFile, data: bytes, chunk: Chunk) -> int:
+def _as_they_are(file: pq.ParquetFile, data: Data, chunk: Chunk) -> int:
     """As Arrow reads it, with its dictionary left as one."""
     indexed = pq.ParquetFile(
         pa.BufferReader(data), metadata=file.metadata, read_dictionary=[chunk.path]

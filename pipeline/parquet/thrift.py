@@ -3,6 +3,7 @@
 https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
 
+from mmap import mmap
 from typing import Final
 
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _STRUCT = 1, 2, 3, 4, 5, 6, 7, 8, 12
@@ -15,6 +16,9 @@ _DEPTH: Final = 3
 #: A whole number of 64 bits takes no more.
 _VARINT_BYTES: Final = 10
 
+#: A whole file.
+Data = bytes | mmap
+
 #: By field id: a number of 32 bits, or a struct. What has another type is skipped, as Arrow does.
 Fields = dict[int, "int | Fields"]
 
@@ -23,7 +27,7 @@ class Malformed(ValueError):  # noqa: N818 - it is told on as what it says
     """Bytes that are no such struct."""
 
 
-def read_struct(data: bytes, at: int, depth: int = 0) -> tuple[Fields, int]:
+def read_struct(data: Data, at: int, depth: int = 0) -> tuple[Fields, int]:
     """The struct that begins at `at`, and where it ends. Raises Malformed.
 
     It runs once for each page of each file that is read: it takes some microseconds.
@@ -50,13 +54,13 @@ def read_struct(data: bytes, at: int, depth: int = 0) -> tuple[Fields, int]:
     return fields, at + 1
 
 
-def _whole(data: bytes, at: int) -> tuple[int, int]:
+def _whole(data: Data, at: int) -> tuple[int, int]:
     """A zigzag number."""
     value, at = _varint(data, at)
     return (value >> 1) ^ -(value & 1), at
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _varint(data: Data, at: int) -> tuple[int, int]:
     value = 0
     for place in range(_VARINT_BYTES):
         byte = data[at + place]
@@ -66,7 +70,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     raise Malformed("a number without end")
 
 
-def _skip(data: bytes, at: int, kind: int) -> int:
+def _skip(data: Data, at: int, kind: int) -> int:
     if kind == _BINARY:
         size, at = _varint(data, at)
         return at + size

@@ -4,6 +4,7 @@ Commits are read bit by bit, so their size bounds them. A checkpoint is Parquet,
 what it unpacks to. The listing begins where delta-rs begins to read.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -121,6 +122,26 @@ def open_checkpoint(data: bytes) -> pq.ParquetFile:
 
 def _columns(footer: Any) -> list[str]:
     return [str(footer.schema.column(leaf).path) for leaf in range(footer.num_columns)]
+
+
+def blame(folder: Folder) -> str:
+    """Which file of a log that could not be read it was, in brackets, as far as can be told."""
+    start = _hinted(folder)
+    listed = folder.list(LOG, after=f"{LOG}{start:020}" if start else "")
+    entries = [(folder.relative(entry.uri).removeprefix(LOG), entry) for entry in listed]
+    due = _newest(entries) + 1
+    commits = [name for name, _ in entries if _COMMIT.fullmatch(name) and int(name[:20]) >= due]
+    for name in sorted(commits):
+        if int(name[:20]) != due:
+            return f" ({LOG}{due:020}.json is missing)"
+        try:
+            lines = folder.read(f"{LOG}{name}", at_most=LOG_FILE_BYTES).splitlines()
+            if not all(isinstance(json.loads(line), dict) for line in lines):
+                return f" ({LOG}{name} is no commit)"
+        except (ValueError, RecursionError):
+            return f" ({LOG}{name} is no commit)"
+        due += 1
+    return f" (in {LOG}, up to {max(commits, default='its last checkpoint')})"
 
 
 def _refuse(entry: Entry, problem: str) -> NoReturn:

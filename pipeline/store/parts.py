@@ -31,7 +31,7 @@ _STRING_STATS_LENGTH = 64
 #: A larger file is none of ours: merged ones end at 256 MiB, parts not far above 128.
 FILE_BYTES: Final = 4 * 2**30
 #: What a file's columns may take in memory. Ours take some ten times what they take as Parquet.
-_UNPACKED_BYTES: Final = 32 * 2**20
+_UNPACKED_BYTES: Final = 128 * 2**20
 _UNPACKED_RATIO: Final = 64
 
 #: What Arrow raises for files that it was not written for.

@@ -1,11 +1,10 @@
 """The small documents of a label store: recipes and run summaries."""
 
-import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import partial
 from itertools import islice
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self, TypeVar
 from uuid import uuid4
@@ -21,9 +20,10 @@ from pydantic import (
 )
 
 from pipeline import schema
-from pipeline.errors import DeniedError, MissingError, StoreError, printable
+from pipeline.errors import DeniedError, MissingError, StoreError
 from pipeline.storage import Folder, public
 from pipeline.storage.folder import DOCUMENT_BYTES
+from pipeline.store.passed_over import tell_passed_over
 from pipeline.store.states import FAILED_BEFORE
 
 RUNS: Final = "_nightlabel/runs/"
@@ -43,8 +43,6 @@ RUNS_BYTES: Final = 256 * 2**20
 RECIPES_READ: Final = 1000
 #: No more names are listed; a store lists some ten thousand a second at least.
 LISTED: Final = 250_000
-#: So many of what is passed over are named.
-TOLD: Final = 3
 _READERS: Final = 8
 _SHOWN: Final = 200
 
@@ -299,19 +297,6 @@ def load_runs(folder: Folder) -> list[RunSummary]:
     runs = read_runs(folder)
     tell_passed_over(runs.unread)
     return runs.found
-
-
-def tell_passed_over(problems: Sequence[str]) -> None:
-    """A line for each of the first few, once in a process."""
-    for problem in problems[:TOLD]:
-        _tell(f"{problem}; it is passed over")
-    if len(problems) > TOLD:
-        _tell(f"{len(problems) - TOLD:,} more such files are passed over, as is {problems[0]}")
-
-
-@lru_cache(maxsize=1000)
-def _tell(line: str) -> None:
-    logging.getLogger("nightlabel").warning("nightlabel: %s", printable(line))
 
 
 def read_document(

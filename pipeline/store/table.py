@@ -17,7 +17,7 @@ The order of a commit, and why it is safe:
 import re
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -27,9 +27,9 @@ from uuid import uuid4
 import pyarrow as pa
 
 from pipeline import schema
-from pipeline.errors import ConflictError, MissingError, StoreError
+from pipeline.errors import ConflictError, MissingError, NightlabelError, StoreError
 from pipeline.storage import Folder, Unsupported, delta_error, no_panic, public
-from pipeline.store.guard import check_log
+from pipeline.store.guard import blame, check_log
 from pipeline.store.log import oldest_version
 from pipeline.store.parts import Part
 from pipeline.store.runs import is_recipe_id
@@ -99,16 +99,11 @@ class Table:
 
         Raises StoreError for a Delta table that is no label store of this version.
         """
-        from deltalake import DeltaTable
-        from deltalake.exceptions import TableNotFoundError
-
-        check_log(folder)
+        delta = _load(folder)
+        if delta is None:
+            return None
+        table = cls(folder, delta)
         with _translated(folder.uri):
-            try:
-                delta = DeltaTable(folder.delta_url, storage_options=folder.delta_options)
-            except TableNotFoundError:
-                return None
-            table = cls(folder, delta)
             table._refuse_foreign()
         return table
 
@@ -260,6 +255,22 @@ class Table:
         return any(entry.get("mark") == mark for entry in self._delta.history(limit=5))
 
 
+def _load(folder: Folder) -> "DeltaTable | None":
+    """The table at a folder, whose log was looked at first; None where there is none."""
+    from deltalake import DeltaTable
+    from deltalake.exceptions import TableNotFoundError
+
+    check_log(folder)
+    try:
+        with _translated(folder.uri), suppress(TableNotFoundError):
+            return DeltaTable(folder.delta_url, storage_options=folder.delta_options)
+    except StoreError as error:
+        if type(error) is not StoreError:
+            raise
+        raise StoreError(f"{error}{blame(folder)}") from None
+    return None
+
+
 def _add(part: Part, now: int) -> Any:
     from deltalake.transaction import AddAction
 
@@ -298,5 +309,7 @@ def _translated(uri: str) -> Iterator[None]:
         ) from None
     except TableNotFoundError:
         raise MissingError(f"{uri}: no label store here") from None
+    except NightlabelError:
+        raise
     except (DeltaError, pa.ArrowException, OSError, *_ODD) as error:
         raise delta_error(error, uri) from None
