@@ -4,16 +4,13 @@ https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thr
 """
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
-from pipeline.parquet.thrift import Data, Fields, Malformed, read_struct
+from pipeline.parquet.thrift import Data, Malformed, number, read_struct, struct
 
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
 #: Where each kind of page has its own struct, and within that its values and its encoding.
 _OWN: Final = {_DATA: (5, 1, 2), _DICTIONARY: (7, 1, 2), _DATA_V2: (8, 1, 4)}
-
-#: Of 32 bits; a number outside would be another one to Arrow.
-_MOST: Final = 2**31
 
 #: Of what is encoded so, a few bytes become many: each value may be the one before, and a little.
 PREFIXED: Final = 7
@@ -55,22 +52,13 @@ def pages_of(data: Data, start: int, size: int, values: int) -> Iterator[Page]:
 
 def _page(data: Data, start: int, end: int) -> Page:
     header, at = read_struct(data, start)
-    packed, unpacked = _size(header, 3), _size(header, 2)
+    kind, packed, unpacked = number(header, 1), number(header, 3), number(header, 2)
     if at + packed > end:
         raise Malformed("a page lies outside of its column")
-    kind = header.get(1)
     if kind not in _OWN:
         raise Malformed(f"a page of type {kind}")
     place, values, encoding = _OWN[kind]
-    own = header.get(place)
-    if not isinstance(own, dict) or own.get(encoding) not in _KNOWN:
+    own = struct(header, place)
+    if (encoded := number(own, encoding)) not in _KNOWN:
         raise Malformed("a page of unknown encoding")
-    is_dictionary = kind == _DICTIONARY
-    return Page(is_dictionary, _size(own, values), cast("int", own[encoding]), at, packed, unpacked)
-
-
-def _size(fields: Fields, number: int) -> int:
-    value = fields.get(number)
-    if not isinstance(value, int) or not 0 <= value < _MOST:
-        raise Malformed("a page without a size, or with an odd one")
-    return value
+    return Page(kind == _DICTIONARY, number(own, values), encoded, at, packed, unpacked)

@@ -15,13 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.parquet.footer import read_groups
 from pipeline.parquet.pages import INDICES, PREFIXED, Page, pages_of
-from pipeline.parquet.thrift import Data, Malformed
+from pipeline.parquet.thrift import Data, Fields, Malformed, number
 
 #: Bytes a value of Arrow's; a text is its own bytes.
 _WIDTHS: Final = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 #: Where a value begins, whether it is null, and which list it is in.
 _BESIDE: Final = 12
+#: By their numbers in a footer; nothing is packed by the first.
+_CODECS: Final = {0: "", 1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
 #: Ours have up to ten pages a column and row group. Each costs its reader some microseconds.
 _PAGES: Final = 10_000
 _BYTES_A_PAGE: Final = 2**16
@@ -34,7 +37,7 @@ class Chunk:
 
     path: str
     group: int
-    codec: str
+    codec: int
     rows: int
     pages: int
     largest: int
@@ -74,34 +77,25 @@ def refuse_larger(file: pq.ParquetFile, data: Data, names: Collection[str], limi
 
 def chunks_of(file: pq.ParquetFile, data: Data, names: Collection[str]) -> Iterator[Chunk]:
     """The chunks of these columns; `data` is the whole file."""
-    footer = file.metadata
-    leaves = [leaf for leaf in range(footer.num_columns) if _top(footer, leaf) in names]
-    rows = 0
-    for number in range(footer.num_row_groups):
-        group = footer.row_group(number)
-        rows += group.num_rows
-        for leaf in leaves:
-            column = footer.schema.column(leaf)
-            yield _chunk(data, group.column(leaf), column, number, group.num_rows)
-    if rows != footer.num_rows:
-        raise Malformed("its row groups hold other numbers of rows than it says")
+    footer = file.metadata  # only its schema: Arrow ends the process over odd row groups
+    columns = [footer.schema.column(leaf) for leaf in range(footer.num_columns)]
+    places = [n for n, column in enumerate(columns) if column.path.partition(".")[0] in names]
+    for place, group in enumerate(read_groups(data, len(columns))):
+        for leaf in places:
+            yield _chunk(data, group.columns[leaf], columns[leaf], place, group.rows)
 
 
-def _top(footer: pq.FileMetaData, leaf: int) -> str:
-    return str(footer.schema.column(leaf).path).partition(".")[0]
-
-
-def _chunk(data: Data, told: Any, column: Any, group: int, rows: int) -> Chunk:
-    values, start = told.num_values, told.data_page_offset
-    if rows < 0 or values < rows or (column.max_repetition_level == 0 and values != rows):
+def _chunk(data: Data, told: Fields, column: Any, group: int, rows: int) -> Chunk:
+    values, start = number(told, 5, wide=True), number(told, 9, wide=True)
+    if values < rows or (column.max_repetition_level == 0 and values != rows):
         raise Malformed("a column has other numbers of values than rows")
-    if told.has_dictionary_page and 0 < told.dictionary_page_offset < start:
-        start = told.dictionary_page_offset
+    if 11 in told and 0 < (before := number(told, 11, wide=True)) < start:
+        start = before
     width = _WIDTHS.get(column.physical_type, max(0, column.length or 0))
     certain, indices, largest, count = values * (width + _BESIDE), 0, 0, 0
     dictionary = None
     is_text = column.physical_type == "BYTE_ARRAY"
-    for page in pages_of(data, start, told.total_compressed_size, values):
+    for page in pages_of(data, start, number(told, 7, wide=True), values):
         count += 1
         largest = max(largest, page.unpacked)
         certain += page.unpacked
@@ -111,17 +105,8 @@ def _chunk(data: Data, told: Any, column: Any, group: int, rows: int) -> Chunk:
             indices += page.values
         elif page.encoding == PREFIXED:
             raise Malformed("a column is encoded by prefixes")
-    return Chunk(
-        str(column.path),
-        group,
-        told.compression,
-        rows,
-        count,
-        largest,
-        certain,
-        indices,
-        dictionary,
-    )
+    codec = number(told, 4)
+    return Chunk(str(column.path), group, codec, rows, count, largest, certain, indices, dictionary)
 
 
 def _larger(limit: int) -> Malformed:
@@ -139,12 +124,12 @@ def longest_of(data: Data, chunk: Chunk) -> int:
     return _longest(_unpack(data, chunk.dictionary, chunk.codec), chunk.dictionary.values)
 
 
-def _unpack(data: Data, page: Page, codec: str) -> Any:
+def _unpack(data: Data, page: Page, codec: int) -> Any:
     packed = data[page.start : page.start + page.packed]
-    if codec == "UNCOMPRESSED":
-        return packed
-    name = {"LZ4": "lz4_raw"}.get(codec, codec.lower())
-    return pa.Codec(name).decompress(packed, page.unpacked)
+    if codec not in _CODECS:
+        raise Malformed("it is packed in an unknown way")
+    name = _CODECS[codec]
+    return pa.Codec(name).decompress(packed, page.unpacked) if name else packed
 
 
 def _longest(dictionary: Any, values: int) -> int:

@@ -111,7 +111,7 @@ def test_a_recipe_that_is_none_ends_no_listing(
     )
     for name, data in (("rnew", b'{"format": 9}'), ("rdeep", b"[" * 90_000), (RECIPE, b"\xff")):
         local.put(f"{RECIPES}{name}.json", data)
-    local.put(f"{RECIPES}\x7f.json", b"{}")
+    local.put(f"{RECIPES}no id.json", b"{}")
     listed = list_recipes(local.uri)
     assert {row.recipe for row in listed} == {"rnew", "rdeep", RECIPE}
     assert {row.model for row in listed} == {None}
@@ -279,8 +279,8 @@ def test_commits_of_gigabytes_are_not_read(local: Folder) -> None:
     for call in (lambda: Table.open(local), table.refresh, table.commit):
         with pytest.raises(StoreError, match=r"0001\.json has 5,368,709,120 bytes"):
             call()
-    for number in range(1, 8):
-        grow(f"{number:020}.json", 0)
+    for number in range(1, 5):
+        (top / f"{number:020}.json").write_bytes(b"")
         grow(f"{number:020}.json", guard.LOG_FILE_BYTES)
-    with pytest.raises(StoreError, match=r"has over 536,870,912 bytes to read, up to 0+5\.json"):
+    with pytest.raises(StoreError, match=r"has over 536,870,912 bytes to read, up to 0+4\.json"):
         Table.open(local)
