@@ -21,25 +21,25 @@ def written(table: pa.Table, **options: object) -> bytes:
 
 
 def by_dictionary() -> bytes:
-    """A thousand rows that all name one long address: a dictionary of one value."""
-    return written(_of_uri(pa.array(["s3://photos/" + "x" * MIB] * 1000)))
+    """Three hundred rows that all name one long address: a dictionary of one value."""
+    return written(_of_uri(pa.array(["s3://photos/" + "x" * MIB] * 300)))
 
 
 def by_packing() -> bytes:
     """As many, each with its bytes; they pack well."""
-    return written(_of_uri(pa.array(["s3://photos/" + "x" * MIB] * 600)), use_dictionary=False)
+    return written(_of_uri(pa.array(["s3://photos/" + "x" * MIB] * 300)), use_dictionary=False)
 
 
 def by_prefixes() -> bytes:
     """Each value is the one before it."""
-    long = pa.array(["s3://photos/" + "x" * MIB] * 600)
+    long = pa.array(["s3://photos/" + "x" * MIB] * 300)
     return written(_of_uri(long), use_dictionary=False, column_encoding={"uri": "DELTA_BYTE_ARRAY"})
 
 
 def by_lists() -> bytes:
     """One row with some millions of equal labels."""
     labels = pa.array([[{"label": "cat", "score": 0.5}] * 1], schema.TOP_K)
-    many = pa.ListArray.from_arrays([0, 60_000_000], pa.repeat(labels.values[0], 60_000_000))
+    many = pa.ListArray.from_arrays([0, 20_000_000], pa.repeat(labels.values[0], 20_000_000))
     table = rows([1])
     place = table.schema.get_field_index("top_k")
     return written(table.set_column(place, schema.LABELS.field("top_k"), many))
@@ -48,7 +48,7 @@ def by_lists() -> bytes:
 def by_rows() -> bytes:
     """Some millions of rows that are one."""
     one = rows([1]).combine_chunks()
-    columns = [pa.repeat(one[name][0], 20_000_000) for name in ("object_id", "version", "run_id")]
+    columns = [pa.repeat(one[name][0], 10_000_000) for name in ("object_id", "version", "run_id")]
     return written(pa.table(columns, ["object_id", "version", "run_id"]))
 
 

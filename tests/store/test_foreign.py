@@ -284,3 +284,18 @@ def test_commits_of_gigabytes_are_not_read(local: Folder) -> None:
         grow(f"{number:020}.json", guard.LOG_FILE_BYTES)
     with pytest.raises(StoreError, match=r"has over 536,870,912 bytes to read, up to 0+4\.json"):
         Table.open(local)
+
+
+def test_a_log_is_looked_at_wherever_it_lies(folder: Folder) -> None:
+    """On S3 the listing begins at the checkpoint that the log names."""
+    folder.ensure()
+    table = checkpointed(folder)
+    folder.put(f"_delta_log/{3:020}.json", b"[" * 100)
+    assert Table.open(folder).live() == table.live()  # type: ignore[union-attr]
+    folder.put(f"_delta_log/{22:020}.json", b"[" * 100)
+    for call in (lambda: Table.open(folder), table.refresh):
+        with pytest.raises(StoreError, match="Delta log"):
+            call()
+    folder.put(CHECKPOINT, bomb_of_a_checkpoint())
+    with pytest.raises(StoreError, match=r"19\.checkpoint\.parquet is no checkpoint"):
+        Table.open(folder)
