@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 #: From the ground up. A unit imports from floors below its own, never from a sibling.
 FLOORS = (
     {"errors", "schema", "heap"},
-    {"validation"},
+    {"validation", "parquet"},
     {"fields", "spec", "storage"},
     {"sources", "images", "models", "store", "events"},
     {"flow", "report", "cluster", "demo"},

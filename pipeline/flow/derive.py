@@ -5,16 +5,14 @@ and nothing predicted. One commit adds all rows; a run that dies before it leave
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import StoreError
 from pipeline.flow.job import Job
 from pipeline.flow.ledgers import FileReader
-from pipeline.models.recipe import Recipe
+from pipeline.models.recipe import Recipe, known_recipes
 from pipeline.store.ledger import Ids, Ledger
 from pipeline.store.parts import Part, read_part, write_part
 from pipeline.store.runs import RunSummary, load_recipes, load_runs, save_run
@@ -32,7 +30,7 @@ def derive(job: Job, table: Table, run: RunSummary) -> int:
         return 0
     files = table.live()
     used = {file.recipe for file in files}
-    known = {name: text for name, text in load_recipes(job.folder).items() if name in used}
+    known = load_recipes(job.folder, only=sorted(used))
     larger = larger_recipes(job.recipe, known)
     parts = list(_derived(job, larger, files)) if larger else []
     if parts:
@@ -46,13 +44,9 @@ def larger_recipes(recipe: Recipe, documents: dict[str, str]) -> list[str]:
 
     A document of another version's recipe is none of them.
     """
-    known = list[tuple[str, Recipe]]()
-    for name, text in documents.items():
-        with suppress(StoreError):
-            known.append((name, Recipe.from_json(text)))
     found = [
         (other.top_k, name)
-        for name, other in known
+        for name, other in known_recipes(documents).items()
         if other.top_k > recipe.top_k
         and other.id == name
         and other.model_copy(update={"top_k": recipe.top_k}).id == recipe.id
@@ -77,15 +71,15 @@ def _derived(job: Job, larger: list[str], files: Sequence[LiveFile]) -> Iterator
     scope = job.source.scope
     runs = frozenset(run.run_id for run in load_runs(job.folder) if run.scope == scope)
     reader = FileReader(job.folder, job.source, runs)
-    own = (file.path for file in files if file.recipe == job.recipe.id)
-    had = [_ids(read_part(job.folder, path, ["object_id"])) for path in own]
+    own = (file for file in files if file.recipe == job.recipe.id)
+    had = [_ids(read_part(job.folder, file, ["object_id"])) for file in own]
     number = 0
     for recipe in larger:
         have = Ledger.merged(had)
         for file in files:
             if file.recipe != recipe:
                 continue
-            rows = _missing(reader, file.path, have)
+            rows = _missing(reader, file, have)
             if rows.num_rows:
                 had.append(_ids(rows))
                 path = part_path(job.run_id, job.recipe.id, f"derived-{number:06}")
@@ -94,11 +88,11 @@ def _derived(job: Job, larger: list[str], files: Sequence[LiveFile]) -> Iterator
                 yield write_part(job.folder, path, job.recipe.id, new)
 
 
-def _missing(reader: FileReader, path: str, have: Ledger) -> pa.Table:
+def _missing(reader: FileReader, file: LiveFile, have: Ledger) -> pa.Table:
     """The rows of a file that are in scope and not in `have`."""
-    rows = read_part(reader.folder, path)
+    rows = read_part(reader.folder, file)
     known = have.find(Ids.of(rows["object_id"])).known
-    return rows.filter(pa.array(reader.in_scope_of(path, rows["run_id"]) & ~known))
+    return rows.filter(pa.array(reader.in_scope_of(file, rows["run_id"]) & ~known))
 
 
 def _ids(rows: pa.Table) -> Ledger:

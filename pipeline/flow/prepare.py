@@ -9,7 +9,7 @@ from pipeline.flow.progress import Listener, Progress, nobody
 from pipeline.flow.remembered import checked_preprocess
 from pipeline.flow.usage import check_usage
 from pipeline.models.fetch import fetch
-from pipeline.models.recipe import Recipe
+from pipeline.models.recipe import Recipe, known_recipes
 from pipeline.sources import open_source
 from pipeline.spec import LabelSpec
 from pipeline.storage import Folder, canonical
@@ -56,10 +56,11 @@ def check_recipe(job: Job, table: Table) -> None:
     used = {file.recipe for file in table.live()}
     if not used or job.recipe.id in used or job.spec.new_recipe:
         return
-    known = load_recipes(job.folder)
     current = load_current(job.folder)
-    document = known.get(current or "") or next(iter(known.values()), None)
-    changes = Recipe.from_json(document).differences(job.recipe) if document else []
+    documents = load_recipes(job.folder, only=[current] if current else None)
+    known = known_recipes(documents)
+    before = known.get(current or "") or next(iter(known.values()), None)
+    changes = before.differences(job.recipe) if before else []
     raise SpecError(
         "model",
         job.spec.model,

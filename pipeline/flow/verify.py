@@ -28,7 +28,7 @@ from pipeline.spec import LabelSpec
 from pipeline.storage import public
 from pipeline.store.parts import read_part
 from pipeline.store.reader import LabelStore
-from pipeline.store.runs import Counts, RunSummary, named_unreadable
+from pipeline.store.runs import RECIPES, Counts, RunSummary, load_recipes, named_unreadable
 from pipeline.store.table import LiveFile
 from pipeline.store.upkeep import at_rest, parts_of
 
@@ -93,7 +93,8 @@ def verify(
     files = store.live(recipe)
     runs = [run for run in store.runs() if run.scope == source.scope]
     since = _last_whole_run(runs, recipe)
-    reader = FileReader(store.folder, source, frozenset(run.run_id for run in runs))
+    ours = frozenset(run.run_id for run in runs)
+    reader = FileReader(store.folder, source, ours, held_to_log=False)
     there = [file for file in files if store.folder.stat(file.path) is not None]
     with ledgers_of(reader, there, spec.address) as ledgers:
         found = survey(source, ledgers, _NewerThan(since), retry_errors=False)
@@ -225,10 +226,20 @@ def _with_addresses(source: Source, rows: pa.Table) -> pa.Table:
 
 
 def _recipe(store: LabelStore, recipe: str, model: str | None) -> Recipe:
-    document = store.recipes().get(recipe)
+    document = load_recipes(store.folder, only=[recipe]).get(recipe)
     if document is None:
-        raise StoreError(f"{store.folder.uri}: the document of recipe {recipe} is missing")
-    made_by = Recipe.from_json(document)
+        raise StoreError(
+            f"{store.folder.uri}: the document of recipe {recipe} is missing, or is none: "
+            "leave the sample out with --sample 0"
+        )
+    try:
+        made_by = Recipe.from_json(document)
+    except StoreError as error:
+        where = public(store.folder.uri_of(f"{RECIPES}{recipe}.json"))
+        raise StoreError(
+            f"{where}: {error}; delete it, and the next run writes it anew, or leave the sample "
+            "out with --sample 0"
+        ) from None
     if made_by.id != recipe:
         raise StoreError(f"{public(store.folder.uri)}: the document of {recipe} is another's")
     return made_by.model_copy(update={"model": model, "revision": None}) if model else made_by

@@ -1,18 +1,22 @@
 """What decides a label, and its fingerprint: the label store's partition."""
 
 import json
+import logging
 import re
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline.errors import StoreError
+from pipeline.errors import StoreError, printable
 from pipeline.models.config import ModelConfig, canonical_json
 from pipeline.models.fetch import ModelFolder
 from pipeline.spec import LabelSpec
 
 FORMAT = 1
+#: What a hostile document has pydantic say is cut.
+_LONG = 200
 
 # Where the model came from. Told to people, but no part of the fingerprint.
 _PROVENANCE = frozenset({"model", "revision"})
@@ -88,9 +92,9 @@ class Recipe(BaseModel):
             return cls.model_validate_json(text, strict=True)
         except ValidationError as error:
             first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "JSON"
+            field = ".".join(str(part) for part in first["loc"])[:_LONG] or "JSON"
             raise StoreError(
-                f"not a recipe this version can read: {field}: {first['msg']}"
+                f"not a recipe this version can read: {field}: {first['msg'][:_LONG]}"
             ) from None
 
     def differences(self, other: "Recipe") -> list[str]:
@@ -101,6 +105,19 @@ class Recipe(BaseModel):
             for name in sorted(mine.keys() | theirs.keys())
             if mine.get(name) != theirs.get(name)
         ]
+
+
+def known_recipes(documents: Mapping[str, str]) -> dict[str, Recipe]:
+    """Those of the documents, by recipe id, that this version can read; others are told of."""
+    known = {}
+    for name, text in documents.items():
+        try:
+            known[name] = Recipe.from_json(text)
+        except StoreError as error:
+            logging.getLogger("nightlabel").warning(
+                "nightlabel: the document of recipe %s is passed over: %s", printable(name), error
+            )
+    return known
 
 
 def _flat(recipe: Recipe) -> dict[str, Any]:

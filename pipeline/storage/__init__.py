@@ -13,6 +13,7 @@ Foreign exceptions are judged (`faults.py`) and translated here (`translate.py`)
 from pipeline.storage.addresses import TOO_LONG
 from pipeline.storage.delta_root import DeltaRoot
 from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry
+from pipeline.storage.faults import Unsupported, no_panic
 from pipeline.storage.folder import Folder
 from pipeline.storage.hooks import deliver
 from pipeline.storage.listing import check_readable, first_page, in_key_order, list_pages
@@ -49,6 +50,7 @@ __all__ = [
     "Entry",
     "Folder",
     "Rules",
+    "Unsupported",
     "Visit",
     "Want",
     "all_recorded",
@@ -66,6 +68,7 @@ __all__ = [
     "join",
     "list_pages",
     "local_path",
+    "no_panic",
     "open_binary",
     "open_to_append",
     "private_folder",

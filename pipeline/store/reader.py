@@ -67,14 +67,14 @@ class LabelStore:
     def to_table(self, columns: list[str] | None = None, recipe: str | None = None) -> pa.Table:
         """All rows in memory, in schema.LABELS or the named columns of it."""
         kept = schema.LABELS if columns is None else pa.schema(map(schema.LABELS.field, columns))
-        tables = [read_part(self.folder, file.path, columns) for file in self.live(recipe)]
+        tables = [read_part(self.folder, file, columns) for file in self.live(recipe)]
         return pa.concat_tables([kept.empty_table(), *tables])
 
     def label_counts(self, recipe: str | None = None) -> list[tuple[str | None, int]]:
         """(label, rows), the most frequent first; None stands for images without a label."""
         counts: Counter[str | None] = Counter()
         for file in self.live(recipe):
-            labels = read_part(self.folder, file.path, ["label"])["label"]
+            labels = read_part(self.folder, file, ["label"])["label"]
             for pair in pc.value_counts(labels.combine_chunks()).to_pylist():
                 counts[pair["values"]] += pair["counts"]
         return counts.most_common()
