@@ -18,6 +18,7 @@ from PIL import Image
 from tests.parts.archives import backgrounds, once, photos
 
 SEED = 0
+SOURCE_FORMATS = ("JPEG", "PNG", "WEBP")
 SMALL, LARGE = (500, 375), (4000, 3000)
 QUALITY = 90
 CLASSES = 1000
@@ -122,7 +123,7 @@ def _crops(out: Path, count: int, size: tuple[int, int], suffix: str, **options:
     """Photograph by photograph, so that each is decoded once."""
     sources = _sources()
     for number, path in enumerate(sources):
-        image = Image.open(path).convert("RGB")
+        image = Image.open(path, formats=SOURCE_FORMATS).convert("RGB")
         for index in range(number, count, len(sources)):
             chance = random.Random(f"{SEED} {suffix} {index}")
             crop = _crop(image, size, chance).resize(size, Image.Resampling.LANCZOS)

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.images import Preprocess, prepare
+from pipeline.images.formats import opened
 from pipeline.images.processors import load_processor, run
 from pipeline.images.reference import reference_pixels
 
@@ -53,7 +53,7 @@ def contest(title: str, files: Sequence[Path], model: Path, rounds: int) -> Cont
         "nightlabel": lambda one: prepare(one, preprocess).pixels,
         "nightlabel --decode fast": lambda one: prepare(one, preprocess, fast=True).pixels,
         "Pillow": partial(_pillow, size=(preprocess.width, preprocess.height)),
-        "Hugging Face PIL processor": lambda one: run(processor, _opened(one), normalise=True),
+        "Hugging Face PIL processor": lambda one: run(processor, _rgb(one), normalise=True),
     }
     found = Contest(title, len(data))
     _check(found, data, ways, model)
@@ -63,12 +63,12 @@ def contest(title: str, files: Sequence[Path], model: Path, rounds: int) -> Cont
     return found
 
 
-def _opened(data: bytes) -> Image.Image:
-    return Image.open(BytesIO(data)).convert("RGB")
+def _rgb(data: bytes) -> Image.Image:
+    return opened(data).convert("RGB")
 
 
 def _pillow(data: bytes, size: tuple[int, int]) -> Pixels:
-    return np.asarray(_opened(data).resize(size, Image.Resampling.BILINEAR))
+    return np.asarray(_rgb(data).resize(size, Image.Resampling.BILINEAR))
 
 
 def _milliseconds(way: Way, data: Sequence[bytes]) -> float:

@@ -40,6 +40,7 @@ from benchmarks.demo_archive import (
     read_split,
     without_near_duplicates,
 )
+from pipeline.images.formats import opened
 
 DEMO = Path(__file__).parent.parent / "pipeline" / "demo"
 VALIDATION = 5_000
@@ -228,7 +229,7 @@ def archive_predictions(out: Path) -> tuple[list[str], list[str]]:
     model = AutoModelForImageClassification.from_pretrained(out / "model", dtype=torch.float32)
     with (out / "labels.csv").open(newline="", encoding="utf-8") as lines:
         rows = [row for row in csv.DictReader(lines) if row["label"]]
-    photos = [load_image(str(out / "images" / row["path"])) for row in rows]
+    photos = [load_image(opened((out / "images" / row["path"]).read_bytes())) for row in rows]
     pixels = processor(photos, return_tensors="pt")["pixel_values"]
     return [row["label"] for row in rows], [LABELS[i] for i in predicted(model, pixels)]
 

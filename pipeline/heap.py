@@ -51,6 +51,12 @@ def keep_photographs() -> bool:
     return _keep(_PHOTOGRAPH, _PHOTOGRAPHS)
 
 
+def give_back() -> None:
+    """Let the kernel have what this process dropped, where its C library can."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _keep(block: int, unused: int) -> bool:
     """Blocks of up to `block` bytes come from the heap, which keeps so many `unused` bytes.
 

@@ -91,6 +91,7 @@ class LabelSpec(BaseModel):
     max_pixels: Positive = MAX_PIXELS
     max_bytes: Positive = MAX_BYTES
     max_seconds: Annotated[float, Field(gt=0)] = MAX_SECONDS
+    node_memory: Positive | None = Field(None, description="bytes of a node that may be used")
 
     address: str | None = None
     predictors: str | None = None

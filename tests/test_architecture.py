@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 #: From the ground up. A unit imports from floors below its own, never from a sibling.
 FLOORS = (
     {"errors", "schema", "heap", "words"},
-    {"validation"},
+    {"validation", "parquet"},
     {"fields", "spec", "storage"},
     {"sources", "images", "models", "store", "events"},
     {"tasks"},
@@ -162,6 +162,42 @@ def test_the_rules_bite(path: str, source: str, floors: bool, homes: bool) -> No
     found = list(imports_of(ROOT / path, source))
     assert any(map(breaks_floors, found)) == floors
     assert any(map(breaks_homes, found)) == homes
+
+
+def opens_anything(source: str) -> list[int]:
+    """Lines that let Pillow try all of its plugins on a file."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return [
+        call.lineno
+        for call in calls
+        if ast.unparse(call.func) in ("Image.open", "PIL.Image.open", "load_image")
+        and not any(keyword.arg == "formats" for keyword in call.keywords)
+        and not any(ast.unparse(given).startswith("opened(") for given in call.args)
+    ]
+
+
+def test_pillow_opens_only_the_formats_that_it_is_told() -> None:
+    files = [*SOURCES, *(ROOT / "benchmarks").rglob("*.py")]
+    found = {str(path.relative_to(ROOT)): opens_anything(path.read_text()) for path in files}
+    assert {path: lines for path, lines in found.items() if lines} == {}
+    assert any(
+        "formats=" in path.read_text() and "Image.open" in path.read_text() for path in files
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("Image.open(path)", True),
+        ("PIL.Image.open(BytesIO(data)).convert('RGB')", True),
+        ("load_image(str(path))", True),
+        ("load_image(opened(data))", False),
+        ("Image.open(path, formats=formats())", False),
+        ("path.open()", False),
+    ],
+)
+def test_that_rule_bites(source: str, found: bool) -> None:
+    assert bool(opens_anything(source)) == found
 
 
 def test_no_file_is_long() -> None:

@@ -125,6 +125,7 @@ BAD: dict[str, list[object]] = {
     "max_pixels": [0, "big"],
     "max_bytes": [-5, "1G"],
     "max_seconds": [0, "a minute", float("nan")],
+    "node_memory": [0, -1, "8GiB"],
     "address": [6379],
     "predictors": ["0", "3:2", "two", "", "1:2:3", True, -1, "9" * 5000],
     "gpus_per_predictor": [0, 1.5, "half"],

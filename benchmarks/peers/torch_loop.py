@@ -54,7 +54,11 @@ def label(paths: list[Path], folder: Path, out: Path, threads: int) -> None:
     with torch.inference_mode():
         for start in range(0, len(paths), BATCH):
             images = [
-                np.asarray(Image.open(path).convert("RGB").resize(size, config["resample"]))
+                np.asarray(
+                    Image.open(path, formats=["JPEG", "PNG", "WEBP"])
+                    .convert("RGB")
+                    .resize(size, config["resample"])
+                )
                 for path in paths[start : start + BATCH]
             ]
             pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()

@@ -127,6 +127,13 @@ images = stack(
         type=float,
         help="Images that take longer, to read from the web or to decode, become errors. [60]",
     ),
+    _option(
+        "--node-memory",
+        type=int,
+        metavar="BYTES",
+        help="Memory that labelling may use on each node; large images wait for their share of it. "
+        "[all of the node's, or of its cgroup]",
+    ),
 )
 
 model = stack(_network, images)

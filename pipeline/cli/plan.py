@@ -76,6 +76,8 @@ def _say(found: "Plan", words: Words = LABELLING) -> None:
         rows.append(("current", f"{found.current}; {words.verb} would write {found.recipe}"))
     if counts.unreadable:
         rows.append((word("unreadable"), counts.unreadable))
+    if found.memory:
+        rows.append(("memory here", found.memory))
     if probe := found.probe:
         loads = " and load the model" if words == LABELLING else ""
         start = f"of it {duration(probe.start_seconds)} to start Ray{loads}"

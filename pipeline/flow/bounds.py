@@ -2,7 +2,8 @@
 
 A decoder that hangs may hold Python's lock, so nothing in Python could stop it: the kernel's
 alarm ends the process, and the block is tried again carefully (see careful.py). A decoder
-that allocates without end meets a limit of its process, and not the machine's last page.
+that allocates without end meets a limit of its process, and not the machine's last page: a small
+image's, or what a large one was given of the node (see memory_budget.py).
 """
 
 import signal
@@ -12,8 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-#: Measured from 12 to 179 MP, from bytes to pixels: JPEG 3 to 6, palettes 13, CMYK, RGBA and
-#: floats 17, AVIF and JPEG 2000 19, WebP with transparency 25.
+#: More than any format takes, see pipeline/images/cost.py.
 BYTES_A_PIXEL: Final = 32
 #: Reads in flight and whatever else the process does meanwhile.
 MEMORY_BESIDE: Final = 2**30
@@ -29,8 +29,39 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
+@contextmanager
+def time_stands() -> Iterator[None]:
+    """The clock of `time_limit` stands within the block, where one runs."""
+    left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, left)
+
+
+@contextmanager
+def allowed_more(size: int) -> Iterator[None]:
+    """Within the block, `size` bytes more than `memory_limit` says; nothing where none holds."""
+    if sys.platform != "linux":
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if soft == resource.RLIM_INFINITY:
+        yield
+        return
+    more = soft + size
+    bound = more if hard == resource.RLIM_INFINITY else min(more, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
 def image_memory(max_pixels: int, max_bytes: int) -> int:
-    """Bytes that decoding may allocate: enough for every image within the limits."""
+    """Bytes that decoding may allocate that asks nobody: enough for every image in the limits."""
     return max_pixels * BYTES_A_PIXEL + max_bytes + MEMORY_BESIDE
 
 

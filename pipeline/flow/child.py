@@ -5,11 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
 from multiprocessing.connection import Connection, Pipe
+from time import monotonic
 from typing import Any, Final
 
 from pipeline.errors import NightlabelError
+from pipeline.flow.bounds import time_stands
 
 #: An interpreter and its imports take half a second, a model some seconds, and both many
 #: times that on a busy machine.
@@ -27,6 +31,30 @@ class EndedError(Exception):
     def __init__(self, how: str, *, hung: bool = False) -> None:
         super().__init__(how)
         self.hung = hung
+
+
+class _Clock(Enum):
+    """What a child says of the time that its message takes."""
+
+    STANDS = 1
+    GOES_ON = 2
+
+
+#: The pipe of a process that is a child.
+_parent: Connection | None = None
+
+
+@contextmanager
+def clock_stands() -> Iterator[None]:
+    """What is waited for within the block is no part of the time that an image may take."""
+    with time_stands():
+        if _parent is not None:
+            _parent.send(_Clock.STANDS)
+        try:
+            yield
+        finally:
+            if _parent is not None:
+                _parent.send(_Clock.GOES_ON)
 
 
 class Child:
@@ -57,8 +85,15 @@ class Child:
         """The answer to `message`. Raises EndedError, with the child gone."""
         try:
             self._pipe.send(message)
-            if self._pipe.poll(seconds):
+            until = monotonic() + seconds
+            while self._pipe.poll(max(0.0, until - monotonic())):
                 answer = self._pipe.recv()
+                if answer is _Clock.STANDS:
+                    since = monotonic()
+                    self._pipe.poll(None)
+                    until += monotonic() - since
+                if isinstance(answer, _Clock):
+                    continue
                 if isinstance(answer, NightlabelError):
                     raise answer
                 return answer
@@ -76,8 +111,11 @@ class Child:
         return self._process.wait()
 
 
-def _serve(pipe: Connection) -> None:
+def serve(pipe: Connection) -> None:
     """The child: the work first, then an answer to every message until the pipe ends."""
+    global _parent
+    _belong_to_parent()
+    _parent = pipe
     work: Work | None = None
     while True:
         try:
@@ -107,5 +145,6 @@ def _belong_to_parent() -> None:
 
 
 if __name__ == "__main__":
-    _belong_to_parent()
-    _serve(Connection(int(sys.argv[1])))
+    from pipeline.flow import child  # the module that work imports, not this copy of it
+
+    child.serve(Connection(int(sys.argv[1])))

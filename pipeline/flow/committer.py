@@ -23,7 +23,7 @@ from pipeline.flow.metrics import Meters, Watch
 from pipeline.flow.placement import IO_SHARE
 from pipeline.flow.session import fetch
 from pipeline.storage import Folder
-from pipeline.store.parts import Part, rewrite_without, write_part
+from pipeline.store.parts import Logged, Part, rewrite_without, write_part
 from pipeline.store.table import LiveFile, Table
 from pipeline.store.upkeep import part_path
 
@@ -131,9 +131,13 @@ class Committer:
 
     def _cut(self) -> None:
         writer = CutWriter(self.folder, self.run_id, self.recipe, self._cuts)
-        paths = {n: file.path for n, file in enumerate(self.present_files()) if file is not None}
+        files = {
+            n: LiveFile(file.path, file.recipe, file.num_rows, file.size_bytes)
+            for n, file in enumerate(self.present_files())
+            if file is not None
+        }
         write = ray.remote(num_cpus=IO_SHARE, **self.options)(_write)
-        self._pending = write.remote(writer, paths, *self._held.take())
+        self._pending = write.remote(writer, files, *self._held.take())
         self._cuts += 1
         self._last_cut = time.monotonic()
 
@@ -173,8 +177,8 @@ class CutWriter:
     recipe: str
     number: int
 
-    def write(self, rows: pa.Table, paths: dict[int, str]) -> Written:
-        """Write `rows` in flight, and the files at `paths` again without what they replace."""
+    def write(self, rows: pa.Table, files: Mapping[int, Logged | str]) -> Written:
+        """Write `rows` in flight, and the `files` again without what they replace."""
         attempt = uuid4().hex[:8]
 
         def new_path(name: str) -> str:
@@ -183,16 +187,16 @@ class CutWriter:
         part = write_part(self.folder, new_path("part"), self.recipe, _at_rest(rows))
         rewritten = {
             ordinal: rewrite_without(
-                self.folder, paths[ordinal], new_path(f"file-{ordinal}"), self.recipe, ids
+                self.folder, files[ordinal], new_path(f"file-{ordinal}"), self.recipe, ids
             )
             for ordinal, ids in _replaced(rows).items()
         }
         return Written(part, rewritten, _errors(rows))
 
 
-def _write(writer: CutWriter, paths: dict[int, str], *blocks: pa.Table) -> Written:
+def _write(writer: CutWriter, files: Mapping[int, LiveFile], *blocks: pa.Table) -> Written:
     watch = Watch()
-    written = writer.write(unpack(pa.concat_tables(blocks)), paths)
+    written = writer.write(unpack(pa.concat_tables(blocks)), files)
     watch.lap("write")
     Meters.of(writer.folder.uri).took(watch)
     return written

@@ -28,7 +28,7 @@ def derive(job: Job, table: Table, run: RunSummary) -> int:
         return 0
     files = table.live()
     used = {file.recipe for file in files}
-    known = {name: text for name, text in load_recipes(job.folder).items() if name in used}
+    known = load_recipes(job.folder, only=sorted(used))
     larger = job.task.derives_from(job.recipe, known)
     parts = list(_derived(job, larger, files)) if larger else []
     if parts:
@@ -51,15 +51,15 @@ def _derived(job: Job, larger: list[str], files: Sequence[LiveFile]) -> Iterator
     scope = job.source.scope
     runs = frozenset(run.run_id for run in load_runs(job.folder) if run.scope == scope)
     reader = FileReader(job.folder, job.source, runs)
-    own = (file.path for file in files if file.recipe == job.recipe.id)
-    had = [_ids(read_part(job.folder, path, ["object_id"])) for path in own]
+    own = (file for file in files if file.recipe == job.recipe.id)
+    had = [_ids(read_part(job.folder, file, ["object_id"])) for file in own]
     number = 0
     for recipe in larger:
         have = Ledger.merged(had)
         for file in files:
             if file.recipe != recipe:
                 continue
-            rows = _missing(reader, file.path, have)
+            rows = _missing(reader, file, have)
             if rows.num_rows:
                 had.append(_ids(rows))
                 path = part_path(job.run_id, job.recipe.id, f"derived-{number:06}")
@@ -69,11 +69,11 @@ def _derived(job: Job, larger: list[str], files: Sequence[LiveFile]) -> Iterator
                 yield write_part(job.folder, path, job.recipe.id, new)
 
 
-def _missing(reader: FileReader, path: str, have: Ledger) -> pa.Table:
+def _missing(reader: FileReader, file: LiveFile, have: Ledger) -> pa.Table:
     """The rows of a file that are in scope and not in `have`."""
-    rows = read_part(reader.folder, path)
+    rows = read_part(reader.folder, file)
     known = have.find(Ids.of(rows["object_id"])).known
-    return rows.filter(pa.array(reader.in_scope_of(path, rows["run_id"]) & ~known))
+    return rows.filter(pa.array(reader.in_scope_of(file, rows["run_id"]) & ~known))
 
 
 def _ids(rows: pa.Table) -> Ledger:

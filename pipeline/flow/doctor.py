@@ -60,6 +60,7 @@ def examine(
     checks: list[tuple[str, Callable[[], str]]] = [
         ("versions", _versions),
         ("cores", _cores),
+        ("memory", _memory),
         ("device", _device),
         ("image formats", _formats),
         ("resizing", _resizing),
@@ -96,6 +97,15 @@ def _cores() -> str:
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"{cores()} cores, {memory:.0f} GiB of memory"
+
+
+def _memory() -> str:
+    """What decoders share, by the locks that they would share it by."""
+    from pipeline.flow.memory_budget import budget_here
+    from pipeline.flow.memory_locks import lock_file
+
+    lock_file()
+    return str(budget_here(make_spec(src="photos", dst="labels")))
 
 
 def _device() -> str:

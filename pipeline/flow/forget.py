@@ -143,14 +143,14 @@ def _refuse_unread(folder: Folder, files: list[LiveFile], search: Search) -> Non
     """A live file that cannot be read may hold anything: StoreError says which."""
     for file in files:
         if file.path in search.unread:
-            read_part(folder, file.path)
+            read_part(folder, file)
 
 
 def _rewrite(folder: Folder, search: Search, holding: list[LiveFile], run_id: str) -> list[Part]:
     new = (
         rewrite_without(
             folder,
-            file.path,
+            file,
             part_path(run_id, file.recipe, f"forget-{number}"),
             file.recipe,
             search.held[file.path].object_ids,

@@ -32,9 +32,9 @@ def count_gone(
 def _hidden_in(reader: FileReader, file: LiveFile, unreadable: Mapping[str, str]) -> int:
     if not unreadable:
         return 0
-    uris = read_part(reader.folder, file.path, ["uri"])["uri"]
+    uris = reader.read(file, ["uri"])["uri"]
     below = np.array(_below(uris, unreadable).to_numpy(zero_copy_only=False), dtype=bool)
-    return int(np.count_nonzero(below & reader.in_scope(file.path)))
+    return int(np.count_nonzero(below & reader.in_scope(file)))
 
 
 def without_hidden(
@@ -50,7 +50,7 @@ def without_hidden(
     for ordinal, ids in gone.items():
         file = files[ordinal]
         if file is not None:
-            rows = read_part(folder, file.path, ["object_id", "uri"])
+            rows = read_part(folder, file, ["object_id", "uri"])
             rows = rows.filter(pc.is_in(rows["object_id"], value_set=pa.array(ids, pa.binary())))
             rows = rows.filter(pc.invert(_below(rows["uri"], unreadable)))
             left[ordinal] = rows["object_id"].to_pylist()

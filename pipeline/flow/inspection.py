@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline import schema
 from pipeline.errors import ErrorCode, ImageError, TransientError
-from pipeline.flow.bounds import image_memory
 from pipeline.flow.careful import Careful
-from pipeline.images import Clipped, Depth, clipping_warnings, decode, depths_of
+from pipeline.flow.memory_budget import budget_here, process_memory
+from pipeline.flow.node_room import NodeRoom
+from pipeline.images import Clipped, Depth, Room, clipping_warnings, decode, depths_of
 from pipeline.sources import Source, open_source, rules_of, wants_of
 from pipeline.spec import LabelSpec
 from pipeline.storage import read_many
@@ -87,8 +88,9 @@ def inspect(spec: LabelSpec, wanted: int) -> Inspection:
     refs = _spread(open_source(spec), wanted)
     seen: list[Seen] = []
     failed: list[tuple[int, ImageError | TransientError]] = []
-    look = partial(see, exif=spec.exif, max_pixels=spec.max_pixels)
-    memory = image_memory(spec.max_pixels, spec.max_bytes)
+    room = NodeRoom(budget_here(spec))
+    look = partial(see, exif=spec.exif, max_pixels=spec.max_pixels, room=room)
+    memory = process_memory(spec)
     with Careful(look, seconds=spec.max_seconds, memory=memory) as careful:
         for index, outcome in _read(spec, refs):
             try:
@@ -100,9 +102,9 @@ def inspect(spec: LabelSpec, wanted: int) -> Inspection:
     return _counted(refs, seen, sorted(failed, key=lambda one: one[0]))
 
 
-def see(data: bytes, *, exif: bool, max_pixels: int) -> Seen:
+def see(data: bytes, *, exif: bool, max_pixels: int, room: Room) -> Seen:
     """What an image is; raises ImageError if it gives no pixels."""
-    image = decode(data, exif=exif, max_pixels=max_pixels)
+    image = decode(data, exif=exif, max_pixels=max_pixels, room=room)
     return Seen(image.format, image.mode, image.width, image.height, image.clipped)
 
 

@@ -133,9 +133,9 @@ class _Move:
     def _rewrite(self, name: str, files: list[LiveFile], listing: Listing) -> _Recipe:
         run = self._summary(name)
         recipe = _Recipe(run, Relocation(self._prefixes, listing, run.run_id))
-        seen = [(f, recipe.relocation.see(read_part(self._folder, f.path, SEEN))) for f in files]
+        seen = [(f, recipe.relocation.see(read_part(self._folder, f, SEEN))) for f in files]
         for number, file in enumerate(file for file, below in seen if below):
-            rows = recipe.relocation.move(read_part(self._folder, file.path))
+            rows = recipe.relocation.move(read_part(self._folder, file))
             if rows is not None:
                 path = part_path(run.run_id, name, f"move-{number:06}")
                 recipe.added.append(write_part(self._folder, path, name, rows))

@@ -54,11 +54,12 @@ NODE_ID: Final = "ray.io/node-id"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node of a cluster, and what it has in all."""
+    """One node of a cluster, and what it has in all; `store` are bytes of its object store."""
 
     id: str
     cpus: float
     gpus: float
+    store: int = 0
 
 
 def resources_of(nodes: Sequence[Node], reserved: Collection[str] = ()) -> dict[str, float]:

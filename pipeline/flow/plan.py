@@ -12,6 +12,7 @@ from pipeline.flow.gone import count_gone
 from pipeline.flow.job import Job
 from pipeline.flow.ledgers import FileReader
 from pipeline.flow.listing import ledgers_of, survey
+from pipeline.flow.memory_budget import budget_here
 from pipeline.flow.placement import Placement, place, place_decoders
 from pipeline.flow.prepare import check_recipe, open_table, prepare
 from pipeline.flow.progress import Listener, Progress, nobody
@@ -59,6 +60,7 @@ class Plan(BaseModel):
     refused: str | None
     counts: Counts
     unreadable: dict[str, str] = Field(default_factory=dict)
+    memory: str = Field("", description="of this machine, and what large images may take of it")
     probe: Probe | None = None
 
 
@@ -94,6 +96,7 @@ def plan(spec: LabelSpec, *, probe: bool = True, listener: Listener = nobody) ->
         refused=_refusal(job, table),
         counts=counts,
         unreadable=named_unreadable(found.unreadable),
+        memory=str(budget_here(spec, job.weights, network=job.task.network)),
         probe=_probe(job, first.refs, counts.todo) if first.refs is not None else None,
     )
 

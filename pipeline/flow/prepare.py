@@ -13,7 +13,7 @@ from pipeline.storage import Folder, canonical, public
 from pipeline.store.choice import load_current
 from pipeline.store.runs import load_recipes, new_run_id
 from pipeline.store.table import Table
-from pipeline.tasks import recipe_of, task_named
+from pipeline.tasks import known_recipes, task_named
 
 
 def prepare(spec: LabelSpec, run_id: str | None = None, listener: Listener = nobody) -> Job:
@@ -65,10 +65,11 @@ def check_recipe(job: Job, table: Table) -> None:
     used = {file.recipe for file in table.live()}
     if not used or job.recipe.id in used or job.spec.new_recipe:
         return
-    known = load_recipes(job.folder)
     current = load_current(job.folder)
-    document = known.get(current or "") or next(iter(known.values()), None)
-    changes = recipe_of(document).differences(job.recipe) if document else []
+    documents = load_recipes(job.folder, only=[current] if current else None)
+    known = known_recipes(documents)
+    before = known.get(current or "") or next(iter(known.values()), None)
+    changes = before.differences(job.recipe) if before else []
     words = job.task.words
     raise SpecError(
         *(("model", job.spec.model) if job.task.network else ("task", job.task.name)),

@@ -9,7 +9,8 @@ from pipeline.flow.job import Job
 from pipeline.flow.scopes import Scope, uncovered, widest, words
 from pipeline.storage import Folder
 from pipeline.store.choice import Choice, choose, clear_dead_drop, load_current
-from pipeline.store.runs import RunSummary, load_runs
+from pipeline.store.passed_over import tell_passed_over
+from pipeline.store.runs import RunSummary, read_runs
 from pipeline.store.table import Table
 
 
@@ -57,7 +58,11 @@ class Promotion:
         if not self.asked:
             run.current = Choice.read(self.folder).recipe
             return
-        why = why_not(run, self.seen.recipe, load_runs(self.folder))
+        runs = read_runs(self.folder)
+        tell_passed_over(runs.unread)
+        why = why_not(run, self.seen.recipe, runs.found)
+        if why is None and runs.unread and self.seen.recipe not in (None, self.recipe):
+            why = f"nobody can tell what {self.seen.recipe} covers: {runs.unread[0]}"
         if why is None and not choose(self.folder, self.recipe, self.seen):
             why = "somebody chose while it ran"
         run.current = Choice.read(self.folder).recipe

@@ -1,5 +1,6 @@
 """The recipes of a store: what there is, which one readers see, and taking one away."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,11 +26,12 @@ from pipeline.store.runs import (
     load_recipes,
     load_runs,
     new_run_id,
+    recipe_names,
     save_run,
 )
 from pipeline.store.table import Table
 from pipeline.store.upkeep import at_rest, orphans, parts_of
-from pipeline.tasks import Recipe, recipe_of
+from pipeline.tasks import Recipe, known_recipes
 
 
 class Listed(BaseModel):
@@ -74,7 +76,7 @@ def list_recipes(dst: str) -> list[Listed]:
     current = load_current(folder)
     documents, runs = load_recipes(folder), list(load_runs(folder))
     listed = _listed(runs)
-    known = {name: recipe_of(text) for name, text in documents.items()}
+    known = known_recipes(documents)
     found = [
         _row(name, current, rows_of(table, name), listed, known, runs)
         for name in _names(table, documents)
@@ -93,7 +95,7 @@ def use_recipe(dst: str, given: str) -> Used:
         folder = Folder(canonical(dst))
         seen = Choice.read(folder)  # before the look at the rows: see `store.choice`
         folder, table = _open(dst)
-        recipe = _resolve(given, _names(table, load_recipes(folder)))
+        recipe = _resolve(given, _names(table, recipe_names(folder)))
         rows = rows_of(table, recipe)
         if not rows and seen.dropping != recipe:
             raise SpecError(
@@ -110,11 +112,11 @@ def drop_recipe(dst: str, given: str, *, take_over: bool = False) -> Dropped:
     Raises SpecError for one that is unknown or that readers see, BusyError while a run writes.
     """
     folder, table = _open(dst)
-    _refuse_current(folder, _resolve(given, _names(table, load_recipes(folder))))
+    _refuse_current(folder, _resolve(given, _names(table, recipe_names(folder))))
     run_id = new_run_id(datetime.now(UTC))
     with Lease(folder, run_id, take_over=take_over):
         folder, table = _open(dst)  # before the mark: a commit of a later run then stops this one
-        recipe = _resolve(given, _names(table, load_recipes(folder)))
+        recipe = _resolve(given, _names(table, recipe_names(folder)))
         clear_dead_drop(folder, table)
         begin_drop(folder, recipe)
         _mark_runs(folder, recipe)
@@ -163,7 +165,7 @@ def _open(dst: str) -> tuple[Folder, Table]:
     return folder, table
 
 
-def _names(table: Table, documents: dict[str, str]) -> list[str]:
+def _names(table: Table, documents: Iterable[str]) -> list[str]:
     return sorted({*documents, *(file.recipe for file in table.live())})
 
 

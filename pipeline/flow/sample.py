@@ -10,6 +10,8 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny
 
 from pipeline.errors import ImageError, TransientError
+from pipeline.flow.memory_budget import budget_here
+from pipeline.flow.node_room import NodeRoom
 from pipeline.sources import rules_of, wants_of
 from pipeline.spec import LabelSpec
 from pipeline.storage import read_many
@@ -39,7 +41,7 @@ def check_sample(task: Task, spec: LabelSpec, recipe: Recipe, rows: pa.Table) ->
 
     Raises BadModelError if the recipe's model is no longer what made the rows.
     """
-    reference = task.reference(spec, recipe)
+    reference = task.reference(spec, recipe, NodeRoom(budget_here(spec)))
     found: list[Difference | None] = []
     reads = read_many(
         wants_of(rows), max_bytes=spec.max_bytes, rules=rules_of(spec), in_flight=READS

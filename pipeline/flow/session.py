@@ -78,7 +78,15 @@ def totals() -> dict[str, float]:
 def nodes() -> list[Node]:
     """Those that are alive."""
     found = ((node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"])
-    return [Node(name, has.get("CPU", 0.0), has.get("GPU", 0.0)) for name, has in found]
+    return [
+        Node(
+            name,
+            has.get("CPU", 0.0),
+            has.get("GPU", 0.0),
+            int(has.get("object_store_memory", 0)),
+        )
+        for name, has in found
+    ]
 
 
 def _start(address: str | None) -> None:

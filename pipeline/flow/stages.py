@@ -20,10 +20,12 @@ import ray
 
 from pipeline.errors import ImageError, ModelError, NightlabelError, StoreError, TransientError
 from pipeline.flow.batches import evenly, pack, unpack
-from pipeline.flow.bounds import image_memory, memory_limit, time_limit
+from pipeline.flow.bounds import memory_limit, time_limit
 from pipeline.flow.careful import Careful, CarefulLabeller, Decoder, attempt_number
 from pipeline.flow.job import Job, Sealed
+from pipeline.flow.memory_budget import budget_here, process_memory
 from pipeline.flow.metrics import READ_BYTES, Meters, Watch
+from pipeline.flow.node_room import NodeRoom
 from pipeline.flow.pixels import Pixels
 from pipeline.flow.survey import Survey
 from pipeline.heap import for_good, keep_photographs
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from ray import ObjectRef
     from ray.actor import ActorHandle
 
-    from pipeline.images import Prepared
+    from pipeline.images import Prepared, Room
 
 READS_IN_FLIGHT = 32
 
@@ -156,7 +158,7 @@ class Decode:
         read = 0
         seen: list[tuple[str, Clipped | None]] = []
         watch = Watch()
-        with self._decoder() as (decode, bounds):
+        with self._decoder(refs) as (decode, bounds):
             for index, outcome in self._read(refs):
                 watch.lap("read")
                 if isinstance(outcome, bytes):
@@ -182,7 +184,7 @@ class Decode:
             ray.get(self._tally.decoded.remote(_digest(refs), depths))
 
     @contextmanager
-    def _decoder(self) -> Iterator[tuple[Decoder, Bounds]]:
+    def _decoder(self, refs: pa.Table) -> Iterator[tuple[Decoder, Bounds]]:
         """What decodes, and what holds each image to its time."""
         if self._tally is None:
             # This is no task: nobody would try again what ends this process.
@@ -191,11 +193,13 @@ class Decode:
             with self._careful as careful:
                 yield careful, nullcontext
         else:
-            with memory_limit(self._memory):
-                yield self._prepare, partial(time_limit, self._job.spec.max_seconds)
+            spec, known = self._job.spec, not refs["size"].null_count
+            with memory_limit(process_memory(spec, sizes_known=known)):
+                # Only a large image has the node looked at.
+                decode = self._prepare(lambda needs: self._room(needs))
+                yield decode, partial(time_limit, spec.max_seconds)
 
-    @property
-    def _prepare(self) -> Decoder:
+    def _prepare(self, room: "Room") -> Decoder:
         from pipeline.images import prepare
 
         shape, spec = self._job.preprocess, self._job.spec
@@ -205,16 +209,19 @@ class Decode:
             exif=spec.exif,
             max_pixels=spec.max_pixels,
             fast=spec.decode == "fast",
+            room=room,
         )
 
-    @property
-    def _memory(self) -> int:
-        return image_memory(self._job.spec.max_pixels, self._job.spec.max_bytes)
+    @cached_property
+    def _room(self) -> NodeRoom:
+        job = self._job
+        return NodeRoom(budget_here(job.spec, job.weights, network=job.task.network))
 
     @cached_property
     def _careful(self) -> Careful["Prepared"]:
-        seconds = self._job.spec.max_seconds
-        return Careful(self._prepare, seconds=seconds, memory=self._memory)
+        spec = self._job.spec
+        decode, memory = self._prepare(self._room), process_memory(spec)
+        return Careful(decode, seconds=spec.max_seconds, memory=memory)
 
     def _read(self, refs: pa.Table) -> Iterator[tuple[int, bytes | ImageError | TransientError]]:
         return read_steadily(

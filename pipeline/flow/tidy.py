@@ -40,7 +40,7 @@ def merge(folder: Folder, table: Table, run_id: str, run: Runner) -> int:
         table.commit()
         folder.delete(left_over)
         groups = plan_merge(files, run_id)
-        calls = [(folder, group.paths, group.new_path, group.recipe) for group in groups]
+        calls = [(folder, group.files, group.new_path, group.recipe) for group in groups]
         merged: list[Part] = list(run(merge_parts, calls))
         if merged:
             _commit_merged(folder, table, merged, parts)
@@ -71,7 +71,7 @@ def compact(folder: Folder, table: Table, run_id: str, run: Runner) -> tuple[int
         calls = [
             (
                 folder,
-                file.path,
+                file,
                 part_path(run_id, file.recipe, f"compact-{number:06}"),
                 file.recipe,
             )
@@ -106,7 +106,7 @@ def delete_gone(
         )
     shrinking = {n: file for n in gone if (file := files[n]) is not None}
     calls = [
-        (folder, file.path, part_path(run_id, file.recipe, f"delete-{n}"), file.recipe, gone[n])
+        (folder, file, part_path(run_id, file.recipe, f"delete-{n}"), file.recipe, gone[n])
         for n, file in shrinking.items()
     ]
     rewritten: list[Part | None] = list(run(rewrite_without, calls))

@@ -27,7 +27,7 @@ from pipeline.spec import LabelSpec
 from pipeline.storage import public
 from pipeline.store.parts import read_part
 from pipeline.store.reader import LabelStore
-from pipeline.store.runs import Counts, RunSummary, named_unreadable
+from pipeline.store.runs import RECIPES, Counts, RunSummary, load_recipes, named_unreadable
 from pipeline.store.table import LiveFile
 from pipeline.store.upkeep import at_rest, parts_of
 from pipeline.tasks import Recipe, Task, recipe_of, task_of
@@ -96,7 +96,8 @@ def verify(
     files = store.live(recipe)
     runs = [run for run in store.runs() if run.scope == source.scope]
     since = _last_whole_run(runs, recipe)
-    reader = FileReader(store.folder, source, frozenset(run.run_id for run in runs))
+    ours = frozenset(run.run_id for run in runs)
+    reader = FileReader(store.folder, source, ours, held_to_log=False)
     there = [file for file in files if store.folder.stat(file.path) is not None]
     with ledgers_of(reader, there, spec.address) as ledgers:
         found = survey(source, ledgers, _NewerThan(since), retry_errors=False)
@@ -231,10 +232,20 @@ def _with_addresses(source: Source, rows: pa.Table) -> pa.Table:
 
 def _recipe(store: LabelStore, recipe: str, model: str | None) -> tuple[Task, Recipe]:
     """The task and the recipe of these rows; `model` says where its model is now."""
-    document = store.recipes().get(recipe)
+    document = load_recipes(store.folder, only=[recipe]).get(recipe)
     if document is None:
-        raise StoreError(f"{store.folder.uri}: the document of recipe {recipe} is missing")
-    task, made_by = task_of(document), recipe_of(document)
+        raise StoreError(
+            f"{store.folder.uri}: the document of recipe {recipe} is missing, or is none: "
+            "leave the sample out with --sample 0"
+        )
+    try:
+        task, made_by = task_of(document), recipe_of(document)
+    except StoreError as error:
+        where = public(store.folder.uri_of(f"{RECIPES}{recipe}.json"))
+        raise StoreError(
+            f"{where}: {error}; delete it, and the next run writes it anew, or leave the sample "
+            "out with --sample 0"
+        ) from None
     if made_by.id != recipe:
         raise StoreError(f"{public(store.folder.uri)}: the document of {recipe} is another's")
     if model and not task.network:

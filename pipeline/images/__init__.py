@@ -5,13 +5,15 @@ resample.py) as the model's own processor config says (preprocess.py). The refer
 of it is held against is in reference.py.
 """
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.images.clipping import Clipped, Depth, Depths, added, clipping_warnings, depths_of
-from pipeline.images.decode import Decoded, decode, supported_formats
+from pipeline.images.cost import Room, room_for, unbounded
+from pipeline.images.decode import Decoded, Least, Opened, decode, supported_formats
 from pipeline.images.preprocess import Preprocess
 from pipeline.images.refusals import out_of_memory
 from pipeline.images.resample import resizing
@@ -25,6 +27,7 @@ __all__ = [
     "Depths",
     "Prepared",
     "Preprocess",
+    "Room",
     "added",
     "clipping_warnings",
     "decode",
@@ -54,18 +57,28 @@ def prepare(
     exif: bool = True,
     max_pixels: int = MAX_PIXELS,
     fast: bool = False,
+    room: Room = unbounded,
 ) -> Prepared:
     """Decode, turn upright, resize and crop one image. Raises ImageError.
 
     `fast` lets large JPEGs be decoded at a smaller scale, of twice the size at least that they
-    are resized to: a few 1/255 from the reference (docs/parity.md).
+    are resized to: a few 1/255 from the reference (docs/parity.md). A large image is worked on
+    within `room` (see cost.py).
     """
     least = preprocess.doubled if fast and preprocess.config is None else None
     try:
-        image = decode(
-            data, exif=exif, max_pixels=max_pixels, on_white=preprocess.on_white, least=least
-        )
-        pixels = resize_crop(image.pixels, preprocess, (image.height, image.width))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as in `decode`
+            opened = Opened(data, max_pixels)
+            with room_for(opened.needs_for(preprocess), room):
+                return _prepared(opened, preprocess, exif, least)
     except MemoryError:
         raise out_of_memory() from None
+
+
+def _prepared(opened: Opened, preprocess: Preprocess, exif: bool, least: Least | None) -> Prepared:
+    image = opened.decoded(exif=exif, on_white=preprocess.on_white, least=least)
+    pixels = resize_crop(image.pixels, preprocess, (image.height, image.width))
+    if pixels.base is not None:
+        pixels = pixels.copy()  # a part of the whole image, which it would keep
     return Prepared(pixels, *image[1:])

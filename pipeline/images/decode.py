@@ -7,10 +7,7 @@ which gives the same pixels in about half the time.
 
 import warnings
 from collections.abc import Callable
-from functools import lru_cache
-from importlib.util import find_spec
-from io import BytesIO
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +15,19 @@ from PIL import Image
 
 from pipeline.errors import ErrorCode, ImageError
 from pipeline.images.clipping import Clipped, clipped_to
+from pipeline.images.cost import Room, decoding_bytes, preparing_bytes, room_for, unbounded
+from pipeline.images.formats import formats, opened
 from pipeline.images.refusals import PILLOW_ERRORS, check_whole, translated
 from pipeline.spec import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from pipeline.images.preprocess import Preprocess
 
 _EXIF_ORIENTATION = 0x0112
 _ORIENTATIONS = {orientation: orientation for orientation in range(1, 9)}
 #: Orientations that swap width and height.
 _SIDEWAYS = (5, 6, 7, 8)
+_STRIP_PIXELS = 2**20
 
 
 #: (height, width) of an upright image → the least (height, width) that is needed of it.
@@ -53,6 +56,7 @@ def decode(
     max_pixels: int = MAX_PIXELS,
     on_white: bool = False,
     least: Least | None = None,
+    room: Room = unbounded,
 ) -> Decoded:
     """Decode the first frame of an image to RGB and turn it upright.
 
@@ -60,36 +64,59 @@ def decode(
     pixels as they are stored. `on_white` lays it on white where the file calls a colour
     transparent, which Pillow's RGB still remembers (see `Preprocess.on_white`). An image of
     more than `max_pixels` is refused from its header. With `least`, a JPEG is decoded at the
-    smallest scale of a half or less (in eighths) that still gives what is needed.
+    smallest scale of a half or less (in eighths) that still gives what is needed. A large image
+    is decoded within `room` (see cost.py).
     Raises ImageError: empty, not_an_image, truncated, undecodable, unsupported, too_large.
     """
-    if not data:
-        raise ImageError(ErrorCode.EMPTY, "the object has no bytes")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of what we report as a row or don't mind
-        image = open_image(data, max_pixels)
+        image = Opened(data, max_pixels)
+        with room_for(image.needs, room):
+            return image.decoded(exif=exif, on_white=on_white, least=least)
+
+
+class Opened:
+    """An image whose header is read and whose size is allowed; nothing is decoded yet.
+
+    Raises ImageError, as `decode` does. `needs` are the bytes that decoding it takes.
+    """
+
+    def __init__(self, data: bytes, max_pixels: int) -> None:
+        if not data:
+            raise ImageError(ErrorCode.EMPTY, "the object has no bytes")
+        self._data, self._max_pixels = data, max_pixels
+        self._image: Image.Image | None = open_image(data, max_pixels)
+        self.needs = decoding_bytes(self._image, data)
+
+    def needs_for(self, preprocess: "Preprocess") -> int:
+        """Bytes that it takes to make a model's input of it."""
+        return self.needs + (preparing_bytes(self._image, preprocess) if self._image else 0)
+
+    def decoded(self, *, exif: bool, on_white: bool, least: Least | None) -> Decoded:
+        """Its pixels and the rest, see `decode`. Once only: what Pillow holds of it is dropped."""
+        image, self._image = self._image, None
+        if image is None:
+            raise ValueError("an image is decoded once")
         width, height = image.size
-        pixels, clipped = _jpeg_pixels(data, image, least), None
-        if pixels is None:
-            rgb = pillow_rgb(data, image)
+        clipped: Clipped | None = None
+        if isinstance(found := _jpeg_or_rgb(self._data, image, least), Image.Image):
             clipped = clipped_to(image)
-            pixels = np.array(_laid_on_white(rgb) if on_white else rgb)
-            height, width = pixels.shape[:2]
-        _check_size(width, height, max_pixels)
         turn = _orientation(image) if exif else 1
-    if turn in _SIDEWAYS:
-        width, height = height, width
-    pixels = orient(pixels, turn)
-    name = "jpeg" if image.format == "MPO" else (image.format or "").lower()
-    return Decoded(pixels, width, height, name, image.mode, clipped)
+        name = "jpeg" if image.format == "MPO" else (image.format or "").lower()
+        mode = image.mode
+        del image  # with its pixels and its decoder's buffers, before they are copied
+        if isinstance(found, Image.Image):
+            found = _array(_laid_on_white(found) if on_white else found)
+            height, width = found.shape[:2]
+        _check_size(width, height, self._max_pixels)
+        if turn in _SIDEWAYS:
+            width, height = height, width
+        return Decoded(orient(found, turn), width, height, name, mode, clipped)
 
 
 def supported_formats() -> list[str]:
-    """The formats that this installation decodes, of those that photographs come in."""
-    _register_heif()
-    Image.init()
-    wanted = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "JPEG2000", "MPO")
-    return [name.lower() for name in wanted if name in Image.OPEN]
+    """The formats that this installation decodes."""
+    return [name.lower() for name in formats()]
 
 
 def orient(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
@@ -105,15 +132,21 @@ def orient(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
 
 def open_image(data: bytes, max_pixels: int) -> Image.Image:
     """The image with its header read and its size allowed, nothing decoded; raises ImageError."""
-    _register_heif()
     _lift_pillow_limit(max_pixels)
     try:
-        image = Image.open(BytesIO(data))
+        image = opened(data)
     except PILLOW_ERRORS as error:
         raise translated(error, data) from error
     check_whole(image, data)
     _check_size(*image.size, max_pixels)
     return image
+
+
+def _jpeg_or_rgb(
+    data: bytes, image: Image.Image, least: Least | None
+) -> NDArray[np.uint8] | Image.Image:
+    pixels = _jpeg_pixels(data, image, least)
+    return pillow_rgb(data, image) if pixels is None else pixels
 
 
 def _jpeg_pixels(data: bytes, image: Image.Image, least: Least | None) -> NDArray[np.uint8] | None:
@@ -154,6 +187,18 @@ def pillow_rgb(data: bytes, image: Image.Image) -> Image.Image:
         raise translated(error, data) from error
 
 
+def _array(image: Image.Image) -> NDArray[np.uint8]:
+    """The pixels of an RGB image, writable: a large one's in strips, since Pillow copies twice."""
+    if image.width * image.height <= _STRIP_PIXELS:
+        return np.array(image)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    step = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, step):
+        bottom = min(image.height, top + step)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return pixels
+
+
 def _laid_on_white(rgb: Image.Image) -> Image.Image:
     """As `transformers.image_transforms.convert_to_rgb` does it."""
     if rgb.info.get("transparency") is None:
@@ -187,11 +232,3 @@ def _lift_pillow_limit(max_pixels: int) -> None:
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and 2 * limit < max_pixels:
         Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
-
-
-@lru_cache(maxsize=1)
-def _register_heif() -> None:
-    if find_spec("pillow_heif"):
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()

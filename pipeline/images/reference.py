@@ -6,11 +6,10 @@ purpose: beside torchvision, transformers would choose other pixels on its own.
 """
 
 import warnings
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import lru_cache
 from importlib import import_module
-from importlib.util import find_spec
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +19,33 @@ from PIL import Image, ImageOps
 
 from pipeline.errors import BadModelError, ErrorCode, ImageError
 from pipeline.fields import one_line, refusals
+from pipeline.images.formats import opened
 from pipeline.images.refusals import PILLOW_ERRORS, check_whole
 from pipeline.spec import MAX_PIXELS
+
+#: Pillow's widest decoder, and copies of the image upright and as an array.
+_BYTES_A_PIXEL, _SMALL_BYTES = 48, 256 * 2**20
 
 #: Switches for what comes after the uint8 pixels; `include_top` is EfficientNet's.
 _AFTER_THE_PIXELS = ("do_rescale", "do_normalize", "include_top")
 
 
 def reference_values(
-    data: bytes, folder: Path, exif: bool, *, max_pixels: int = MAX_PIXELS
+    data: bytes,
+    folder: Path,
+    exif: bool,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    room: Callable[[int], AbstractContextManager[None]] | None = None,
 ) -> NDArray[np.float32]:
     """What the model in `folder` is meant to get of an image: float32 (3, H, W), scaled.
 
     The image is turned as `transformers.image_utils.load_image` does (as stored if `exif` is
-    False or its EXIF is broken). Raises ImageError for the image, BadModelError for the folder.
+    False or its EXIF is broken). A large image is worked on within `room`. Raises ImageError for
+    the image, BadModelError for the folder.
     """
-    return _processed(_opened(data, exif, max_pixels), folder).astype(np.float32)
+    with _room_for(data, max_pixels, room):
+        return _processed(_opened(data, exif, max_pixels), folder).astype(np.float32)
 
 
 def reference_pixels(
@@ -48,9 +58,30 @@ def reference_pixels(
     return np.ascontiguousarray(_processed(image, folder, **off).transpose(1, 2, 0))
 
 
-def reference_image(data: bytes, exif: bool, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def reference_image(
+    data: bytes,
+    exif: bool,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    room: Callable[[int], AbstractContextManager[None]] | None = None,
+) -> Image.Image:
     """The upright RGB image itself, as Pillow gives it. Raises ImageError."""
-    return _opened(data, exif, max_pixels)
+    with _room_for(data, max_pixels, room):
+        return _opened(data, exif, max_pixels)
+
+
+def _room_for(
+    data: bytes, max_pixels: int, room: Callable[[int], AbstractContextManager[None]] | None
+) -> AbstractContextManager[None]:
+    """For all that transformers may hold of an image; where it is small, or broken, nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            width, height = opened(data).size
+        except PILLOW_ERRORS:
+            return nullcontext()
+    needs = min(width * height, max_pixels) * _BYTES_A_PIXEL
+    return nullcontext() if room is None or needs <= _SMALL_BYTES else room(needs)
 
 
 def _processed(image: Image.Image, folder: Path, **options: bool) -> NDArray[Any]:
@@ -68,16 +99,12 @@ _TENSORS = {"TimmWrapperImageProcessor": "pt"}
 
 
 def _opened(data: bytes, exif: bool, max_pixels: int) -> Image.Image:
-    if find_spec("pillow_heif"):
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()
     if Image.MAX_IMAGE_PIXELS is not None:  # Pillow refuses twice as many
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            image = Image.open(BytesIO(data))
+            image = opened(data)
             if image.width * image.height > max_pixels:
                 raise ImageError(ErrorCode.TOO_LARGE, "the image is over --max-pixels")
             rgb = image.convert("RGB")

@@ -9,6 +9,7 @@ from PIL import Image, UnidentifiedImageError, features
 
 from pipeline.errors import ErrorCode, ImageError
 from pipeline.images import tiff
+from pipeline.images.formats import formats
 from pipeline.images.signatures import cut_short, jpeg_segments, sniff
 
 #: What Pillow raises for bad files: seen over its own test images and mutations of them, and
@@ -40,18 +41,7 @@ _DEVELOP = "develop it to JPEG or TIFF"
 _RENDER = "render it to PNG"
 _FRAMES = "save the frames that you want labelled as JPEG"
 
-#: Known to Pillow, but only as a stub, through another program, or as moving pictures.
-_STUBS = {
-    "BUFR": _RENDER,
-    "EPS": _RENDER,
-    "GRIB": _RENDER,
-    "HDF5": _RENDER,
-    "WMF": _RENDER,
-    "EMF": _RENDER,
-    "MPEG": _FRAMES,
-}
-
-#: Kinds by their first bytes that Pillow has no plugin for unless one is installed: name, advice.
+#: Kinds by their first bytes that are not decoded here: name, advice. HEIC is, once installed.
 _FOREIGN = {
     "heic": ("HEIC", "install nightlabel[heif]"),
     "jxl": ("JPEG XL", _CONVERT),
@@ -78,6 +68,31 @@ _FOREIGN = {
     "mp4": ("MP4 video", _FRAMES),
     "mov": ("QuickTime video", _FRAMES),
     "mkv": ("Matroska or WebM video", _FRAMES),
+    "mpeg": ("MPEG video", _FRAMES),
+    "fli": ("FLI or FLC animation", _FRAMES),
+    "eps": ("EPS", _RENDER),
+    "wmf": ("WMF", _RENDER),
+    "emf": ("EMF", _RENDER),
+    "bufr": ("BUFR", _RENDER),
+    "grib": ("GRIB", _RENDER),
+    "hdf5": ("HDF5", _RENDER),
+    "psd": ("PSD", _CONVERT),
+    "ppm": ("PNM", _CONVERT),
+    "iptc": ("IPTC", _CONVERT),
+    "pcd": ("Photo CD", _CONVERT),
+    "sun": ("Sun raster", _CONVERT),
+    "gbr": ("GIMP brush", _CONVERT),
+    "im": ("IFUNC IM", _CONVERT),
+    "imt": ("IM Tools", _CONVERT),
+    "xvthumb": ("XV thumbnail", _CONVERT),
+}
+#: These are called by their names alone.
+_FOREIGN |= {
+    kind: (kind.upper(), _CONVERT)
+    for kind in (
+        *("blp", "cur", "dcx", "dds", "fits", "ftex", "icns", "ico", "mcidas", "msp", "pcx"),
+        *("pixar", "qoi", "sgi", "spider", "tga", "xbm", "xpm"),
+    )
 }
 
 #: Kinds that Pillow decodes only if it was built with a library, by its name of that.
@@ -99,12 +114,10 @@ def out_of_memory() -> ImageError:
 
 
 def check_whole(image: Image.Image, data: bytes) -> None:
-    """Refuse what Pillow opened but does not decode, or of which it shows a preview alone.
+    """Refuse what Pillow opened and of which it shows a preview alone.
 
     Raises ImageError(unsupported).
     """
-    if image.format in _STUBS:
-        raise _unsupported(f"{image.format} images are", _STUBS[image.format])
     if image.format != "TIFF":
         return
     if (whole := tiff.preview_of(data)) is not None:
@@ -139,7 +152,7 @@ def translated(error: BaseException, data: bytes) -> ImageError:
 
 def _foreign(kind: str, data: bytes) -> tuple[str, str] | None:
     """(name, advice) of a sound file that this Pillow does not decode; None where it should."""
-    if kind in _FOREIGN and _plugin(kind) not in Image.OPEN:
+    if kind in _FOREIGN and _plugin(kind) not in formats():
         return _FOREIGN[kind]
     if kind in _LIBRARIES and not features.check(_LIBRARIES[kind]):
         return f"{_plugin(kind)} (this Pillow lacks its decoder)", "install Pillow from PyPI"
@@ -157,11 +170,6 @@ def _variant(kind: str, data: bytes) -> str | None:
         return next((frame for frame in frames if frame), None)
     if kind == "png":
         return "Apple's own form of PNG (CgBI)" if data[12:16] == b"CgBI" else None
-    if kind == "psd":
-        version, depth = data[4:6], int.from_bytes(data[22:24], "big")
-        if version == b"\0\2":
-            return "PSB, the large form of PSD,"
-        return f"PSD with {depth} bits a channel" if depth in (16, 32) else None
     if kind == "jp2":
         channels = _jp2_channels(data)
         return f"JPEG 2000 with {channels} channels" if channels > 4 else None
@@ -180,10 +188,10 @@ def _plugin(kind: str) -> str:
 
 def _refusal(kind: str, data: bytes) -> BaseException | None:
     """What the plugin of a format has against a header, which `Image.open` keeps to itself."""
-    plugin = Image.OPEN.get(_plugin(kind))
+    name = _plugin(kind)
     try:
-        if plugin is not None:
-            plugin[0](BytesIO(data), "")
+        if name in formats():
+            Image.OPEN[name][0](BytesIO(data), "")
     except PILLOW_ERRORS as error:
         return error
     return None

@@ -1,11 +1,14 @@
 """What the first bytes of an object say, for the images that Pillow could not open.
 
-Names decide nothing. Pillow recognises what it can decode; this table is asked afterwards,
-to tell "no image at all" from "an image that ends too soon" and "a kind not decoded here".
+Names decide nothing. Pillow recognises what it can decode; this table, and that of strangers.py,
+is asked afterwards, to tell "no image at all" from "an image that ends too soon" and "a kind not
+decoded here".
 """
 
 import re
 from collections.abc import Callable, Iterator
+
+from pipeline.images.strangers import stranger
 
 #: ISO base media brands (ISO/IEC 23008-12, AVIF 1.1) of still images, and of what is none.
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
@@ -94,7 +97,7 @@ def sniff(data: bytes) -> str | None:
         return _iso_media(data)
     if data[128:132] == b"DICM":
         return "dicom"
-    return "svg" if _is_svg(data[:_XML_BYTES]) else None
+    return "svg" if _is_svg(data[:_XML_BYTES]) else stranger(data)
 
 
 def _iso_media(data: bytes) -> str:

@@ -1,10 +1,14 @@
 """Lists as Parquet: any columns, of which those are read that are used."""
 
-from collections.abc import Callable, Iterator
+import io
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from mmap import ACCESS_READ, mmap
 from typing import Any, Final, cast
 
 import pyarrow as pa
 
+from pipeline.parquet import Malformed, chunks_of, longest_of, open_parquet
 from pipeline.sources import gathering
 from pipeline.sources.list_files import ListFile
 from pipeline.sources.rows import (
@@ -18,14 +22,22 @@ from pipeline.sources.rows import (
     rows_of,
 )
 
+#: What a page of a list from the web, or a batch of its rows, may take in memory.
+BATCH_BYTES: Final = 256 * 2**20
+#: Writers make a page of some twenty thousand rows, or a megabyte.
+MOST_PAGES: Final = 250_000
+
 
 def read_parquet(found: ListFile) -> Iterator[Rows]:
     from pyarrow import parquet
 
     if not found.file.seekable():
         raise found.refused("a packed Parquet file; unpack it: Parquet packs its columns itself")
-    table = parquet.ParquetFile(found.file)
+    foreign = found.uri.startswith(("http://", "https://"))
+    table = _within(found) if foreign else parquet.ParquetFile(found.file)
     used = _used(found, table.schema_arrow)
+    if foreign:
+        _refuse_bomb(found, table, {table.schema_arrow.names[place] for place in used})
     line = 1
     for batch in table.iter_batches(
         gathering.BATCH, columns=[table.schema_arrow.names[n] for n in used]
@@ -38,6 +50,41 @@ def read_parquet(found: ListFile) -> Iterator[Rows]:
         lines = range(line, line + batch.num_rows)
         yield rows_of(found.uri, lines, columns, "row")
         line += batch.num_rows
+
+
+def _within(found: ListFile) -> Any:
+    """The file with a footer of moderate size."""
+    size = found.file.seek(0, io.SEEK_END)
+    found.file.seek(max(0, size - 8))
+    tail = found.file.read()
+    found.file.seek(0)
+    with _refused(found):
+        return open_parquet(found.file, tail, size)
+
+
+def _refuse_bomb(found: ListFile, table: Any, names: Collection[str]) -> None:
+    """A list that anybody may have made: what a batch of its rows takes is bounded first."""
+    pages = MOST_PAGES
+    with _refused(found), mmap(found.file.fileno(), 0, access=ACCESS_READ) as data:
+        for chunk in chunks_of(table, data, names):
+            pages -= chunk.pages
+            rows = min(gathering.BATCH, chunk.indices)
+            too_large = chunk.largest > BATCH_BYTES or (
+                rows * (chunk.worst // max(1, chunk.indices)) > BATCH_BYTES
+                and rows * longest_of(data, chunk) > BATCH_BYTES
+            )
+            if too_large:
+                raise Malformed(f"some of its rows take over {BATCH_BYTES >> 20} MiB unpacked")
+            if pages < 0:
+                raise Malformed("it has too many pages")
+
+
+@contextmanager
+def _refused(found: ListFile) -> Iterator[None]:
+    try:
+        yield
+    except Malformed as error:
+        raise found.refused(f"no Parquet list that is read: {error}") from None
 
 
 def _used(found: ListFile, schema: pa.Schema) -> dict[int, str]:

@@ -13,12 +13,14 @@ Foreign exceptions are judged (`faults.py`) and translated here (`translate.py`)
 from pipeline.storage.addresses import TOO_LONG
 from pipeline.storage.delta_root import DeltaRoot
 from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry
+from pipeline.storage.faults import Unsupported, no_panic
 from pipeline.storage.folder import Folder
 from pipeline.storage.hooks import deliver
 from pipeline.storage.listing import check_readable, first_page, in_key_order, list_pages
 from pipeline.storage.local_listing import Visit
 from pipeline.storage.named_file import open_to_append
 from pipeline.storage.objects import open_binary, stat, stat_many
+from pipeline.storage.parallel import BYTES_IN_FLIGHT
 from pipeline.storage.private import guarded_folder, private_folder
 from pipeline.storage.reading import Want, read_many
 from pipeline.storage.secrets import all_recorded, identities, identity, recorded, redacted
@@ -38,6 +40,7 @@ from pipeline.storage.web import STRICT, Rules
 
 __all__ = [
     "BUCKETS",
+    "BYTES_IN_FLIGHT",
     "STRICT",
     "TOO_LONG",
     "UNKNOWN_SIZE",
@@ -47,6 +50,7 @@ __all__ = [
     "Entry",
     "Folder",
     "Rules",
+    "Unsupported",
     "Visit",
     "Want",
     "all_recorded",
@@ -64,6 +68,7 @@ __all__ = [
     "join",
     "list_pages",
     "local_path",
+    "no_panic",
     "open_binary",
     "open_to_append",
     "private_folder",

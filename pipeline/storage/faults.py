@@ -57,6 +57,9 @@ _SAID_BY_US: Final[dict[type[BaseException], Kind]] = {
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _ARROWS = re.compile(r"\s*\x1b\[[0-9;]*m↳\x1b\[0m\s*")
+#: What delta-rs appends for its authors.
+_TRACE: Final = re.compile(r" \d+: <unknown>| [A-Z]\w+ \{ ")
+_WORDS_LENGTH: Final = 300
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 #: OSErrors that say what they are without a number.
 _NAMED = (
@@ -240,6 +243,11 @@ def _os(error: OSError) -> Fault:
 def plain(error: BaseException) -> str:
     """The text in one line; deltalake draws it as a coloured tree."""
     return " ".join(_ARROWS.sub(": ", str(error)).split())
+
+
+def without_trace(error: BaseException) -> str:
+    """The same of delta-rs, without its stack and its structs: some words at most."""
+    return _TRACE.split(plain(error))[0][:_WORDS_LENGTH]
 
 
 def _words(error: BaseException) -> str:

@@ -168,8 +168,8 @@ class Folder:
                 return False
         return True
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
-        """Everything whose path begins with `prefix`, at any depth."""
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
+        """Everything whose path begins with `prefix`, at any depth; only what sorts `after`."""
         import obstore
 
         parent = prefix.rpartition("/")[0]
@@ -178,11 +178,13 @@ class Folder:
         below = f"{self._base}/" if self._base else ""
         with border(self.uri_of(prefix)):
             if self.local:
-                found = self.local.files(prefix)
-                yield from (self._found(f) for f in found if not UNFINISHED.search(f.path))
+                for file in self.local.files(prefix):
+                    if file.path > after and not UNFINISHED.search(file.path):
+                        yield self._found(file)
                 return
             where = (below + parent).rstrip("/") or None
-            for page in obstore.list(self._store, where, chunk_size=_BATCH):
+            offset = below + after if after else None
+            for page in obstore.list(self._store, where, offset=offset, chunk_size=_BATCH):
                 for meta in page:
                     if meta["path"].startswith(below + prefix):
                         yield self._entry(meta)

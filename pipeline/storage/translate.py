@@ -23,7 +23,7 @@ from pipeline.errors import (
     StoreError,
     TransientError,
 )
-from pipeline.storage.faults import Fault, Kind, foreign, judge, no_panic, plain
+from pipeline.storage.faults import Fault, Kind, foreign, judge, no_panic, without_trace
 from pipeline.storage.uris import public, scheme, split
 
 P = ParamSpec("P")
@@ -46,7 +46,7 @@ def delta_error(error: BaseException, uri: str) -> NightlabelError:
             return MissingError(
                 f"{public(uri)}: its log is gone; was the folder or bucket removed?"
             )
-        return StoreError(f"{public(uri)}: {plain(error)}")
+        return StoreError(f"{public(uri)}: its Delta log: {without_trace(error)}")
     return fault_error(fault, uri)
 
 

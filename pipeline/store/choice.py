@@ -11,14 +11,14 @@ commit of its own, and only then clears the mark.
 """
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Annotated, Final, Self
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from pipeline.errors import BusyError, MissingError, SpecError
+from pipeline.errors import BusyError, DeniedError, MissingError, SpecError, StoreError
 from pipeline.storage import Folder, public
-from pipeline.store.runs import read_document
+from pipeline.store.runs import is_recipe_id, read_document
 from pipeline.store.table import Table
 
 CURRENT: Final = "_nightlabel/current.json"
@@ -27,14 +27,31 @@ CURRENT: Final = "_nightlabel/current.json"
 TRIES: Final = 50
 
 
+_BYTES: Final = 64 * 2**10
+#: Nothing else tells what readers see, so it is not passed over.
+_MEND: Final = (
+    "update nightlabel if a newer one wrote it; if not, delete it and choose again: "
+    "nightlabel use DST RECIPE"
+)
+
+
+def _recipe_id(text: str) -> str:
+    if not is_recipe_id(text):
+        raise ValueError("no id of a recipe")
+    return text
+
+
+RecipeId = Annotated[str, AfterValidator(_recipe_id)]
+
+
 class Current(BaseModel):
     """The document. Stores of older versions have `recipe` alone."""
 
     model_config = ConfigDict(extra="forbid")
 
-    recipe: str
+    recipe: RecipeId
     choice: str | None = None
-    dropping: str | None = None
+    dropping: RecipeId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +68,13 @@ class Choice:
         if entry is None:
             return cls(None, None)
         try:
-            return cls(read_document(folder, CURRENT, Current), entry.etag)
+            return cls(read_document(folder, CURRENT, Current, _BYTES), entry.etag)
         except MissingError:
             return cls(None, None)
+        except DeniedError:
+            raise
+        except StoreError as error:
+            raise StoreError(f"{error}; {_MEND}") from None
 
     @property
     def recipe(self) -> str | None:

@@ -12,18 +12,18 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline import schema
 from pipeline.storage import Folder
 from pipeline.storage.folder import DOCUMENT_BYTES, leads_out
 from pipeline.store.log import LOG
 from pipeline.store.names import is_ours
+from pipeline.store.parts import FILE_BYTES, UNREADABLE, unpack
 
 DOCUMENTS: Final = "_nightlabel/"
 
 #: A JSON text whole, whose name may have blanks, and the words within, whose sentence may name one.
-_TEXTS: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
+_TEXTS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _BETWEEN_WORDS: Final = re.compile(r"[\s\"',;`]+")
 
 
@@ -80,7 +80,7 @@ class Search:
         """Read every Parquet file of the store that was not seen yet."""
         for path in sorted(_data_files(folder) - self.seen - skip):
             self.seen.add(path)
-            rows = None if leads_out(path) else _read_ids(folder.read(path))
+            rows = None if leads_out(path) else _read_ids(folder, path)
             if rows is None:
                 self.unread.append(path)
             elif (ours := _rows_of(objects, rows)).num_rows:
@@ -107,16 +107,16 @@ def documents_that_name(folder: Folder, objects: Objects) -> list[str]:
 
 def _words(document: bytes) -> set[str]:
     text = document.decode("utf-8", "replace")
-    texts = [_unquoted(quoted) for quoted in _TEXTS.findall(text)]
+    texts = map(_spelled_out, _TEXTS.findall(text))
     words = [word.rstrip(".:)") for word in _BETWEEN_WORDS.split(text)]
     return {word.rpartition("/")[2] for word in [*texts, *words]}
 
 
-def _unquoted(text: str) -> str:
+def _spelled_out(quoted: str) -> str:
     try:
-        return str(json.loads(text, strict=False))
+        return str(json.loads(quoted, strict=False))
     except ValueError:  # the file is no JSON; somebody else's
-        return text[1:-1]
+        return quoted[1:-1]
 
 
 def _data_files(folder: Folder) -> set[str]:
@@ -128,13 +128,15 @@ def _data_files(folder: Folder) -> set[str]:
     }
 
 
-def _read_ids(parquet: bytes) -> pa.Table | None:
+def _read_ids(folder: Folder, path: str) -> pa.Table | None:
     """The uris and ids of a file; None if it has none, or is no Parquet file."""
-    names = ["uri", "object_id"]
+    entry = folder.stat(path)
+    if entry is not None and entry.size > FILE_BYTES:
+        return None
+    data = folder.read(path, at_most=FILE_BYTES)
     try:
-        rows = pq.read_table(pa.BufferReader(parquet), columns=names, partitioning=None)
-        return rows.select(names).cast(pa.schema(map(schema.COMMON.field, names)))
-    except (pa.ArrowException, KeyError, ValueError, OSError):
+        return unpack(data, pa.schema(map(schema.COMMON.field, ["uri", "object_id"])), path)
+    except UNREADABLE:
         return None
 
 

@@ -50,7 +50,7 @@ def failed_rows(
     counts: Counter[str] = Counter()
     kept: dict[str, pa.Table] = {}
     for file in store.live(recipe):
-        rows = read_part(store.folder, file.path, _COLUMNS)
+        rows = read_part(store.folder, file, _COLUMNS)
         rows = rows.filter(pc.is_valid(rows["error_code"]))
         for pair in pc.value_counts(rows["error_code"].combine_chunks()).to_pylist():
             code = pair["values"]

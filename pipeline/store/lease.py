@@ -20,12 +20,12 @@ from uuid import uuid4
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from pipeline.errors import BusyError, MissingError, StoreError
-from pipeline.storage import Entry, Folder
-from pipeline.storage.folder import DOCUMENT_BYTES
+from pipeline.storage import Entry, Folder, public
 
 PATH: Final = "_nightlabel/lease.json"
 RENEW_SECONDS: Final = 20.0
 DEAD_SECONDS: Final = 90.0
+LEASE_BYTES: Final = 16 * 2**10
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +115,16 @@ class Lease:
         raise BusyError(f"{self._folder.uri}: other runs keep starting here; try again later")
 
     def _wait_until_dead(self, seen: Entry, holder: Holder | None) -> None:
-        if self._take_over or holder is None or holder.surely_dead():
+        if self._take_over or (holder is not None and holder.surely_dead()):
             return
-        if holder.host == self.holder.host:
+        if holder is not None and holder.host == self.holder.host:
             raise _busy(self._folder, holder)
-        while (age := self._age(seen)) < DEAD_SECONDS:
-            time.sleep(min(RENEW_SECONDS / 4, DEAD_SECONDS - age))
+        # By our own clock too: a file may be of any time, next year's as well.
+        until = time.monotonic() + DEAD_SECONDS
+        while (age := self._age(seen)) < DEAD_SECONDS and time.monotonic() < until:
+            time.sleep(
+                min(RENEW_SECONDS / 4, DEAD_SECONDS - age, max(0.0, until - time.monotonic()))
+            )
             now, _ = self._look()
             if now is not None and now.modified != seen.modified:
                 raise _busy(self._folder, holder)
@@ -176,10 +180,15 @@ def read_holder(folder: Folder) -> Holder | None:
 
     Raises MissingError where there is none.
     """
-    return Holder.parse(folder.read(PATH, at_most=DOCUMENT_BYTES))
+    return Holder.parse(folder.read(PATH, at_most=LEASE_BYTES))
 
 
-def _busy(folder: Folder, holder: Holder) -> BusyError:
+def _busy(folder: Folder, holder: Holder | None) -> BusyError:
+    if holder is None:
+        return BusyError(
+            f"{public(folder.uri_of(PATH))} is no lease that this version reads, and is renewed: "
+            "update nightlabel, or fence its writer with --take-over"
+        )
     return BusyError(
         f"{folder.uri} is being written by {holder}; wait for it, or fence it with --take-over"
     )

@@ -298,6 +298,6 @@ def _fixed_bytes(chunk: pa.Array, width: int) -> bytes:
     offsets = np.frombuffer(chunk.buffers()[1], np.int32)[
         chunk.offset : chunk.offset + len(chunk) + 1
     ]
-    if int(offsets[-1] - offsets[0]) != width * len(chunk):
+    if (np.diff(offsets) != width).any():
         raise StoreError(f"an object_id column holds ids that are not {width} bytes long")
     return bytes(data[int(offsets[0]) : int(offsets[-1])])

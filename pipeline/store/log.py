@@ -14,19 +14,19 @@ from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import unquote
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pipeline.errors import StoreError
 from pipeline.storage import Folder, public
+from pipeline.store.guard import LOG as LOG
+from pipeline.store.guard import LOG_FILE_BYTES, open_checkpoint
 from pipeline.store.names import is_ours
-from pipeline.store.parts import bounds_of_text
+from pipeline.store.parts import UNREADABLE, bounds_of_text
 
-LOG: Final = "_delta_log/"
 #: What Delta keeps of a log unless the table says something else.
 _RETENTION: Final = "interval 30 days"
 _INTERVAL: Final = re.compile(r"interval (\d{1,6}) (second|minute|hour|day|week)s?")
 
+#: Of a checkpoint, made Python's at once.
+_ACTIONS: Final = 1024
 _VERSIONED: Final = re.compile(r"_delta_log/(\d{20})\.(.+)")
 
 
@@ -130,15 +130,15 @@ def _log_file(name: str) -> LogFile:
 
 
 def _tells(folder: Folder, file: LogFile, traces: Traces) -> bool:
-    data = folder.read(file.path)
+    data = folder.read(file.path, at_most=LOG_FILE_BYTES)
     actions = _of_checkpoint if file.path.endswith(".parquet") else _of_commit
     try:
         return any(map(traces.in_action, actions(data)))
-    except (pa.ArrowException, ValueError, AttributeError, OSError) as error:
+    except (*UNREADABLE, AttributeError, RecursionError) as error:
         if file.version < 0:  # a temporary file that was cut: it goes with the others
             return True
         where = public(folder.uri_of(file.path))
-        raise StoreError(f"{where} is no file of a Delta log: {error}") from None
+        raise StoreError(f"{where} is no file of a Delta log: {str(error)[:200]}") from None
 
 
 def _of_commit(data: bytes) -> Iterator[Mapping[str, Any]]:
@@ -152,7 +152,8 @@ def _of_commit(data: bytes) -> Iterator[Mapping[str, Any]]:
 
 
 def _of_checkpoint(data: bytes) -> Iterator[Mapping[str, Any]]:
-    for batch in pq.ParquetFile(pa.BufferReader(data)).iter_batches(columns=["add"]):
+    opened = open_checkpoint(data)
+    for batch in opened.iter_batches(_ACTIONS, columns=["add"]):
         yield from (add for add in batch.column(0).to_pylist() if add)
 
 

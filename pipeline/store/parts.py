@@ -8,8 +8,8 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline import schema
 from pipeline.errors import StoreError
+from pipeline.parquet import open_parquet, refuse_larger
 from pipeline.storage import Folder, public
 
 #: zstd's default level: a third smaller than snappy, at no cost that shows beside a model.
@@ -26,6 +27,38 @@ ROW_GROUP_ROWS = 131_072
 #: Delta wants bounds that hold, so a cut maximum gets this, which sorts after all else.
 _LAST_CHARACTER = "\U0010ffff"
 _STRING_STATS_LENGTH = 64
+
+#: A larger file is none of ours: merged ones end at 256 MiB, parts not far above 128.
+FILE_BYTES: Final = 4 * 2**30
+#: What a file's columns may take in memory. Ours take some ten times what they take as Parquet.
+_UNPACKED_BYTES: Final = 128 * 2**20
+_UNPACKED_RATIO: Final = 64
+
+#: What Arrow raises for files that it was not written for.
+UNREADABLE: Final = (
+    pa.ArrowException,
+    LookupError,
+    MemoryError,
+    OSError,
+    OverflowError,
+    TypeError,
+    ValueError,
+)
+#: Longer words of Arrow tell no more.
+_PROBLEM_LENGTH: Final = 300
+_FIRST_TIME: Final = datetime(1, 1, 2, tzinfo=UTC)
+_LAST_TIME: Final = datetime(9999, 12, 31, tzinfo=UTC)
+
+
+class Logged(Protocol):
+    """A file as the table's log tells of it: what lies there is held against that."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def num_rows(self) -> int: ...
+    @property
+    def size_bytes(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,53 +85,121 @@ def write_part(folder: Folder, path: str, recipe: str, rows: pa.Table) -> Part:
     return _put(folder, path, recipe, sink.getvalue())
 
 
-def copy_part(folder: Folder, path: str, new_path: str, recipe: str) -> Part:
-    """The same file under another name."""
-    return _put(folder, new_path, recipe, folder.read(path))
+def copy_part(folder: Folder, file: Logged | str, new_path: str, recipe: str) -> Part:
+    """The same rows under another name. Raises StoreError as `read_part` does.
+
+    They are written anew: what another program's footer says of them must not get into the log.
+    """
+    return write_part(folder, new_path, recipe, read_part(folder, file))
 
 
 def read_part(
-    folder: Folder, path: str, columns: Sequence[str] | pa.Schema | None = None
+    folder: Folder, file: Logged | str, columns: Sequence[str] | pa.Schema | None = None
 ) -> pa.Table:
     """The rows of one file: all that it holds, some columns by name, or in a schema.
 
     A nullable field of the schema that the file lacks was added to the table later, and is null.
-    Raises StoreError for a file of other columns, or of none.
+    A file that the log tells of is held against it; of a path alone nothing is known. Raises
+    StoreError for a file of other columns, or of none, for one that the log tells otherwise of,
+    and, before it is unpacked, for one that would take more memory than a file of ours.
     """
-    data = pa.BufferReader(folder.read(path))
+    data = _read(folder, file)
     try:
-        if isinstance(columns, pa.Schema):
-            return _read_in(data, columns)
-        names = None if columns is None else list(columns)
-        rows = pq.read_table(data, columns=names, partitioning=None)
-        rows.select(schema.COMMON.names if names is None else names)  # a KeyError, if one lacks
-        return rows.cast(_with_common(rows.schema)).select(names or rows.column_names)
-    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
-        problem = str(error).partition("\n")[0]
-        where = public(folder.uri_of(path))
-        raise StoreError(f"{where} is no file of a label store: {problem}") from None
+        return unpack(data, columns, file)
+    except UNREADABLE as error:
+        raise _no_part(folder, _path(file), error) from None
+
+
+def unpack(data: bytes, columns: Sequence[str] | pa.Schema | None, file: Logged | str) -> pa.Table:
+    """The same of a file's bytes. Raises UNREADABLE."""
+    opened = _opened(data, file)
+    wanted = _wanted(opened.schema_arrow, columns)
+    refuse_larger(opened, data, wanted.names, _UNPACKED_BYTES + _UNPACKED_RATIO * len(data))
+    rows = opened.read(columns=wanted.names).select(wanted.names).cast(wanted)
+    rows.validate(full=True)  # Arrow takes what a file calls text for text
+    for field in wanted:
+        if field.type == schema.TIMESTAMP:
+            _refuse_odd_times(rows[field.name])
+    return _completed(rows, columns) if isinstance(columns, pa.Schema) else rows
+
+
+def _wanted(found: pa.Schema, columns: Sequence[str] | pa.Schema | None) -> pa.Schema:
+    """What to read of a file with these fields; whatever is missing is asked for all the same."""
+    if isinstance(columns, pa.Schema):
+        return pa.schema([f for f in columns if f.name in found.names or not f.nullable])
+    common = schema.COMMON
+    if columns is None:
+        others = [field for field in found if field.name not in common.names]
+        columns = [*dict.fromkeys([*found.names, *common.names])]
+        if any(isinstance(field.type, pa.BaseExtensionType) for field in others):
+            raise ValueError("it holds a type of another program")
+    return pa.schema([common.field(n) if n in common.names else found.field(n) for n in columns])
+
+
+def _completed(rows: pa.Table, wanted: pa.Schema) -> pa.Table:
+    """With the fields that the file lacks as nulls."""
+    for field in wanted:
+        if field.name not in rows.column_names:
+            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    return rows.select(wanted.names)
+
+
+def _opened(data: bytes, file: Logged | str) -> pq.ParquetFile:
+    opened = open_parquet(pa.BufferReader(data), data[-8:], len(data))
+    rows = opened.metadata.num_rows
+    if not isinstance(file, str) and rows != file.num_rows:
+        raise ValueError(f"it says {rows:,} rows, the table's log {file.num_rows:,}")
+    return opened
+
+
+def _read(folder: Folder, file: Logged | str) -> bytes:
+    if isinstance(file, str):
+        return folder.read(file, at_most=FILE_BYTES)
+    data = folder.read(file.path, at_most=min(file.size_bytes, FILE_BYTES))
+    if len(data) != file.size_bytes:
+        raise StoreError(
+            f"{public(folder.uri_of(file.path))} has {len(data):,} bytes, the table's log says "
+            f"{file.size_bytes:,}: it was changed since, or another program has written here"
+        )
+    return data
+
+
+def _path(file: Logged | str) -> str:
+    return file if isinstance(file, str) else file.path
+
+
+def _refuse_odd_times(times: pa.ChunkedArray) -> None:
+    least, greatest = pc.min_max(times.cast(pa.int64())).as_py().values()
+    first, last = (int(time.timestamp()) * 1_000_000 for time in (_FIRST_TIME, _LAST_TIME))
+    if least is not None and not first <= least <= greatest <= last:
+        raise ValueError("it holds a time beyond the calendar")
+
+
+def _no_part(folder: Folder, path: str, error: BaseException) -> StoreError:
+    problem = str(error).partition("\n")[0][:_PROBLEM_LENGTH]
+    return StoreError(f"{public(folder.uri_of(path))} is no file of a label store: {problem}")
 
 
 def rewrite_without(
-    folder: Folder, path: str, new_path: str, recipe: str, object_ids: Iterable[bytes]
+    folder: Folder, file: Logged | str, new_path: str, recipe: str, object_ids: Iterable[bytes]
 ) -> Part | None:
     """Copy a file without the rows of `object_ids`; None if no row would be left."""
-    rows = read_part(folder, path)
+    rows = read_part(folder, file)
     gone = pc.is_in(rows["object_id"], value_set=pa.array(list(object_ids), pa.binary()))
     left = rows.filter(pc.invert(gone))
     return write_part(folder, new_path, recipe, left) if left.num_rows else None
 
 
-def merge_parts(folder: Folder, paths: Sequence[str], new_path: str, recipe: str) -> Part:
+def merge_parts(folder: Folder, files: Sequence[Logged | str], new_path: str, recipe: str) -> Part:
     """One file with the rows of many, in the order of their uris.
 
     Sorted rows compress better, and their min and max let readers skip whole files.
     """
-    tables = [read_part(folder, path) for path in paths]
+    tables = [read_part(folder, file) for file in files]
     try:
         rows = pa.concat_tables(tables, promote_options="default")  # older files lack new columns
     except pa.ArrowException as error:
-        problem = str(error).partition("\n")[0]
+        problem = str(error).partition("\n")[0][:_PROBLEM_LENGTH]
         raise StoreError(f"files of {public(folder.uri)} do not go together: {problem}") from None
     rows = rows.sort_by([("uri", "ascending")])
     return write_part(folder, new_path, recipe, rows)
@@ -131,9 +232,10 @@ def bounds_of_text(text: str) -> tuple[str, str]:
 def _put(folder: Folder, path: str, recipe: str, parquet: bytes) -> Part:
     footer = pq.read_metadata(pa.BufferReader(parquet))
     stats = _stats(footer)
-    folder.put(path, parquet)
+    told = json.dumps(stats, allow_nan=False)
     errors = footer.num_rows - stats["nullCount"]["error_code"]
-    return Part(path, recipe, footer.num_rows, errors, len(parquet), json.dumps(stats))
+    folder.put(path, parquet)
+    return Part(path, recipe, footer.num_rows, errors, len(parquet), told)
 
 
 def _stats(footer: pq.FileMetaData) -> dict[str, Any]:

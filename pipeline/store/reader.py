@@ -79,7 +79,7 @@ class LabelStore:
         Rows from before a column was added hold null there.
         """
         kept = self.schema if columns is None else pa.schema(map(self.schema.field, columns))
-        tables = [read_part(self.folder, file.path, kept) for file in self.live(recipe)]
+        tables = [read_part(self.folder, file, kept) for file in self.live(recipe)]
         return pa.concat_tables([kept.empty_table(), *tables])
 
     def label_counts(self, recipe: str | None = None) -> list[tuple[str | None, int]]:
@@ -92,7 +92,7 @@ class LabelStore:
         counts: Counter[str | None] = Counter()
         for file in self.live(recipe):
             fields = pa.schema([self.schema.field("label")])
-            labels = read_part(self.folder, file.path, fields)["label"]
+            labels = read_part(self.folder, file, fields)["label"]
             for pair in pc.value_counts(labels.combine_chunks()).to_pylist():
                 counts[pair["values"]] += pair["counts"]
         return counts.most_common()

@@ -1,17 +1,30 @@
 """The small documents of a label store: recipes and run summaries."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+import re
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, Self, TypeVar
+from functools import partial
+from itertools import islice
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self, TypeVar
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    field_validator,
+)
 
 from pipeline import schema
-from pipeline.errors import MissingError, StoreError
+from pipeline.errors import DeniedError, MissingError, StoreError
 from pipeline.storage import Folder, public, recorded
 from pipeline.storage.folder import DOCUMENT_BYTES
+from pipeline.store.passed_over import tell_passed_over
 from pipeline.store.states import FAILED_BEFORE
 
 RUNS: Final = "_nightlabel/runs/"
@@ -22,10 +35,52 @@ LEFT_OUT: Final = "left_out:"
 #: So many of what could not be read are named in a summary.
 NAMED_UNREADABLE: Final = 100
 
+#: Summaries and recipes have some 3 KB, and a hundred long names that could not be read more.
+RUN_BYTES: Final = 4 * 2**20
+RECIPE_BYTES: Final = 2**20
+#: The newest runs, and what they may have together: a run each night for thirteen years.
+RUNS_READ: Final = 5000
+RUNS_BYTES: Final = 256 * 2**20
+RECIPES_READ: Final = 1000
+#: No more names are listed; a store lists some ten thousand a second at least.
+LISTED: Final = 250_000
+_READERS: Final = 8
+_SHOWN: Final = 200
+
 Status = Literal["running", "complete", "incomplete", "interrupted", "gate", "failed"]
 
 
 Document = TypeVar("Document", bound=BaseModel)
+
+
+def is_recipe_id(text: str) -> bool:
+    return re.fullmatch(r"[\w.-]{1,100}", text) is not None and bool(text.strip("."))
+
+
+def _in_calendar(moment: datetime) -> datetime:
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise ValueError("no time of a run")
+    return moment
+
+
+def _comparable(scope: dict[str, Any]) -> dict[str, Any]:
+    """What is compared and printed of a scope is text; filters of newer versions are anything."""
+    for name in ("kind", "src"):
+        if not isinstance(scope.get(name, ""), str):
+            raise ValueError(f"{name} is no text")
+    for name in ("include", "exclude"):
+        globs = scope.get(name) or ()
+        if not isinstance(globs, list | tuple) or not all(isinstance(one, str) for one in globs):
+            raise ValueError(f"{name} is no list of texts")
+    return scope
+
+
+#: Every zone can show these.
+_FIRST_YEAR, _LAST_YEAR = 1970, 9990
+#: Whatever arithmetic is done with it, Python can print it.
+Count = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Moment = Annotated[AwareDatetime, AfterValidator(_in_calendar)]
+Scope = Annotated[dict[str, Any], AfterValidator(_comparable)]
 
 
 class Counts(BaseModel):
@@ -37,47 +92,47 @@ class Counts(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    listed: int = Field(
+    listed: Count = Field(
         default=0, title="listed", description="images that SRC holds, those left out aside"
     )
-    excluded: int = Field(
+    excluded: Count = Field(
         default=0, title="excluded", description="files left out: by their names, or by `--exclude`"
     )
-    left_out: dict[str, int] = Field(
+    left_out: dict[str, Count] = Field(
         default_factory=dict,
         title="left out by default",
         description="by pattern; a folder that was not opened counts as one",
     )
-    unreadable: int = Field(
+    unreadable: Count = Field(
         default=0, title="cannot be read", description="folders that could not be listed"
     )
-    done: int = Field(default=0, title="done", description="have a label of an earlier run")
-    failed_before: int = Field(
+    done: Count = Field(default=0, title="done", description="have a label of an earlier run")
+    failed_before: Count = Field(
         default=0, title="failed before", description="have an error of an earlier run that stays"
     )
-    new: int = Field(default=0, title="new", description="had no row")
-    changed: int = Field(
+    new: Count = Field(default=0, title="new", description="had no row")
+    changed: Count = Field(
         default=0, title="changed", description="have a row of an older version of the file"
     )
-    retried: int = Field(
+    retried: Count = Field(
         default=0, title="retried", description="have an error that is tried again"
     )
-    labelled: int = Field(default=0, title="labelled", description="got a label in this run")
-    failed: int = Field(default=0, title="failed", description="got an error in this run")
-    gone: int = Field(default=0, title="gone", description="have a row and are listed no more")
-    deleted: int = Field(
+    labelled: Count = Field(default=0, title="labelled", description="got a label in this run")
+    failed: Count = Field(default=0, title="failed", description="got an error in this run")
+    gone: Count = Field(default=0, title="gone", description="have a row and are listed no more")
+    deleted: Count = Field(
         default=0, title="deleted", description="of those, rows that `--delete` removed"
     )
-    derived: int = Field(
+    derived: Count = Field(
         default=0, title="derived", description="got a shorter row from a larger recipe, unread"
     )
-    bytes: int = Field(
+    bytes: Count = Field(
         default=0, title="to read", description="size of what was to label, where known"
     )
-    errors: dict[str, int] = Field(
+    errors: dict[str, Count] = Field(
         default_factory=dict, title="failed", description="the same by error code"
     )
-    failed_before_by_code: dict[str, int] = Field(
+    failed_before_by_code: dict[str, Count] = Field(
         default_factory=dict, title="failed before", description="the same by error code"
     )
 
@@ -129,9 +184,9 @@ class Clipping(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    images: int
-    white: int
-    black: int
+    images: Count
+    white: Count
+    black: Count
 
 
 class RunSummary(BaseModel):
@@ -140,14 +195,14 @@ class RunSummary(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     run_id: str
-    schema_version: int = schema.VERSION
+    schema_version: Count = schema.VERSION
     status: Status = "running"
     reason: str | None = None
-    exit_code: int = 0
-    started: datetime
-    finished: datetime | None = None
+    exit_code: Count = 0
+    started: Moment
+    finished: Moment | None = None
     recipe: str
-    scope: dict[str, Any]
+    scope: Scope
     spec: dict[str, Any]
     listing_complete: bool = False
     #: the first of what could not be listed: uri → why
@@ -155,8 +210,8 @@ class RunSummary(BaseModel):
     counts: Counts = Field(default_factory=Counts)
     clipping: dict[str, Clipping] = Field(default_factory=dict)
     hardware: dict[str, Any] = Field(default_factory=dict)
-    seconds: dict[str, float] = Field(default_factory=dict)
-    images_per_second: float | None = None
+    seconds: dict[str, FiniteFloat] = Field(default_factory=dict)
+    images_per_second: FiniteFloat | None = None
 
     @field_validator("scope")
     @classmethod
@@ -201,24 +256,70 @@ def save_run(folder: Folder, run: RunSummary) -> None:
     folder.put(f"{RUNS}{run.run_id}.json", run.model_dump_json(indent=1).encode())
 
 
-def load_runs(folder: Folder) -> Iterator[RunSummary]:
-    """All runs, the oldest first. Raises StoreError for a file that is no run summary."""
-    names = sorted(folder.relative(entry.uri) for entry in folder.list(RUNS))
-    for name in names:
-        yield read_document(folder, name, RunSummary)
+class Runs(NamedTuple):
+    """The newest runs of a store, the oldest of them first; `unread` says what was passed over."""
+
+    found: list[RunSummary]
+    unread: list[str]
 
 
-def read_document(folder: Folder, path: str, kind: type[Document]) -> Document:
+def read_runs(folder: Folder) -> Runs:
+    """Anybody may have written there, so no file ends a run, and so many are looked at and read.
+
+    A run whose summary is passed over is one of another scope to its reader: in doubt.
+    """
+    entries = list(islice(folder.list(RUNS), LISTED))
+    unread = [f"{public(folder.uri_of(RUNS))} holds over {LISTED:,} files"][len(entries) < LISTED :]
+    left, newest = RUNS_BYTES, list[str]()
+    for entry in sorted(entries, key=lambda entry: entry.uri, reverse=True):
+        left -= min(entry.size, RUN_BYTES)
+        if left < 0 or len(newest) == RUNS_READ:
+            unread.append(
+                f"{public(folder.uri_of(RUNS))}: {len(entries):,} runs, of which the "
+                f"newest {len(newest):,} are read"
+            )
+            break
+        newest.append(folder.relative(entry.uri))
+    with ThreadPoolExecutor(_READERS) as pool:
+        results = list(pool.map(partial(_read_run, folder), reversed(newest)))
+    unread += [one for one in results if isinstance(one, str)]
+    return Runs([one for one in results if isinstance(one, RunSummary)], unread)
+
+
+def _read_run(folder: Folder, path: str) -> RunSummary | str | None:
+    try:
+        run = read_document(folder, path, RunSummary, RUN_BYTES)
+    except MissingError:
+        return None
+    except DeniedError:
+        raise
+    except StoreError as error:
+        return str(error)
+    if path != f"{RUNS}{run.run_id}.json":
+        return f"{public(folder.uri_of(path))} is no RunSummary of ours: run_id: is another's"
+    return run
+
+
+def load_runs(folder: Folder) -> list[RunSummary]:
+    """The newest runs, the oldest of them first. What is no summary is told and passed over."""
+    runs = read_runs(folder)
+    tell_passed_over(runs.unread)
+    return runs.found
+
+
+def read_document(
+    folder: Folder, path: str, kind: type[Document], at_most: int = DOCUMENT_BYTES
+) -> Document:
     """A small document of the store. Raises MissingError, and StoreError if it is another."""
-    data = folder.read(path, at_most=DOCUMENT_BYTES)
+    data = folder.read(path, at_most=at_most)
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "JSON"
+        field = ".".join(str(part) for part in first["loc"])[:_SHOWN] or "JSON"
         where = public(folder.uri_of(path))
         raise StoreError(
-            f"{where} is no {kind.__name__} of ours: {field}: {first['msg']}"
+            f"{where} is no {kind.__name__} of ours: {field}: {first['msg'][:_SHOWN]}"
         ) from None
 
 
@@ -231,12 +332,25 @@ def delete_recipe(folder: Folder, recipe_id: str) -> None:
     folder.delete([f"{RECIPES}{recipe_id}.json"])
 
 
-def load_recipes(folder: Folder) -> dict[str, str]:
-    """The recipes' documents by id."""
-    found = {}
-    for entry in folder.list(RECIPES):
-        name = folder.relative(entry.uri)
-        with suppress(MissingError):  # dropped since it was listed
-            document = folder.read(name, at_most=DOCUMENT_BYTES).decode("utf-8", "replace")
-            found[name.removeprefix(RECIPES).removesuffix(".json")] = document
+def recipe_names(folder: Folder) -> list[str]:
+    """The ids of the recipes that have a document."""
+    names = (folder.relative(entry.uri) for entry in islice(folder.list(RECIPES), LISTED))
+    ids = (name.removeprefix(RECIPES).removesuffix(".json") for name in names)
+    return sorted(islice(filter(is_recipe_id, ids), RECIPES_READ))
+
+
+def load_recipes(folder: Folder, only: Iterable[str] | None = None) -> dict[str, str]:
+    """The recipes' documents by id, all or `only` those. One of any size is told of, not read."""
+    found, unread = dict[str, str](), list[str]()
+    for recipe in recipe_names(folder) if only is None else only:
+        try:
+            data = folder.read(f"{RECIPES}{recipe}.json", at_most=RECIPE_BYTES)
+            found[recipe] = data.decode("utf-8", "replace")
+        except MissingError:  # dropped since it was listed
+            continue
+        except DeniedError:
+            raise
+        except StoreError as error:
+            unread.append(str(error))
+    tell_passed_over(unread)
     return found

@@ -17,19 +17,22 @@ The order of a commit, and why it is safe:
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Self
 from uuid import uuid4
 
 import pyarrow as pa
 
 from pipeline import schema
-from pipeline.errors import ConflictError, MissingError, StoreError
-from pipeline.storage import DeltaRoot, Folder, delta_error, public
+from pipeline.errors import ConflictError, MissingError, NightlabelError, StoreError
+from pipeline.storage import DeltaRoot, Folder, Unsupported, delta_error, no_panic, public
+from pipeline.store.guard import blame, check_log
 from pipeline.store.log import oldest_version, remove_expired
 from pipeline.store.parts import Part
+from pipeline.store.runs import is_recipe_id
 
 if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
@@ -53,6 +56,30 @@ CONFIGURATION = {
     "delta.logRetentionDuration": "interval 7 days",
     "delta.enableExpiredLogCleanup": "true",
 }
+
+
+#: The Delta protocol of `create`: reader, writer. What others raise it to, we would read wrongly.
+PROTOCOL = (1, 2)
+
+#: An object's id has 12 bytes that nothing packs, so no file holds more rows than this allows.
+ROW_BYTES = 8
+
+#: What deltalake raises for values that it did not expect.
+_ODD = (ValueError, LookupError, TypeError, OverflowError, Unsupported)
+
+_IN_PATH = re.compile(rf"(?:^|/){schema.PARTITION}=([^/]*)/")
+
+
+def _is_data(path: str, recipe: str) -> bool:
+    """Whether a file of that recipe may lie there. Delta escapes paths; ours need none of that."""
+    said = _IN_PATH.search(path)
+    ours = path.endswith(".parquet") and not path.startswith(("_delta_log/", "_nightlabel/"))
+    return ours and "%" not in path and (said is None or said[1] == recipe)
+
+
+def _plain(kind: pa.DataType) -> str:
+    """A type by what it holds, whichever of Arrow's layouts it has."""
+    return re.sub(r"large_|_view|not null| ", "", re.sub(r"<\w+: ", "<", str(kind)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +106,17 @@ class Table:
 
         Raises StoreError for a Delta table that is no label store of this version.
         """
-        from deltalake import DeltaTable
-        from deltalake.exceptions import TableNotFoundError
-
         try:
             root = DeltaRoot(folder)
         except MissingError:
             return None
+        delta = _load(folder, root)
+        if delta is None:
+            return None
+        table = cls(folder, root, delta)
         with _translated(folder.uri):
-            try:
-                delta = DeltaTable(root.url, storage_options=folder.delta_options)
-            except TableNotFoundError:
-                return None
-            fields = pa.schema(delta.schema().to_arrow())
-        if not _is_ours(fields):
-            raise StoreError(
-                f"{folder.uri} holds a Delta table that is no label store of schema version "
-                f"{schema.VERSION}: give another folder"
-            )
-        return cls(folder, root, delta)
+            table._refuse_foreign()
+        return table
 
     @classmethod
     def create(cls, folder: Folder, columns: Iterable[pa.Field], kind: str) -> Self:
@@ -158,20 +177,44 @@ class Table:
         They are read, rewritten and deleted by these paths, so nothing is taken on trust.
         Raises StoreError for a log that names what no run of ours wrote.
         """
-        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        with _translated(self._folder.uri):
+            actions = pa.table(self._delta.get_add_actions(flatten=True))
         columns = ["path", f"partition.{schema.PARTITION}", "num_records", "size_bytes"]
         rows = zip(*(actions[name].to_pylist() for name in columns), strict=True)
-        return sorted((self._ours(*row) for row in rows), key=lambda file: file.path)
+        files = sorted((self._ours(*row) for row in rows), key=lambda file: file.path)
+        for one, other in pairwise(files):
+            if one.path == other.path:
+                raise self._foreign(f"names {one.path!r} twice")
+        return files
 
     def _ours(self, path: str, recipe: str | None, rows: int | None, size: int) -> LiveFile:
         self._folder.refuse_outside(path)
-        named = recipe is not None and re.fullmatch(r"[\w.-]+", recipe) and recipe.strip(".")
-        if not named or rows is None or rows < 0 or size < 0:
+        if recipe is None or not is_recipe_id(recipe) or rows is None or not _is_data(path, recipe):
+            raise self._foreign(f"names {path!r}, which is no file of a label store")
+        if not 0 <= rows * ROW_BYTES <= size:
+            raise self._foreign(f"names {path!r}, of {rows:,} rows in {size:,} bytes")
+        return LiveFile(path, recipe, rows, size)
+
+    def _refuse_foreign(self) -> None:
+        """What others may have made of the table: no run of ours reads such files as they are."""
+        found = pa.schema(self._delta.schema().to_arrow())
+        if not _is_ours(found):
             raise StoreError(
-                f"{public(self._folder.uri)}: the log names {path!r}, which is no file of a label "
-                "store: another program has written here"
+                f"{self._folder.uri} holds a Delta table that is no label store of schema version "
+                f"{schema.VERSION}: give another folder"
             )
-        return LiveFile(path, str(recipe), rows, size)
+        protocol, columns = self._delta.protocol(), self._delta.metadata().partition_columns
+        needed = sorted({*(protocol.reader_features or ()), *(protocol.writer_features or ())})
+        versions = protocol.min_reader_version, protocol.min_writer_version
+        if needed or versions[0] > PROTOCOL[0] or versions[1] > PROTOCOL[1]:
+            features = f" and {', '.join(needed)}" if needed else ""
+            raise self._foreign(f"asks for reader {versions[0]}, writer {versions[1]}{features}")
+        if columns != [schema.PARTITION]:
+            raise self._foreign(f"divides the table by {', '.join(columns) or 'nothing'}")
+
+    def _foreign(self, problem: str) -> StoreError:
+        where = public(self._folder.uri)
+        return StoreError(f"{where}: the log {problem}: another program has written here")
 
     def paths_at(self, folder: Folder, moment: datetime) -> set[str]:
         """What the version of that time named; nothing if the table or its log is younger."""
@@ -179,8 +222,9 @@ class Table:
 
         readable = oldest_version(folder)
         with _translated(folder.uri):
-            commits = [one for one in self._delta.history() if one["version"] >= readable]
-            if not commits or moment.timestamp() * 1000 < commits[-1]["timestamp"]:
+            told = [one for one in self._delta.history() if one.get("version", -1) >= readable]
+            oldest = told[-1].get("timestamp") if told else None
+            if not isinstance(oldest, int) or moment.timestamp() * 1000 < oldest:
                 return set()
             then = DeltaTable(self._root.url, storage_options=folder.delta_options)
             then.load_as_version(moment)
@@ -224,6 +268,7 @@ class Table:
 
     def refresh(self) -> None:
         """See what others committed."""
+        check_log(self._folder, after=self.version)
         self._root.check(self.version + 1)
         with _translated(self._folder.uri):
             self._delta.update_incremental()
@@ -287,11 +332,27 @@ class Table:
 def _is_ours(fields: pa.Schema) -> bool:
     """Whether a table of these fields is a store: all that is common, and nullable results."""
     due = [_PARTITION_FIELD, *schema.COMMON]
-    kinds = {field.name: field.type for field in fields}
+    kinds = {field.name: _plain(field.type) for field in fields}
     others = [field for field in fields if field.name not in {one.name for one in due}]
-    return all(kinds.get(one.name) == one.type for one in due) and all(
+    return all(kinds.get(one.name) == _plain(one.type) for one in due) and all(
         field.nullable for field in others
     )
+
+
+def _load(folder: Folder, root: DeltaRoot) -> "DeltaTable | None":
+    """The table at a folder, whose log was looked at first; None where there is none."""
+    from deltalake import DeltaTable
+    from deltalake.exceptions import TableNotFoundError
+
+    check_log(folder)
+    try:
+        with _translated(folder.uri), suppress(TableNotFoundError):
+            return DeltaTable(root.url, storage_options=folder.delta_options)
+    except StoreError as error:
+        if type(error) is not StoreError:
+            raise
+        raise StoreError(f"{error}{blame(folder)}") from None
+    return None
 
 
 def _add(part: Part, now: int) -> Any:
@@ -324,12 +385,15 @@ def _translated(uri: str) -> Iterator[None]:
     from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
     try:
-        yield
+        with no_panic():
+            yield
     except CommitFailedError:
         raise ConflictError(
             f"{uri}: another run committed first; this one stops, what it committed stays"
         ) from None
     except TableNotFoundError:
         raise MissingError(f"{uri}: no label store here") from None
-    except (DeltaError, OSError, ValueError) as error:
+    except NightlabelError:
+        raise
+    except (DeltaError, pa.ArrowException, OSError, *_ODD) as error:
         raise delta_error(error, uri) from None

@@ -47,8 +47,12 @@ class Group:
     """Parts of one recipe that become one file."""
 
     recipe: str
-    paths: tuple[str, ...]
+    files: tuple[LiveFile, ...]
     new_path: str
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return tuple(file.path for file in self.files)
 
 
 def part_path(run_id: str, recipe: str, number: int | str) -> str:
@@ -67,7 +71,7 @@ def plan_merge(files: Sequence[LiveFile], run_id: str) -> list[Group]:
     for recipe, parts in groupby(by_recipe, key=lambda file: file.recipe):
         for number, chunk in enumerate(_chunks(list(parts))):
             path = f"{AT_REST}{recipe}/{run_id}-{number:05}.parquet"
-            groups.append(Group(recipe, tuple(file.path for file in chunk), path))
+            groups.append(Group(recipe, tuple(chunk), path))
     return groups
 
 

@@ -5,13 +5,14 @@ names a class of its own: `sky = "my_package.sky:Sky"`. See `base.Task` for what
 """
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Final
 
-from pipeline.errors import SpecError
+from pipeline.errors import SpecError, StoreError, printable
 from pipeline.spec import LabelSpec
 from pipeline.tasks.base import Difference, Prepared, Setting, Task, Worker
 from pipeline.tasks.recipe import OtherRecipe, Recipe
@@ -26,6 +27,7 @@ __all__ = [
     "Task",
     "Words",
     "Worker",
+    "known_recipes",
     "recipe_of",
     "task_named",
     "task_of",
@@ -75,6 +77,19 @@ def recipe_of(document: str) -> Recipe:
     """
     task = _known(_task_in(document))
     return (task.recipe if task else OtherRecipe).from_json(document)
+
+
+def known_recipes(documents: Mapping[str, str]) -> dict[str, Recipe]:
+    """Those of the documents, by recipe id, that this version can read; others are told of."""
+    known = {}
+    for name, text in documents.items():
+        try:
+            known[name] = recipe_of(text)
+        except StoreError as error:
+            logging.getLogger("nightlabel").warning(
+                "nightlabel: the document of recipe %s is passed over: %s", printable(name), error
+            )
+    return known
 
 
 def task_of(document: str) -> Task:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline import schema
 from pipeline.errors import SpecError
-from pipeline.images import Preprocess
+from pipeline.images import Preprocess, Room
 from pipeline.spec import LabelSpec
 from pipeline.tasks.recipe import Recipe
 from pipeline.words import Words
@@ -126,10 +126,13 @@ class Task(ABC):
         """What works on images in this process, ready for its first batch. Raises ModelError."""
 
     @abstractmethod
-    def reference(self, spec: LabelSpec, recipe: Recipe) -> Callable[[bytes], Any]:
+    def reference(
+        self, spec: LabelSpec, recipe: Recipe, room: Room | None = None
+    ) -> Callable[[bytes], Any]:
         """Bytes of an image → what `agree` holds its row against, by means of its own.
 
-        The callable raises ImageError for bytes that give no image.
+        A large image is worked on within `room`. The callable raises ImageError for bytes that
+        give no image.
         """
 
     @abstractmethod

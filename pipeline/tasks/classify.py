@@ -23,7 +23,7 @@ from pipeline.tasks.rows import RowMaker
 from pipeline.words import LABELLING, Words
 
 if TYPE_CHECKING:
-    from pipeline.images import Preprocess
+    from pipeline.images import Preprocess, Room
     from pipeline.models.engine import Engine
 
 FORMAT: Final = 1
@@ -90,16 +90,20 @@ class LabelDifference(Difference):
 class Scores:
     """The reference: scores by class names, of transformers alone, in fp32."""
 
-    def __init__(self, folder: ModelFolder, spec: LabelSpec, exif: bool) -> None:
+    def __init__(
+        self, folder: ModelFolder, spec: LabelSpec, exif: bool, room: "Room | None"
+    ) -> None:
         from pipeline.models.reference import ReferenceModel
 
         self._folder, self._exif, self._max_pixels = folder.path, exif, spec.max_pixels
-        self._model = ReferenceModel(folder.path)
+        self._model, self._room = ReferenceModel(folder.path), room
 
     def __call__(self, data: bytes) -> tuple[list[str], NDArray[np.float32]]:
         from pipeline.images.reference import reference_values
 
-        values = reference_values(data, self._folder, self._exif, max_pixels=self._max_pixels)
+        values = reference_values(
+            data, self._folder, self._exif, max_pixels=self._max_pixels, room=self._room
+        )
         return self._model.labels, self._model.scores(values)
 
 
@@ -136,7 +140,9 @@ class Classify(Task):
         )
         return RowMaker(self.rows, Classifier(engine), setting.run_id, setting.recipe.id)
 
-    def reference(self, spec: LabelSpec, recipe: Recipe) -> Callable[[bytes], Any]:
+    def reference(
+        self, spec: LabelSpec, recipe: Recipe, room: "Room | None" = None
+    ) -> Callable[[bytes], Any]:
         """The recipe's own model. Raises BadModelError if it is not what made the labels: the
         weights behind a name may have changed since."""
         made_by = _ours(recipe)
@@ -146,7 +152,7 @@ class Classify(Task):
                 f"{made_by.model} no longer holds the weights that made these labels: name the "
                 "folder that does with --model, or leave the sample out with --sample 0"
             )
-        return Scores(folder, spec, made_by.exif)
+        return Scores(folder, spec, made_by.exif, room)
 
     def agree(self, stored: Mapping[str, Any], reference: Any, recipe: Recipe) -> Difference | None:
         """The same label, or one that the reference scores nearly as high."""

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL.Image import Resampling
 
-from pipeline.images import Preprocess
+from pipeline.images import Preprocess, Room
 from pipeline.spec import LabelSpec
 from pipeline.tasks.base import Difference, Prepared, Setting, Task, Worker
 from pipeline.tasks.measures import SIDE, measure
@@ -130,10 +130,13 @@ class Fingerprint(Task):
     def load(self, setting: Setting) -> Worker:
         return RowMaker(self.rows, Measurer(), setting.run_id, setting.recipe.id)
 
-    def reference(self, spec: LabelSpec, recipe: Recipe) -> Callable[[bytes], Any]:
+    def reference(
+        self, spec: LabelSpec, recipe: Recipe, room: Room | None = None
+    ) -> Callable[[bytes], Any]:
         from pipeline.tasks.slow_measures import slow_measures
 
-        return partial(slow_measures, exif=_ours(recipe).exif, max_pixels=spec.max_pixels)
+        exif = _ours(recipe).exif
+        return partial(slow_measures, exif=exif, max_pixels=spec.max_pixels, room=room)
 
     def agree(self, stored: Mapping[str, Any], reference: Any, recipe: Recipe) -> Difference | None:
         """The hash within a few bits, the measures within a small share of themselves."""

@@ -11,6 +11,8 @@ from pipeline.models.config import canonical_json
 
 # Where a model came from. Told to people, but no part of the fingerprint.
 _PROVENANCE: Final = frozenset({"model", "revision"})
+#: What a hostile document has pydantic say is cut.
+_LONG: Final = 200
 
 _COMMIT_OR_DIGEST: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -60,9 +62,9 @@ class Recipe(BaseModel):
             return cls.model_validate_json(text, strict=True)
         except ValidationError as error:
             first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "JSON"
+            field = ".".join(str(part) for part in first["loc"])[:_LONG] or "JSON"
             raise StoreError(
-                f"not a recipe this version can read: {field}: {first['msg']}"
+                f"not a recipe this version can read: {field}: {first['msg'][:_LONG]}"
             ) from None
 
     def differences(self, other: "Recipe") -> list[str]:

@@ -4,6 +4,8 @@
 kernel, no matrices, no float32.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from math import cos, pi, sqrt
 from statistics import fmean, median, pvariance
 from typing import NamedTuple
@@ -25,9 +27,15 @@ class Measures(NamedTuple):
     aspect: float
 
 
-def slow_measures(data: bytes, *, exif: bool, max_pixels: int) -> Measures:
+def slow_measures(
+    data: bytes,
+    *,
+    exif: bool,
+    max_pixels: int,
+    room: Callable[[int], AbstractContextManager[None]] | None = None,
+) -> Measures:
     """The measures of an image in some 0.3 s. Raises ImageError."""
-    image = reference_image(data, exif, max_pixels=max_pixels)
+    image = reference_image(data, exif, max_pixels=max_pixels, room=room)
     width, height = image.size
     square = image.resize((_SIDE, _SIDE), Resampling.BILINEAR)
     flat = square.tobytes()

@@ -11,7 +11,8 @@ from PIL import Image
 from pipeline.errors import ErrorCode
 from pipeline.flow.child import Child
 from pipeline.spec import MAX_PIXELS
-from tests.parts.forge import encode, oriented
+from tests.parts.costs import SORTS, meter, scene
+from tests.parts.forge import encode
 from tests.parts.hostile import bombs
 from tests.parts.scenery import landscape
 from tests.parts.trial import PIXELS, Trial, Verdict
@@ -21,30 +22,6 @@ pytestmark = pytest.mark.chaos
 
 TRIAL = Trial(MAX_PIXELS, seconds=600.0)
 ASK_SECONDS = 900.0
-
-Encoder = Callable[[Image.Image], bytes]
-
-SORTS: dict[str, Encoder] = {
-    "JPEG": partial(encode, format_="JPEG"),
-    "JPEG turned": partial(encode, format_="JPEG", exif=oriented(6)),
-    "JPEG progressive": partial(encode, format_="JPEG", progressive=True),
-    "JPEG CMYK": lambda image: encode(image.convert("CMYK"), "JPEG"),
-    "PNG": partial(encode, format_="PNG", compress_level=1),
-    "PNG alpha turned": lambda image: encode(
-        image.convert("RGBA"), "PNG", compress_level=1, exif=oriented(6)
-    ),
-    "PNG palette": lambda image: encode(image.convert("P"), "PNG", compress_level=1),
-    "WebP": partial(encode, format_="WEBP", method=0),
-    "WebP alpha": lambda image: encode(image.convert("RGBA"), "WEBP", method=0),
-    "WebP lossless": partial(encode, format_="WEBP", method=0, lossless=True),
-    "GIF": partial(encode, format_="GIF"),
-    "TIFF LZW": partial(encode, format_="TIFF", compression="tiff_lzw"),
-    "TIFF CMYK": lambda image: encode(image.convert("CMYK"), "TIFF", compression="tiff_lzw"),
-    "TIFF float": lambda image: encode(image.convert("F"), "TIFF"),
-    "BMP": partial(encode, format_="BMP"),
-    "AVIF": partial(encode, format_="AVIF", speed=10),
-    "JPEG 2000": partial(encode, format_="JPEG2000"),
-}
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +50,19 @@ def test_no_format_takes_more_than_documented(sort: str, cost: Callable[[bytes],
     verdict = cost(data)
     _tell(sort, data, verdict)
     assert (verdict.outcome, verdict.wrong) == (PIXELS, None)
+
+
+@pytest.mark.parametrize("megapixels", [12, 64])
+@pytest.mark.parametrize("sort", SORTS)
+def test_what_is_said_beforehand_holds(sort: str, megapixels: int) -> None:
+    """A photograph's noise at 12 MP, and a bomb's one colour at 64."""
+    child = Child(meter)
+    try:
+        taken, said = child.ask(SORTS[sort](scene(megapixels, flat=megapixels > 12)), ASK_SECONDS)
+    finally:
+        child.end()
+    print(f"{sort:22} {megapixels} MP took {taken / MIB:.0f} MiB, said {said / MIB:.0f} MiB")
+    assert taken <= said <= 3.5 * taken
 
 
 @pytest.mark.parametrize(

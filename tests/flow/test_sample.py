@@ -123,11 +123,12 @@ def test_each_step_of_ours_is_held_against_transformers(
     assert found.agree < found.images == COUNT
 
 
-#: Types, limits and words; of the decoder only what Pillow raises and what is refused.
+#: Types, limits and words; of the decoder only what Pillow opens and raises and what is refused.
 MAY_SHARE = {
     "from pipeline.errors import BadModelError",
     "from pipeline.errors import BadModelError, ErrorCode, ImageError",
     "from pipeline.fields import one_line, refusals",
+    "from pipeline.images.formats import opened",
     "from pipeline.images.refusals import PILLOW_ERRORS, check_whole",
     "from pipeline.spec import MAX_PIXELS",
 }

@@ -114,8 +114,8 @@ def variants() -> Iterator[Foreign]:
     parts = (chunk(b"CgBI", b"P\0 \2"), ihdr(96, 64), chunk(b"IDAT", rows), chunk(b"IEND", b""))
     yield "apple.png", assemble(*parts), "CgBI"
     psd = b"8BPS\0\1" + bytes(6) + b"\0\3\0\0\0\x40\0\0\0\x60\0\x10\0\3" + bytes(400)
-    yield "sixteen-bits-psd.jpg", psd, "PSD with 16 bits"
-    yield "psb.jpg", b"8BPS\0\2" + psd[6:], "PSB"
+    yield "sixteen-bits-psd.jpg", psd, "PSD"
+    yield "psb.jpg", b"8BPS\0\2" + psd[6:], "PSD"
     bmp = encode(picture(), "BMP")
     yield "png-inside.bmp", bmp[:30] + b"\5\0\0\0" + bmp[34:], "bmp"
     if features.check("jpg_2000"):

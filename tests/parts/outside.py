@@ -55,7 +55,7 @@ class Sky(Task):
     def load(self, setting):
         return RowMaker(self.rows, Looker(), setting.run_id, setting.recipe.id)
 
-    def reference(self, spec, recipe):
+    def reference(self, spec, recipe, room=None):
         return lambda data: float(prepare(data, SHAPE).pixels[..., 2].mean()) / 255
 
     def agree(self, stored, reference, recipe):

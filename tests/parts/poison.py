@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-#: Decoders: a format of Pillow's whose images say what happens to who opens them.
+#: Decoders: images that Pillow takes for BMP, and that say what happens to who opens them.
 #: Models: an image that is all of one colour, as the model sees it, says what happens.
 PLUGIN = """
 import ctypes, os, signal, sys
@@ -33,8 +33,18 @@ def _open(file, filename):
     _deed(deed.decode())
 
 def _into_pillow():
-    from PIL import Image
-    Image.register_open("POISON", _open, lambda prefix: prefix.startswith(b"POISON "))
+    from PIL import BmpImagePlugin, Image
+    open_bmp, is_bmp = Image.OPEN["BMP"]
+
+    def is_poison(prefix):
+        return prefix.startswith(b"POISON ")
+
+    def open_either(file, filename):
+        poisonous = is_poison(file.read(16))
+        file.seek(0)
+        return (_open if poisonous else open_bmp)(file, filename)
+
+    Image.register_open("BMP", open_either, lambda prefix: is_poison(prefix) or is_bmp(prefix))
 
 def _into_engine(Engine):
     run = Engine._run

@@ -3,7 +3,6 @@
 import time
 import warnings
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -17,6 +16,7 @@ from pipeline.flow.careful import Careful
 from pipeline.flow.child import Child, EndedError
 from pipeline.images import Prepared, Preprocess, decode, prepare, resize_crop
 from pipeline.images.decode import open_image
+from pipeline.images.formats import opened
 from pipeline.images.refusals import PILLOW_ERRORS
 from pipeline.spec import MAX_BYTES
 from tests.parts.memory import status_bytes
@@ -160,7 +160,7 @@ def pillow_pixels(data: bytes) -> NDArray[np.uint8] | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            image = Image.open(BytesIO(data))
+            image = opened(data)
             stored = image.convert("RGB")
         except PILLOW_ERRORS:
             return None

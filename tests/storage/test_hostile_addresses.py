@@ -82,9 +82,13 @@ class _Public(BaseHTTPRequestHandler):
         pass
 
 
+class _PublicServer(ThreadingHTTPServer):
+    request_queue_size = 256  # as many readers as come at once; five would drop the others
+
+
 @contextmanager
 def public_server() -> Iterator[int]:
-    server = ThreadingHTTPServer((PUBLIC_ADDRESS, 0), _Public)
+    server = _PublicServer((PUBLIC_ADDRESS, 0), _Public)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
@@ -197,8 +198,42 @@ def test_of_many_heirs_one_wins(folder: Folder) -> None:
     assert all("BusyError" in error for out, error in outputs if not out)
 
 
-def test_a_file_that_is_no_lease_is_taken_over(folder: Folder) -> None:
+@pytest.mark.parametrize("data", [b"{not json", b"", b"[" * 10_000, b'{"run_id": "newer"}'])
+def test_a_file_that_is_no_lease_is_waited_for_and_taken_over(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    """A newer version may hold it: it is as good as one from elsewhere."""
+    monkeypatch.setattr(module, "DEAD_SECONDS", 1.5)
     folder.ensure()
-    folder.put(PATH, b"{not json")
+    folder.put(PATH, data)
+    began = time.monotonic()
     with Lease(folder, "me"):
+        assert 0.5 < time.monotonic() - began < 30
+    with Lease(folder, "me", take_over=True):
         pass
+
+
+def test_what_is_no_lease_and_is_renewed_is_alive(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DEAD_SECONDS", 6.0)
+    monkeypatch.setattr(module, "RENEW_SECONDS", 4.0)
+    folder.ensure()
+    folder.put(PATH, b"{}")
+    renewer = threading.Timer(1.5, lambda: folder.put(PATH, b"{}"))
+    renewer.start()
+    with pytest.raises(BusyError, match=r"no lease that this version reads.*take-over"):
+        Lease(folder, "me").__enter__()
+    renewer.join()
+
+
+def test_a_lease_of_next_century_is_waited_for_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DEAD_SECONDS", 1.5)
+    folder = Folder(str(tmp_path))
+    put_holder(folder, host="elsewhere")
+    os.utime(tmp_path / PATH, (4e9, 4e9))
+    began = time.monotonic()
+    with Lease(folder, "me"):
+        assert time.monotonic() - began < 30

@@ -1,0 +1,100 @@
+"""The memory that one image takes while it is decoded, from its header alone.
+
+Measured as the most that a process held, less what it held before, at 16 and 64 megapixels, on
+2026-11-30 with Pillow 13.0.0 (libjpeg-turbo, libwebp, libtiff, OpenJPEG, libavif with dav1d) and
+simplejpeg 1.9.0; `python -m tests.parts.costs 16` measures again, and a test holds each sort to it.
+In bytes a pixel:
+
+    JPEG 3, turned 6, of several scans 9; CMYK 8, of several scans 12
+    PNG, GIF, BMP 8; TIFF 8, and its largest strip beside the pixels
+    WebP 16; AVIF 10 to 12, deeper ones more; JPEG 2000 8 a channel at most
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Final
+
+from PIL import Image
+
+from pipeline.images.signatures import jpeg_segments
+
+if TYPE_CHECKING:
+    from pipeline.images.preprocess import Preprocess
+
+#: A decoder may take this for an image without asking anybody: 30 megapixels of PNG or 15 of WebP.
+SMALL_BYTES: Final = 256 * 2**20
+
+#: Holds so many bytes for an image while it is decoded; may wait for them, or raise ImageError.
+Room = Callable[[int], AbstractContextManager[None]]
+
+#: Bytes a pixel by Pillow's format: what was measured and a tenth more, or the worst that it can
+#: hold: a TIFF in one strip of 16 bits a channel, an AVIF of 10 or 12 bits.
+_PIXEL: Final[Mapping[str, float]] = {
+    "PNG": 9,
+    "GIF": 9,
+    "BMP": 9,
+    "DIB": 9,
+    "TIFF": 13,
+    "WEBP": 17.5,
+    "AVIF": 20,
+    "HEIF": 24,
+}
+_MOST: Final = 32.0
+#: JPEG by its channels: with one scan, and with several, whose coefficients are kept.
+_JPEG, _JPEG_SCANS = {1: 7, 3: 7, 4: 9}, {1: 8.5, 3: 11, 4: 13.5}
+#: To be laid on white, an image is RGBA three times.
+_ON_WHITE: Final = 16
+#: Libraries that read a file take a copy of it, and libtiff one of its strips.
+_COPIES: Final = 2
+#: A processor of Hugging Face's holds images as Pillow's and as arrays, the resized one too.
+_WHOLE, _WHOLE_RESIZED = 12, 16
+
+
+def unbounded(_: int) -> AbstractContextManager[None]:
+    """The Room of whoever decodes alone."""
+    return nullcontext()
+
+
+def room_for(needs: int, room: Room) -> AbstractContextManager[None]:
+    """What an image of so many bytes is decoded within: a small one asks nobody."""
+    return nullcontext() if needs <= SMALL_BYTES else room(needs)
+
+
+def decoding_bytes(image: Image.Image, data: bytes) -> int:
+    """The most that decoding takes of an image whose header was read: bytes."""
+    pixels = image.width * image.height
+    if pixels * _MOST + _COPIES * len(data) <= SMALL_BYTES:
+        return int(pixels * _MOST)  # small, whatever it is
+    return int(pixels * _bytes_a_pixel(image, data)) + _COPIES * len(data)
+
+
+def preparing_bytes(image: Image.Image, preprocess: "Preprocess") -> int:
+    """What comes to that until the model's input is made: bytes."""
+    width, height = image.size
+    white = preprocess.on_white and "transparency" in image.info
+    more = _ON_WHITE * width * height * white
+    if preprocess.config is None:
+        # The first of two passes may leave a strip that is longer than the model's input.
+        return more + 2 * 3 * max(height * preprocess.width, width * preprocess.height)
+    strip = preprocess.height * preprocess.width * max(width, height) // max(1, min(width, height))
+    return more + _WHOLE * width * height + _WHOLE_RESIZED * strip
+
+
+def _bytes_a_pixel(image: Image.Image, data: bytes) -> float:
+    channels = len(image.getbands())
+    if image.format in ("JPEG", "MPO"):
+        return (_JPEG_SCANS if _several_scans(data) else _JPEG).get(channels, _MOST)
+    if image.format == "JPEG2000":
+        return 5.5 * (1 + channels)
+    return _PIXEL.get(image.format or "", _MOST)
+
+
+def _several_scans(data: bytes) -> bool:
+    """As libjpeg decides it (jdinput.c): a progressive frame, or a first scan of few channels."""
+    frame = channels = 0
+    for marker, at in jpeg_segments(data):
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            frame, channels = marker, data[at + 9] if at + 9 < len(data) else 0
+        if marker == 0xDA:
+            return frame not in (0xC0, 0xC1, 0xC9) or data[at + 4 : at + 5] < bytes([channels])
+    return True

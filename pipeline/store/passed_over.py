@@ -1,0 +1,24 @@
+"""Telling of the documents of a store that are none of ours, and that end nothing."""
+
+import logging
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+from pipeline.errors import printable
+
+#: So many are named.
+TOLD: Final = 3
+
+
+def tell_passed_over(problems: Sequence[str]) -> None:
+    """A line for each of the first few, once in a process."""
+    for problem in problems[:TOLD]:
+        _tell(f"{problem}; it is passed over")
+    if len(problems) > TOLD:
+        _tell(f"{len(problems) - TOLD:,} more such files are passed over, as is {problems[0]}")
+
+
+@lru_cache(maxsize=1000)
+def _tell(line: str) -> None:
+    logging.getLogger("nightlabel").warning("nightlabel: %s", printable(line))
