@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import pytest
 
+from pipeline import schema
 from pipeline.errors import NightlabelError
 from pipeline.flow.recipes import list_recipes
 from pipeline.flow.upkeep import compact_store
@@ -129,9 +130,9 @@ def _reads(folder: Folder, had: Counter[str] | None) -> str | None:
 
 def _forgets(folder: Folder, _: Any) -> None:
     search = Search()
-    search.look(folder, Objects.of([URI]))
+    search.look(folder, Objects.of([URI], [schema.object_id(URI)]))
     tell_of(folder, Traces.of(set(search.held), search.clean, [URI]))
-    documents_that_name(folder, Objects.of([URI]))
+    documents_that_name(folder, Objects.of([URI], [schema.object_id(URI)]))
 
 
 COMMANDS: Final[dict[str, Callable[[Folder, Counter[str] | None], Any]]] = {

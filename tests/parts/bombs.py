@@ -53,7 +53,7 @@ def by_rows() -> bytes:
 
 
 def by_a_lie() -> bytes:
-    """A page that says it becomes two gigabytes; its footer says nothing of it."""
+    """A page that says it becomes two gigabytes, over the rest of its own header."""
     data = bytearray(written(rows([1]), use_dictionary=False))
     start = pq.read_metadata(pa.BufferReader(bytes(data))).row_group(0).column(0).data_page_offset
     size = data[start + 3]

@@ -55,7 +55,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(local: Folder, kind: str) -> No
     for call in calls:
         assert peak(call) < 64 * MIB
     search = Search()
-    search.look(local, Objects.of(["s3://photos/1"]))
+    search.look(local, Objects.of(["s3://photos/1"], [schema.object_id("s3://photos/1")]))
     if kind != "lists":  # its ids are read well
         assert search.unread == [PATH]
 

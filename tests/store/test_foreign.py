@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from pipeline import schema
 from pipeline.errors import StoreError
 from pipeline.flow.recipes import list_recipes
 from pipeline.storage import Folder
@@ -141,7 +142,9 @@ def test_words_of_any_document_are_found_in_time(local: Folder, text: str) -> No
     local.put("_nightlabel/x.json", f"{text} s3://photos/a.jpg".encode())
     local.put("_nightlabel/y.json", b'{"x": "a.jpg"}')
     began = time.monotonic()
-    named = documents_that_name(local, Objects.of(["s3://photos/a.jpg"]))
+    named = documents_that_name(
+        local, Objects.of(["s3://photos/a.jpg"], [schema.object_id("s3://photos/a.jpg")])
+    )
     assert "_nightlabel/y.json" in named
     assert time.monotonic() - began < 5
 
