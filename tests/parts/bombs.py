@@ -8,7 +8,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import schema
+from pipeline.tasks.classifier import TOP_K
 from tests.store.stores import LABELS, rows
 
 MIB: Final = 2**20
@@ -38,7 +38,7 @@ def by_prefixes() -> bytes:
 
 def by_lists() -> bytes:
     """One row with some millions of equal labels."""
-    labels = pa.array([[{"label": "cat", "score": 0.5}] * 1], schema.TOP_K)
+    labels = pa.array([[{"label": "cat", "score": 0.5}] * 1], TOP_K)
     many = pa.ListArray.from_arrays([0, 20_000_000], pa.repeat(labels.values[0], 20_000_000))
     table = rows([1])
     place = table.schema.get_field_index("top_k")

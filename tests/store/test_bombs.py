@@ -20,6 +20,7 @@ from pipeline.store.erase import Objects, Search
 from pipeline.store.failed import failed_rows
 from pipeline.store.parts import read_part, rewrite_without, write_part
 from pipeline.store.reader import LabelStore
+from pipeline.tasks.classifier import TOP_K
 from tests.parts.bombs import BOMBS, MIB, written
 from tests.parts.memory import status_bytes
 from tests.store.stores import LABELS, RECIPE, new_table, rows
@@ -139,9 +140,7 @@ def test_text_that_is_none_is_refused(local: Folder) -> None:
 def test_long_and_many_true_rows_are_read(local: Folder) -> None:
     """What is large and ours: long addresses that are alike, many labels a row."""
     table = rows([f"{n:05}" + "x" * 3000 for n in range(2000)])
-    top = pa.array(
-        [[{"label": f"class {n}", "score": 0.5} for n in range(500)]] * 2000, schema.TOP_K
-    )
+    top = pa.array([[{"label": f"class {n}", "score": 0.5} for n in range(500)]] * 2000, TOP_K)
     place = table.schema.get_field_index("top_k")
     table = table.set_column(place, LABELS.field("top_k"), top)
     part = write_part(local, PATH, RECIPE, table)

@@ -22,7 +22,7 @@ from pipeline.store.reader import LabelStore
 from pipeline.store.runs import RECIPES, RUNS, RunSummary, load_runs, read_runs, save_run
 from pipeline.store.table import Table
 from tests.parts.bombs import written
-from tests.store.stores import RECIPE, new_table, rows
+from tests.store.stores import LABELS, RECIPE, new_table, rows
 from tests.store.test_untrusted import add, local
 
 __all__ = ["local"]
@@ -209,12 +209,13 @@ def test_a_path_that_disagrees_with_its_recipe_is_refused(local: Folder, path: s
 def test_a_table_of_other_types_or_divided_otherwise_is_none(local: Folder) -> None:
     import deltalake
 
-    from pipeline.store.table import SCHEMA
-
+    partition = pa.field("recipe", pa.string(), nullable=False)
     for number, fields in enumerate(({"uri": pa.int64()}, {})):
         folder = Folder(f"{local.uri}/{number}")
         folder.ensure()
-        kinds = [field.with_type(fields.get(field.name, field.type)) for field in SCHEMA]
+        kinds = [
+            field.with_type(fields.get(field.name, field.type)) for field in [partition, *LABELS]
+        ]
         divided = ["label"] if not fields else ["recipe"]
         deltalake.DeltaTable.create(folder.delta_url, schema=pa.schema(kinds), partition_by=divided)
         with pytest.raises(
