@@ -120,7 +120,9 @@ def unpack(data: bytes, columns: Sequence[str] | pa.Schema | None, file: Logged 
     for field in wanted:
         if field.type == schema.TIMESTAMP:
             _refuse_odd_times(rows[field.name])
-    return _completed(rows, columns) if isinstance(columns, pa.Schema) else rows
+    if isinstance(columns, pa.Schema):
+        return _completed(rows, columns, opened.metadata.num_rows)
+    return rows
 
 
 def _wanted(found: pa.Schema, columns: Sequence[str] | pa.Schema | None) -> pa.Schema:
@@ -136,12 +138,13 @@ def _wanted(found: pa.Schema, columns: Sequence[str] | pa.Schema | None) -> pa.S
     return pa.schema([common.field(n) if n in common.names else found.field(n) for n in columns])
 
 
-def _completed(rows: pa.Table, wanted: pa.Schema) -> pa.Table:
-    """With the fields that the file lacks as nulls."""
-    for field in wanted:
-        if field.name not in rows.column_names:
-            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
-    return rows.select(wanted.names)
+def _completed(rows: pa.Table, wanted: pa.Schema, count: int) -> pa.Table:
+    """With the fields that the file lacks as nulls; a table without columns knows no `count`."""
+    there = set(rows.column_names)
+    columns = [
+        rows[field.name] if field.name in there else pa.nulls(count, field.type) for field in wanted
+    ]
+    return pa.table(columns, schema=wanted)
 
 
 def _opened(data: bytes, file: Logged | str) -> pq.ParquetFile:

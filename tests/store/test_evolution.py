@@ -79,6 +79,7 @@ def test_columns_come_in_one_commit_and_old_files_hold_null(folder: Folder) -> N
     assert found["sky"].to_pylist() == [None, None, 0.5]
     assert found["words"].to_pylist() == [None, None, ["blue"]]
     assert store.to_table(recipe=RECIPE).schema == store.schema
+    assert sorted(store.to_table(["sky"], RECIPE)["sky"].to_pylist(), key=str) == [0.5, None, None]
     delta = DeltaTable(folder.delta_url, storage_options=folder.delta_options)
     assert sorted(delta.to_pyarrow_table()["sky"].to_pylist(), key=str) == [0.5, None, None]
 
