@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from pipeline.cluster.nights import job_id
+from pipeline.flow.memory_budget import budget_here
 from pipeline.spec import LabelSpec, make_spec, parse_spec
 
 
@@ -21,3 +22,9 @@ def test_what_is_written_of_a_job_that_classifies_does_not_name_its_task() -> No
     for one in (classify, other):
         assert parse_spec(one.model_dump_json()) == one
     assert job_id(classify, "n", 1) != job_id(other, "n", 1)
+
+
+def test_no_memory_is_kept_for_predictors_that_a_task_does_not_have() -> None:
+    kept, free = (budget_here(spec(), 2**30, network=network) for network in (True, False))
+    assert free.node == kept.node
+    assert (free.large, free.most) > (kept.large, kept.most)
