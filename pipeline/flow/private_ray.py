@@ -12,24 +12,21 @@ is left alone, and what comes of it is tested.
 
 import os
 import secrets
-import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import ray
 from ray._private import services
 
-from pipeline.errors import PlacementError
 from pipeline.flow.embedded import replaced
+from pipeline.storage import private_folder
 
 LOOPBACK: Final = "127.0.0.1"
 TOKEN_BYTES: Final = 32
 MODE: Final = "RAY_AUTH_MODE"
 TOKEN: Final = "RAY_AUTH_TOKEN"  # noqa: S105 - where it is, not what it is
-
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 @contextmanager
@@ -37,13 +34,14 @@ def private_start(base: str) -> Iterator[dict[str, Any]]:
     """For `ray.init` of a Ray on this machine: yields its options. Its files lie below `base`.
 
     Once that Ray is ended, `read_token` lets this process reach others again. Raises
-    PlacementError where another user has the folder.
+    UnsafeFolderError where another user has the folder, or could put another in its place.
     """
-    folder = private_folder(base)
+    own = Path(base).absolute() / f"ray-{os.geteuid()}"
+    folder = private_folder(own, "name another folder in RAY_TMPDIR")
     with ExitStack() as stack:
         if _token_loader() is not None:
-            own = {MODE: "token", TOKEN: secrets.token_hex(TOKEN_BYTES)}
-            stack.enter_context(_environment(own))
+            token = {MODE: "token", TOKEN: secrets.token_hex(TOKEN_BYTES)}
+            stack.enter_context(_environment(token))
             read_token()
         stack.enter_context(replaced(services, "resolve_ip_for_localhost", _itself))
         # Ray lets every user write in what it is given, so that lies in what is ours alone. Its
@@ -57,22 +55,6 @@ def read_token() -> None:
     if loader is not None:
         ray._raylet.Config.initialize("")
         loader.instance().reset_cache()
-
-
-def private_folder(base: str) -> Path:
-    """What holds Ray's sessions of this user: logs, sockets, and what does not fit in memory."""
-    folder = Path(base).absolute() / f"ray-{os.geteuid()}"
-    with suppress(FileExistsError):
-        folder.mkdir(mode=stat.S_IRWXU)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise PlacementError(
-            f"{folder} is not a folder of this user, and Ray's files would lie there: remove it, "
-            "or name another folder in RAY_TMPDIR"
-        )
-    if found.st_mode & _OTHERS:
-        folder.chmod(stat.S_IRWXU)
-    return folder
 
 
 def _token_loader() -> Any | None:

@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 import ray
 
-from pipeline.errors import PlacementError
-from pipeline.flow.private_ray import MODE, TOKEN, private_folder
+from pipeline.errors import UnsafeFolderError
+from pipeline.flow.private_ray import MODE, TOKEN, private_start
 from pipeline.flow.session import session
 from tests.parts.family import below, title
 
@@ -216,33 +216,25 @@ def test_what_speaks_http_does_nothing_without_it(own: Own) -> None:
     assert [page for page in pages if not page.startswith(b"# HELP ")] == []
 
 
-def test_a_folder_of_others_is_refused(tmp_path: Path) -> None:
-    name = f"ray-{os.geteuid()}"
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    for number, spoil in enumerate(
-        (lambda path: path.symlink_to(elsewhere), lambda path: path.write_text("a file"))
-    ):
-        parent = tmp_path / str(number)
-        parent.mkdir()
-        spoil(parent / name)
-        with pytest.raises(PlacementError, match="RAY_TMPDIR"):
-            private_folder(str(parent))
-    assert list(elsewhere.iterdir()) == []
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 def test_a_folder_that_another_user_made_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / f"ray-{os.geteuid()}"
     folder.mkdir(mode=0o700)
     os.chown(folder, 65534, 65534)
-    with pytest.raises(PlacementError, match="not a folder of this user"):
-        private_folder(str(tmp_path))
+    with pytest.raises(UnsafeFolderError, match="RAY_TMPDIR"), private_start(str(tmp_path)):
+        pass
 
 
-def test_a_folder_of_ours_that_was_open_is_closed(tmp_path: Path) -> None:
+def test_a_parent_in_which_others_could_replace_it_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with pytest.raises(UnsafeFolderError, match="RAY_TMPDIR"), private_start(str(tmp_path)):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_ours_that_others_could_read_is_closed(tmp_path: Path) -> None:
     folder = tmp_path / f"ray-{os.geteuid()}"
-    folder.mkdir()
-    folder.chmod(0o777)
-    assert private_folder(str(tmp_path)) == folder
+    folder.mkdir(mode=0o755)
+    with private_start(str(tmp_path)) as options:
+        assert Path(options["_temp_dir"]).parent == folder
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700

@@ -65,7 +65,7 @@ def test_no_secret_is_written_or_said(tiny_model: Path, tmp_path: Path, ray_fold
     names = [f"{n}.png" for n in range(6)]
     files = {f"/signed/{name}": png(n) for n, name in enumerate(names)}
     files["/signed/text.png"] = b"no image"
-    files["/coded.png"] = png(7)
+    files[f"/coded.png;jsessionid={CANARY}"] = png(7)
     env = os.environ | SECRETS | {"RAY_TMPDIR": str(ray_folder)}
     dst = tmp_path / "labels"
     with web_server(files) as url:

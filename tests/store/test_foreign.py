@@ -72,7 +72,7 @@ def test_a_summary_that_is_none_is_told_and_passed_over(
     assert line.isprintable()
 
 
-def test_two_hundred_thousand_summaries_hold_nobody(
+def test_more_summaries_than_are_read_hold_nobody(
     local: Folder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Fewer of them, and limits that are as much lower."""
