@@ -29,6 +29,7 @@ import pyarrow as pa
 from pipeline import schema
 from pipeline.errors import ConflictError, MissingError, NightlabelError, StoreError
 from pipeline.storage import DeltaRoot, Folder, Unsupported, delta_error, no_panic, public
+from pipeline.store.fields import KIND, LABELS, fields_for, is_store, lacking
 from pipeline.store.guard import blame, check_log
 from pipeline.store.log import oldest_version, remove_expired
 from pipeline.store.parts import Part
@@ -39,13 +40,6 @@ if TYPE_CHECKING:
 
 #: The table's application id in Delta's transaction identifiers.
 WRITER = "nightlabel"
-
-#: The table's property that says what kind of result its rows hold; a table without it was made
-#: before there were others, and holds labels.
-KIND = "nightlabel.kind"
-LABELS = "labels"
-
-_PARTITION_FIELD = pa.field(schema.PARTITION, pa.string(), nullable=False)
 
 CHECKPOINT_INTERVAL: Final = 20
 
@@ -75,11 +69,6 @@ def _is_data(path: str, recipe: str) -> bool:
     said = _IN_PATH.search(path)
     ours = path.endswith(".parquet") and not path.startswith(("_delta_log/", "_nightlabel/"))
     return ours and "%" not in path and (said is None or said[1] == recipe)
-
-
-def _plain(kind: pa.DataType) -> str:
-    """A type by what it holds, whichever of Arrow's layouts it has."""
-    return re.sub(r"large_|_view|not null| ", "", re.sub(r"<\w+: ", "<", str(kind)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +119,7 @@ class Table:
         with _translated(folder.uri):
             delta = DeltaTable.create(
                 root.url,
-                schema=pa.schema([_PARTITION_FIELD, *schema.rows_of(columns)]),
+                schema=fields_for(columns),
                 partition_by=[schema.PARTITION],
                 mode="error",
                 configuration=CONFIGURATION | {KIND: kind},
@@ -159,16 +148,8 @@ class Table:
 
         Raises StoreError for one that is there with another type, ConflictError as `commit` does.
         """
-        known = self.schema
-        missing = [column for column in columns if column.name not in known.names]
-        for column in columns:
-            if column.name in known.names and known.field(column.name).type != column.type:
-                raise StoreError(
-                    f"{public(self._folder.uri)} has a column {column.name} of type "
-                    f"{known.field(column.name).type}, not {column.type}: give another folder"
-                )
+        missing = lacking(self.schema, columns, public(self._folder.uri))
         if missing:
-            schema.rows_of(missing)  # a ValueError for what no task may add
             self._commit_fenced(lambda properties: self._add_columns(missing, properties))
 
     def live(self) -> list[LiveFile]:
@@ -198,7 +179,7 @@ class Table:
     def _refuse_foreign(self) -> None:
         """What others may have made of the table: no run of ours reads such files as they are."""
         found = pa.schema(self._delta.schema().to_arrow())
-        if not _is_ours(found):
+        if not is_store(found):
             raise StoreError(
                 f"{self._folder.uri} holds a Delta table that is no label store of schema version "
                 f"{schema.VERSION}: give another folder"
@@ -327,16 +308,6 @@ class Table:
     def _landed(self, mark: str) -> bool:
         self.refresh()
         return any(entry.get("mark") == mark for entry in self._delta.history(limit=5))
-
-
-def _is_ours(fields: pa.Schema) -> bool:
-    """Whether a table of these fields is a store: all that is common, and nullable results."""
-    due = [_PARTITION_FIELD, *schema.COMMON]
-    kinds = {field.name: _plain(field.type) for field in fields}
-    others = [field for field in fields if field.name not in {one.name for one in due}]
-    return all(kinds.get(one.name) == _plain(one.type) for one in due) and all(
-        field.nullable for field in others
-    )
 
 
 def _load(folder: Folder, root: DeltaRoot) -> "DeltaTable | None":

@@ -12,9 +12,10 @@ from pipeline import schema
 from pipeline.errors import ConflictError, StoreError
 from pipeline.flow.tidy import compact, inline, merge
 from pipeline.storage import Folder
+from pipeline.store.fields import KIND
 from pipeline.store.parts import Part, read_part, rewrite_without, write_part
 from pipeline.store.reader import LabelStore
-from pipeline.store.table import KIND, Table
+from pipeline.store.table import Table
 from tests.store.stores import LABELS, RECIPE, new_table, rows
 
 SKY = pa.field("sky", pa.float32())
