@@ -248,6 +248,12 @@ def _recipe(store: LabelStore, recipe: str, model: str | None) -> tuple[Task, Re
         ) from None
     if made_by.id != recipe:
         raise StoreError(f"{public(store.folder.uri)}: the document of {recipe} is another's")
+    if not {column.name for column in task.columns} <= {*store.schema.names}:
+        where = public(store.folder.uri)
+        raise StoreError(
+            f"{where}: recipe {recipe} is of {task.name}, whose columns the table lacks: another "
+            "program has written here"
+        )
     if model and not task.network:
         raise SpecError("model", model, f"{task.name} has no model; leave it out")
     moved = {"model": model, "revision": None} if model else {}

@@ -20,6 +20,8 @@ import pipeline
 from pipeline.errors import SpecError
 from pipeline.spec import make_spec
 from pipeline.storage import Folder
+from pipeline.store.choice import Choice, choose
+from pipeline.store.parts import write_part
 from pipeline.store.runs import save_recipe
 from pipeline.store.table import Table
 from pipeline.tasks import task_named
@@ -300,6 +302,24 @@ def test_what_cannot_be_a_task_is_told(outside: Path, photos: Path, tmp_path: Pa
         found = _run_here("fingerprint", photos, tmp_path / "x", "--set", "model=x")
         assert found.code == 2
         assert "fingerprint has no model; leave this option out" in found.err
+
+
+def test_a_recipe_of_another_task_than_the_rows_is_one_clear_error(
+    photos: Path, tmp_path: Path
+) -> None:
+    """A document that was put there by hand."""
+    folder = Folder(str(tmp_path / "store"))
+    folder.ensure()
+    table, spec = new_table(folder), make_spec(src="a", dst="b", task="fingerprint")
+    recipe = task_named("fingerprint").prepare(spec).recipe
+    path = f"recipe={recipe.id}/0.parquet"
+    table.commit(added=[write_part(folder, path, recipe.id, rows([1, 2]))])
+    save_recipe(folder, recipe.id, recipe.to_json())
+    choose(folder, recipe.id, Choice.read(folder))
+    found = _run_here("verify", photos, folder.uri)
+    assert found.code == 1
+    assert "is of fingerprint, whose columns the table lacks" in found.err
+    assert "Traceback" not in found.err
 
 
 def test_the_options_of_a_model_are_none_of_fingerprint() -> None:
