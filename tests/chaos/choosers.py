@@ -6,6 +6,7 @@ loads what they need, once; each line on its stdin, a seed, starts one, whose pi
 a process asks to be chosen it writes to LOG first, and what it died of where nothing should.
 """
 
+import importlib
 import os
 import random
 import signal
@@ -20,7 +21,6 @@ from pipeline.errors import BusyError, ConflictError, SpecError
 from pipeline.flow.promotion import Promotion, rows_of
 from pipeline.flow.recipes import drop_recipe, use_recipe
 from pipeline.storage import Folder
-from pipeline.store.choice import CURRENT
 from pipeline.store.lease import Lease
 from pipeline.store.parts import write_part
 from pipeline.store.runs import Counts, RunSummary, new_run_id, save_recipe, save_run
@@ -32,6 +32,8 @@ WHOLE: Final = ("r0000000a", "r0000000b", "r0000000c")
 #: Its runs always leave something: it may ask to be promoted, and must never be.
 PART: Final = "r0000000d"
 ROWS: Final = 3
+#: What a deed would import first, in each process anew.
+LOADED_LATE: Final = ("deltalake", "deltalake.transaction", "pandas", "pyarrow.parquet")
 SCOPE: Final = {"kind": "prefix", "src": "s3://photos/", "include": [], "exclude": []}
 
 #: How such a deed may end when others are at work, or when the last one was killed in its midst.
@@ -81,7 +83,7 @@ def live(uri: str, log: Path, seed: int) -> None:
     def ask(recipe: str) -> None:
         os.write(file, f"asked {recipe}\n".encode())
 
-    folder.stat(CURRENT)  # finding credentials takes longer than a deed
+    Table.open(folder)  # to find credentials and what is loaded late takes longer than a deed
     os.write(file, f"ready {os.getpid()}\n".encode())
     while True:
         try:
@@ -97,6 +99,8 @@ def live(uri: str, log: Path, seed: int) -> None:
 def main(arguments: list[str]) -> None:
     uri, log = arguments[0], Path(arguments[1])
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+    for name in LOADED_LATE:
+        importlib.import_module(name)
     for line in sys.stdin:
         # Nothing here has used a store yet, so no thread of one is lost in the fork.
         if (pid := os.fork()) == 0:
