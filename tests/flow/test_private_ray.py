@@ -96,6 +96,11 @@ class Own:
     address: str
     folder: Path
     token: str
+    others: frozenset[Listener]
+
+    def listeners(self) -> list[Listener]:
+        """What listens since it was started; servers of other tests may live on beside it."""
+        return [one for one in sockets_of(family()) if one not in self.others]
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +117,7 @@ def own(base: Path) -> Iterator[Own]:
         # What a person has set for a cluster is not for this one.
         patched.setenv(MODE, "disabled")
         patched.setenv(TOKEN, "of-another-cluster")
+        others = frozenset(sockets_of(family()))
         with session(None):
             run_something()
             started = ray._private.worker._global_node
@@ -124,11 +130,12 @@ def own(base: Path) -> Iterator[Own]:
                 started.gcs_address,
                 Path(started.get_session_dir_path()),
                 token.decode().partition("=")[2],
+                others,
             )
 
 
 def test_nothing_listens_but_on_loopback(own: Own) -> None:
-    listeners = sockets_of(family())
+    listeners = own.listeners()
     named = " ".join(one.process for one in listeners)
     assert "gcs_server" in named
     assert "raylet" in named
@@ -200,7 +207,7 @@ def _knock(address: str, secrets: dict[str, str]) -> str:
 def test_what_speaks_http_does_nothing_without_it(own: Own) -> None:
     """One page is open to this machine: that of Prometheus, with the figures of the run."""
     refused, pages = 0, []
-    for listener in sockets_of(family()):
+    for listener in own.listeners():
         for path in ("/", "/api/job_agent/jobs/", "/get_or_create_runtime_env", "/logs"):
             for data in (None, b"{}"):
                 url = f"http://127.0.0.1:{listener.port}{path}"
