@@ -24,6 +24,7 @@ from pipeline.errors import UnsafeFolderError
 from pipeline.flow.private_ray import MODE, TOKEN, private_start
 from pipeline.flow.session import session
 from tests.parts.family import below, title
+from tests.parts.ray_environment import ray_environment
 
 #: A process that takes the address of a Ray, and says whether it may run something there.
 FOREIGN = """
@@ -112,7 +113,7 @@ def base() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def own(base: Path) -> Iterator[Own]:
-    with pytest.MonkeyPatch.context() as patched:
+    with ray_environment() as patched:
         patched.setenv("RAY_TMPDIR", str(base))
         # What a person has set for a cluster is not for this one.
         patched.setenv(MODE, "disabled")
