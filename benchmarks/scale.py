@@ -246,7 +246,8 @@ def _fill(spec: Any, rows: int) -> None:
     """A table that says of every path of the manifest that it is labelled."""
     from pipeline.flow.prepare import prepare
     from pipeline.store.choice import Choice, choose
-    from pipeline.store.runs import Counts, RunSummary, save_recipe, save_run
+    from pipeline.store.recipes import save_recipe
+    from pipeline.store.runs import Counts, RunSummary, save_run
 
     job = prepare(spec)
     folder = Folder(canonical(spec.dst))

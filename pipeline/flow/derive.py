@@ -15,7 +15,8 @@ from pipeline.flow.ledgers import FileReader
 from pipeline.models.recipe import Recipe, known_recipes
 from pipeline.store.ledger import Ids, Ledger
 from pipeline.store.parts import Part, read_part, write_part
-from pipeline.store.runs import RunSummary, load_recipes, load_runs, save_run
+from pipeline.store.recipes import load_recipes
+from pipeline.store.runs import RunSummary, load_runs, save_run
 from pipeline.store.table import LiveFile, Table
 from pipeline.store.upkeep import part_path
 

@@ -28,7 +28,8 @@ from pipeline.spec import LabelSpec
 from pipeline.storage import public
 from pipeline.store.parts import read_part
 from pipeline.store.reader import LabelStore
-from pipeline.store.runs import RECIPES, Counts, RunSummary, load_recipes, named_unreadable
+from pipeline.store.recipes import RECIPES, load_recipes
+from pipeline.store.runs import Counts, RunSummary, named_unreadable
 from pipeline.store.table import LiveFile
 from pipeline.store.upkeep import at_rest, parts_of
 

@@ -11,7 +11,8 @@ from pipeline.errors import MissingError
 from pipeline.storage import Folder, canonical, join
 from pipeline.store.choice import load_current
 from pipeline.store.parts import read_part
-from pipeline.store.runs import RunSummary, load_recipes, load_runs
+from pipeline.store.recipes import load_recipes
+from pipeline.store.runs import RunSummary, load_runs
 from pipeline.store.table import LiveFile, Table
 
 

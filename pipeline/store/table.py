@@ -31,8 +31,9 @@ from pipeline.errors import ConflictError, MissingError, NightlabelError, StoreE
 from pipeline.storage import DeltaRoot, Folder, Unsupported, delta_error, no_panic, public
 from pipeline.store.guard import blame, check_log
 from pipeline.store.log import oldest_version, remove_expired
+from pipeline.store.names import may_hold
 from pipeline.store.parts import Part
-from pipeline.store.runs import is_recipe_id
+from pipeline.store.recipes import is_recipe_id
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -61,15 +62,6 @@ ROW_BYTES = 8
 
 #: What deltalake raises for values that it did not expect.
 _ODD = (ValueError, LookupError, TypeError, OverflowError, Unsupported)
-
-_IN_PATH = re.compile(rf"(?:^|/){schema.PARTITION}=([^/]*)/")
-
-
-def _is_data(path: str, recipe: str) -> bool:
-    """Whether a file of that recipe may lie there. Delta escapes paths; ours need none of that."""
-    said = _IN_PATH.search(path)
-    ours = path.endswith(".parquet") and not path.startswith(("_delta_log/", "_nightlabel/"))
-    return ours and "%" not in path and (said is None or said[1] == recipe)
 
 
 def _plain(kind: pa.DataType) -> str:
@@ -152,7 +144,7 @@ class Table:
 
     def _ours(self, path: str, recipe: str | None, rows: int | None, size: int) -> LiveFile:
         self._folder.refuse_outside(path)
-        if recipe is None or not is_recipe_id(recipe) or rows is None or not _is_data(path, recipe):
+        if recipe is None or not is_recipe_id(recipe) or rows is None or not may_hold(path, recipe):
             raise self._foreign(f"names {path!r}, which is no file of a label store")
         if not 0 <= rows * ROW_BYTES <= size:
             raise self._foreign(f"names {path!r}, of {rows:,} rows in {size:,} bytes")

@@ -17,7 +17,8 @@ from pipeline.models.recipe import Recipe
 from pipeline.spec import LabelSpec, make_spec
 from pipeline.storage import Folder
 from pipeline.store.parts import read_part
-from pipeline.store.runs import load_runs, save_recipe
+from pipeline.store.recipes import save_recipe
+from pipeline.store.runs import load_runs
 from pipeline.store.table import Table
 from tests.flow.test_recipes import Died, dies_at_write, document
 from tests.models import tiny
