@@ -28,9 +28,10 @@ from pipeline.sources import Page, open_source
 from pipeline.sources.base import Shard, refs_of_entries
 from pipeline.spec import make_spec
 from pipeline.storage import Entry, Folder, canonical
+from pipeline.store.actions import LiveFile
 from pipeline.store.ledger import Ids, Ledger
 from pipeline.store.parts import Part, write_part
-from pipeline.store.table import LiveFile, Table
+from pipeline.store.table import Table
 from pipeline.tasks.classify import Classify
 from tests.parts.archives import ROOT
 
@@ -248,7 +249,8 @@ def _fill(spec: Any, rows: int) -> None:
     """A table that says of every path of the manifest that it is labelled."""
     from pipeline.flow.prepare import prepare
     from pipeline.store.choice import Choice, choose
-    from pipeline.store.runs import Counts, RunSummary, save_recipe, save_run
+    from pipeline.store.recipes import save_recipe
+    from pipeline.store.runs import Counts, RunSummary, save_run
 
     job = prepare(spec)
     folder = Folder(canonical(spec.dst))

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import ErrorCode
-from pipeline.spec import IMAGE_SUFFIXES
+from pipeline.spec import IMAGE_SUFFIXES, MAX_PIXELS
 from tests.parts.hostile import GOOD, Entry, entries, write_hostile
 
 ENTRIES = list(entries())
@@ -23,7 +23,9 @@ def test_they_are_many_and_always_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("entry", ENTRIES, ids=[name for name, _, _ in ENTRIES])
-def test_pillow_agrees(entry: Entry, tmp_path: Path) -> None:
+def test_pillow_agrees(entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Whoever decoded a larger one in this process before has raised it.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", MAX_PIXELS // 2)
     name, data, codes = entry
     (tmp_path / name).write_bytes(data)
     if codes == GOOD:

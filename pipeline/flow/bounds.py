@@ -8,7 +8,7 @@ image's, or what a large one was given of the node (see memory_budget.py).
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -42,22 +42,8 @@ def time_stands() -> Iterator[None]:
 @contextmanager
 def allowed_more(size: int) -> Iterator[None]:
     """Within the block, `size` bytes more than `memory_limit` says; nothing where none holds."""
-    if sys.platform != "linux":
+    with _data_limit(lambda now: None if now is None else now + size):
         yield
-        return
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if soft == resource.RLIM_INFINITY:
-        yield
-        return
-    more = soft + size
-    bound = more if hard == resource.RLIM_INFINITY else min(more, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def image_memory(max_pixels: int, max_bytes: int) -> int:
@@ -72,13 +58,26 @@ def memory_limit(size: int) -> Iterator[None]:
     Linux counts private memory only, so shared maps (Ray's object store) are free. Nothing
     is limited elsewhere.
     """
+    with _data_limit(lambda _: _private_memory() + size):
+        yield
+
+
+@contextmanager
+def _data_limit(limit_of: Callable[[int | None], int | None]) -> Iterator[None]:
+    """Within the block RLIMIT_DATA is what `limit_of` makes of it, if the hard limit allows that.
+
+    None is no limit. Does nothing where that is asked for, or where the system is not Linux.
+    """
     if sys.platform != "linux":
         yield
         return
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    wanted = _private_memory() + size
+    wanted = limit_of(None if soft == resource.RLIM_INFINITY else soft)
+    if wanted is None:
+        yield
+        return
     bound = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))
     try:

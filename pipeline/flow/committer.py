@@ -23,8 +23,9 @@ from pipeline.flow.metrics import Meters, Watch
 from pipeline.flow.placement import IO_SHARE
 from pipeline.flow.session import fetch
 from pipeline.storage import Folder
+from pipeline.store.actions import LiveFile
 from pipeline.store.parts import Logged, Part, rewrite_without, write_part
-from pipeline.store.table import LiveFile, Table
+from pipeline.store.table import Table
 from pipeline.store.upkeep import part_path
 
 if TYPE_CHECKING:

@@ -11,10 +11,12 @@ import pyarrow as pa
 
 from pipeline.flow.job import Job
 from pipeline.flow.ledgers import FileReader
+from pipeline.store.actions import LiveFile
 from pipeline.store.ledger import Ids, Ledger
 from pipeline.store.parts import Part, read_part, write_part
-from pipeline.store.runs import RunSummary, load_recipes, load_runs, save_run
-from pipeline.store.table import LiveFile, Table
+from pipeline.store.recipes import load_recipes
+from pipeline.store.runs import RunSummary, load_runs, save_run
+from pipeline.store.table import Table
 from pipeline.store.upkeep import part_path
 
 

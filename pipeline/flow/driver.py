@@ -32,6 +32,7 @@ from pipeline.spec import LabelSpec, deadline_at
 from pipeline.storage import redacted
 from pipeline.store.lease import Lease
 from pipeline.store.ledger import Ledger
+from pipeline.store.recipes import save_recipe
 from pipeline.store.runs import (
     Clipping,
     Counts,
@@ -39,7 +40,6 @@ from pipeline.store.runs import (
     load_runs,
     named_unreadable,
     new_run_id,
-    save_recipe,
     save_run,
 )
 from pipeline.store.table import Table

@@ -22,13 +22,14 @@ from pipeline.flow.tidy import inline, merge
 from pipeline.sources.base import is_text
 from pipeline.sources.manifest import HashRange, ManifestSource, is_manifest
 from pipeline.storage import Folder, canonical, identities, identity, public, recorded
+from pipeline.store.actions import LiveFile
 from pipeline.store.erase import DOCUMENTS, Objects, Search, documents_that_name
 from pipeline.store.lease import Lease
 from pipeline.store.log import Traces, oldest_version, remove_up_to_the_last, tell_of
 from pipeline.store.names import is_ours
 from pipeline.store.parts import Part, read_part, rewrite_without
 from pipeline.store.runs import new_run_id
-from pipeline.store.table import LiveFile, Table
+from pipeline.store.table import Table
 from pipeline.store.upkeep import part_path
 
 

@@ -11,8 +11,8 @@ from pipeline.flow.ledgers import FileReader
 from pipeline.flow.survey import Survey
 from pipeline.spec import LabelSpec
 from pipeline.storage import Folder
+from pipeline.store.actions import LiveFile
 from pipeline.store.parts import Part, read_part
-from pipeline.store.table import LiveFile
 
 
 def count_gone(

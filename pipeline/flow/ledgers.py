@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 
 from pipeline.sources import Source
 from pipeline.storage import Folder
+from pipeline.store.actions import LiveFile
 from pipeline.store.ledger import COLUMNS, Ledger, Mask
 from pipeline.store.parts import Logged, read_part
-from pipeline.store.table import LiveFile
 
 if TYPE_CHECKING:
     from ray import ObjectRef

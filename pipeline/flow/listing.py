@@ -12,9 +12,9 @@ from pipeline.flow.session import session
 from pipeline.flow.survey import Survey
 from pipeline.flow.tasks import in_tasks
 from pipeline.sources import Source
+from pipeline.store.actions import LiveFile
 from pipeline.store.ledger import Ledger
 from pipeline.store.states import Retried
-from pipeline.store.table import LiveFile
 
 if TYPE_CHECKING:
     from ray import ObjectRef

@@ -26,12 +26,13 @@ from pipeline.flow.tidy import inline, merge
 from pipeline.sources.prefix import PrefixSource, open_prefix
 from pipeline.spec import make_spec
 from pipeline.storage import Folder, as_folder, canonical, identity, public
+from pipeline.store.actions import LiveFile
 from pipeline.store.choice import load_current
 from pipeline.store.lease import Lease
 from pipeline.store.parts import Part, read_part, write_part
 from pipeline.store.relocate import SEEN, Listing, Prefixes, Relocation, Tally
 from pipeline.store.runs import Counts, RunSummary, load_runs, new_run_id, save_run
-from pipeline.store.table import LiveFile, Table
+from pipeline.store.table import Table
 from pipeline.store.upkeep import part_path
 
 

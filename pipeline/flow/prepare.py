@@ -11,7 +11,8 @@ from pipeline.sources import open_source
 from pipeline.spec import LabelSpec
 from pipeline.storage import Folder, canonical, public
 from pipeline.store.choice import load_current
-from pipeline.store.runs import load_recipes, new_run_id
+from pipeline.store.recipes import load_recipes
+from pipeline.store.runs import new_run_id
 from pipeline.store.table import Table
 from pipeline.tasks import known_recipes, task_named
 

@@ -20,15 +20,8 @@ from pipeline.store.choice import (
 )
 from pipeline.store.lease import Lease
 from pipeline.store.names import is_data
-from pipeline.store.runs import (
-    RunSummary,
-    delete_recipe,
-    load_recipes,
-    load_runs,
-    new_run_id,
-    recipe_names,
-    save_run,
-)
+from pipeline.store.recipes import delete_recipe, load_recipes, recipe_names
+from pipeline.store.runs import RunSummary, load_runs, new_run_id, save_run
 from pipeline.store.table import Table
 from pipeline.store.upkeep import at_rest, orphans, parts_of
 from pipeline.tasks import Recipe, known_recipes

@@ -5,8 +5,9 @@ from typing import Any, Protocol
 
 from pipeline.errors import ConflictError, GateError
 from pipeline.storage import Folder
+from pipeline.store.actions import LiveFile
 from pipeline.store.parts import Part, copy_part, merge_parts, rewrite_without
-from pipeline.store.table import LiveFile, Table
+from pipeline.store.table import Table
 from pipeline.store.upkeep import orphans, part_path, parts_of, plan_compact, plan_merge, strays
 
 #: `--delete` refuses to take more than this share of the scope's rows away at once.

@@ -25,10 +25,11 @@ from pipeline.flow.usage import check_paths
 from pipeline.sources import Source, open_source
 from pipeline.spec import LabelSpec
 from pipeline.storage import public
+from pipeline.store.actions import LiveFile
 from pipeline.store.parts import read_part
 from pipeline.store.reader import LabelStore
-from pipeline.store.runs import RECIPES, Counts, RunSummary, load_recipes, named_unreadable
-from pipeline.store.table import LiveFile
+from pipeline.store.recipes import RECIPES, load_recipes
+from pipeline.store.runs import Counts, RunSummary, named_unreadable
 from pipeline.store.upkeep import at_rest, parts_of
 from pipeline.tasks import Recipe, Task, recipe_of, task_of
 

@@ -99,8 +99,9 @@ _TENSORS = {"TimmWrapperImageProcessor": "pt"}
 
 
 def _opened(data: bytes, exif: bool, max_pixels: int) -> Image.Image:
-    if Image.MAX_IMAGE_PIXELS is not None:  # Pillow refuses twice as many
-        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels)
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and 2 * limit < max_pixels:  # Pillow refuses what is over twice its own
+        Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -61,8 +61,7 @@ def _filled(target: Path, source: Folder, entries: dict[str, Entry]) -> Digests:
                 public(source.uri),
                 printable(str(damage)),
             )
-        _fill(target, source, entries)
-        return digests.check(target)
+        return _fill(target, source, entries)
 
 
 def _model_files(source: Folder) -> dict[str, Entry]:
@@ -91,10 +90,10 @@ def _key(source: Folder, entries: dict[str, Entry]) -> str:
     return f"{source.uri.rpartition('/')[2]}-{digest(content)[:16]}"
 
 
-def _fill(target: Path, source: Folder, entries: dict[str, Entry]) -> None:
+def _fill(target: Path, source: Folder, entries: dict[str, Entry]) -> Digests:
     scratch = target.parent / f"{target.name}.partial"
     digests.remove(scratch)
     scratch.mkdir()
     for name in entries:
         (scratch / name).write_bytes(source.read(name))
-    digests.keep(scratch, target)
+    return digests.keep(scratch, target)

@@ -20,18 +20,19 @@ class DamagedError(Exception):
     """A kept folder that is not what it was; says why."""
 
 
-def keep(made: Path, target: Path) -> None:
+def keep(made: Path, target: Path) -> Digests:
     """Move a finished folder to `target`, which is replaced, and write its digests. Raises OSError.
 
     Only regular files are kept.
     """
-    files = {str(file.relative_to(made)): file for file in _files(made)}
-    lines = [f"{_sha256(file)}  {name}\n" for name, file in sorted(files.items())]
+    kept = {str(file.relative_to(made)): _sha256(file) for file in _files(made)}
+    lines = [f"{digest}  {name}\n" for name, digest in sorted(kept.items())]
     written = _beside(made)
     written.write_text("".join(lines))
     remove(target)
     written.replace(_beside(target))
     made.rename(target)
+    return kept
 
 
 def check(folder: Path) -> Digests:

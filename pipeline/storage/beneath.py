@@ -140,14 +140,14 @@ class Beneath:
                 except OSError:  # it is not empty, or gone
                     break
 
-    def files(self, prefix: str = "") -> Iterator[Found]:
-        """The regular files whose path begins with `prefix`, at any depth.
+    def files(self, prefix: str = "", after: str = "") -> Iterator[Found]:
+        """The regular files whose path begins with `prefix`, at any depth; what sorts `after`.
 
         Passed over: links, what is neither file nor folder, names that are not UTF-8.
         """
         parent, slash, start = prefix.rpartition("/")
         with suppress(*_ABSENT):
-            yield from self._files(self.folder(parent), parent + slash, start)
+            yield from self._files(self.folder(parent), parent + slash, start, after)
 
     def folder(self, path: str, *, make: bool = False) -> int:
         """A folder opened for reading; "" is the top. The caller closes it."""
@@ -175,7 +175,7 @@ class Beneath:
                 with suppress(*_ABSENT):
                     self.refuse_odd_entries(above + name)
 
-    def _files(self, folder: int, above: str, start: str = "") -> Iterator[Found]:
+    def _files(self, folder: int, above: str, start: str, after: str) -> Iterator[Found]:
         """Of the open `folder`, which is closed at the end; `above` is its path with a slash."""
         try:
             if above.count("/") > _DEEPEST:
@@ -186,14 +186,15 @@ class Beneath:
                 if name.startswith(start) and _is_text(name)
             ]
             for name, kind in kinds:
-                if kind is _Kind.FILE and (status := _status(name, folder)):
+                wanted = kind is _Kind.FILE and above + name > after
+                if wanted and (status := _status(name, folder)):
                     yield Found.of(above + name, status)
             for name, kind in kinds:
                 if kind is _Kind.FOLDER:
                     # What is gone or a link by now is passed over.
                     with suppress(*_ABSENT):
                         deeper = os.open(name, os.O_RDONLY | _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
-                        yield from self._files(deeper, f"{above}{name}/")
+                        yield from self._files(deeper, f"{above}{name}/", "", after)
         finally:
             os.close(folder)
 

@@ -178,9 +178,8 @@ class Folder:
         below = f"{self._base}/" if self._base else ""
         with border(self.uri_of(prefix)):
             if self.local:
-                for file in self.local.files(prefix):
-                    if file.path > after and not UNFINISHED.search(file.path):
-                        yield self._found(file)
+                found = self.local.files(prefix, after)
+                yield from (self._found(f) for f in found if not UNFINISHED.search(f.path))
                 return
             where = (below + parent).rstrip("/") or None
             offset = below + after if after else None

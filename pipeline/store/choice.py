@@ -18,7 +18,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from pipeline.errors import BusyError, DeniedError, MissingError, SpecError, StoreError
 from pipeline.storage import Folder, public
-from pipeline.store.runs import is_recipe_id, read_document
+from pipeline.store.recipes import is_recipe_id
+from pipeline.store.runs import read_document
 from pipeline.store.table import Table
 
 CURRENT: Final = "_nightlabel/current.json"

@@ -78,9 +78,11 @@ class Search:
 
     def look(self, folder: Folder, objects: Objects, skip: Set[str] = frozenset()) -> None:
         """Read every Parquet file of the store that was not seen yet."""
-        for path in sorted(_data_files(folder) - self.seen - skip):
+        sizes = _data_files(folder)
+        for path in sorted(sizes.keys() - self.seen - skip):
             self.seen.add(path)
-            rows = None if leads_out(path) else _read_ids(folder, path)
+            too_large = sizes[path] > FILE_BYTES
+            rows = None if too_large or leads_out(path) else _read_ids(folder, path)
             if rows is None:
                 self.unread.append(path)
             elif (ours := _rows_of(objects, rows)).num_rows:
@@ -119,20 +121,18 @@ def _spelled_out(quoted: str) -> str:
         return quoted[1:-1]
 
 
-def _data_files(folder: Folder) -> set[str]:
-    names = {folder.relative(entry.uri) for entry in folder.list()}
+def _data_files(folder: Folder) -> dict[str, int]:
+    """Their sizes in bytes, by path."""
+    sizes = {folder.relative(entry.uri): entry.size for entry in folder.list()}
     return {
-        name
-        for name in names
+        name: size
+        for name, size in sizes.items()
         if name.endswith(".parquet") and not name.startswith((LOG, DOCUMENTS))
     }
 
 
 def _read_ids(folder: Folder, path: str) -> pa.Table | None:
     """The uris and ids of a file; None if it has none, or is no Parquet file."""
-    entry = folder.stat(path)
-    if entry is not None and entry.size > FILE_BYTES:
-        return None
     data = folder.read(path, at_most=FILE_BYTES)
     try:
         return unpack(data, pa.schema(map(schema.COMMON.field, ["uri", "object_id"])), path)

@@ -6,8 +6,9 @@ what it unpacks to. The listing begins where delta-rs begins to read.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final, NoReturn
 
 import pyarrow as pa
@@ -51,14 +52,12 @@ def check_log(folder: Folder, after: int | None = None) -> None:
     Raises StoreError, which names the file.
     """
     start = _hinted(folder) if after is None else after + 1
-    entries: list[tuple[str, Entry]] = []
-    for entry in folder.list(LOG, after=f"{LOG}{start:020}" if start else ""):
-        entries.append((folder.relative(entry.uri).removeprefix(LOG), entry))
-        if len(entries) > LOG_FILES:
-            raise StoreError(
-                f"{public(folder.uri)}: {LOG} holds over {LOG_FILES:,} files since its last "
-                "checkpoint: another program has written here"
-            )
+    entries = list(islice(_listed(folder, start), LOG_FILES + 1))
+    if len(entries) > LOG_FILES:
+        raise StoreError(
+            f"{public(folder.uri)}: {LOG} holds over {LOG_FILES:,} files since its last "
+            "checkpoint: another program has written here"
+        )
     for name, entry in entries:
         if _STRANGE.fullmatch(name) and not _CHECKPOINT.fullmatch(name):
             _refuse(entry, "is of a kind that no run of ours writes: delete it")
@@ -76,6 +75,12 @@ def _hinted(folder: Folder) -> int:
         return _Hint.model_validate_json(folder.read(HINT, at_most=_HINT_BYTES)).version
     except (MissingError, ValidationError):
         return 0
+
+
+def _listed(folder: Folder, start: int) -> Iterator[tuple[str, Entry]]:
+    """The log's files from a version on, by their names in it."""
+    for entry in folder.list(LOG, after=f"{LOG}{start:020}" if start else ""):
+        yield folder.relative(entry.uri).removeprefix(LOG), entry
 
 
 def _newest(entries: Sequence[tuple[str, Entry]]) -> int:
@@ -126,9 +131,7 @@ def _columns(footer: Any) -> list[str]:
 
 def blame(folder: Folder) -> str:
     """Which file of a log that could not be read it was, in brackets, as far as can be told."""
-    start = _hinted(folder)
-    listed = folder.list(LOG, after=f"{LOG}{start:020}" if start else "")
-    entries = [(folder.relative(entry.uri).removeprefix(LOG), entry) for entry in listed]
+    entries = list(_listed(folder, _hinted(folder)))
     due = _newest(entries) + 1
     commits = [name for name, _ in entries if _COMMIT.fullmatch(name) and int(name[:20]) >= due]
     for name in sorted(commits):

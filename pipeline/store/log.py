@@ -66,11 +66,12 @@ def log_files(folder: Folder) -> list[LogFile]:
 
     What Delta gives no such name to is left out.
     """
-    return sorted(
-        _log_file(name)
-        for entry in folder.list(LOG)
-        if is_ours(name := folder.relative(entry.uri)) and not name.endswith("/_last_checkpoint")
-    )
+    return _log_files(folder.relative(entry.uri) for entry in folder.list(LOG))
+
+
+def _log_files(names: Iterable[str]) -> list[LogFile]:
+    ours = (name for name in names if is_ours(name) and not name.endswith("/_last_checkpoint"))
+    return sorted(map(_log_file, ours))
 
 
 def oldest_version(folder: Folder) -> int:
@@ -115,7 +116,7 @@ def remove_expired(folder: Folder, configuration: Mapping[str, str | None]) -> N
     modified = {folder.relative(entry.uri): entry.modified for entry in folder.list(LOG)}
     keep = timedelta(**{f"{retention[2]}s": int(retention[1])})
     since = max(modified.values()) - keep
-    old = [file for file in log_files(folder) if modified.get(file.path, since) < since]
+    old = [file for file in _log_files(modified) if modified[file.path] < since]
     first = max((file.version for file in old if file.is_checkpoint), default=-1)
     for file in old:
         if 0 <= file.version < first:

@@ -17,6 +17,7 @@ _PART: Final = rf"_parts/{_WORD}/({_RECIPE}/)?{_WORD}\.parquet"
 _LOG: Final = rf"_delta_log/(\d{{20}}\.{_WORD}|_last_checkpoint|_commit_{_WORD})"
 _CHANGING: Final = r"(current|lease)\.json(\.lock)?|(probe|clock)-\w+|doctor"
 _DOCUMENT: Final = rf"_nightlabel/((runs|recipes)/{_WORD}\.json|{_CHANGING})"
+_IN_PATH: Final = re.compile(r"(?:^|/)recipe=([^/]*)/")
 
 _DATA: Final = re.compile(f"{_AT_REST}|{_PART}")
 _ANY: Final = re.compile(f"{_AT_REST}|{_PART}|{_LOG}|{_DOCUMENT}")
@@ -25,6 +26,16 @@ _ANY: Final = re.compile(f"{_AT_REST}|{_PART}|{_LOG}|{_DOCUMENT}")
 def is_data(path: str) -> bool:
     """Whether a run gives this name to a file of labels."""
     return _DATA.fullmatch(path) is not None
+
+
+def may_hold(path: str, recipe: str) -> bool:
+    """Whether the log may name `path` as a file of `recipe`'s labels, whoever named it.
+
+    Delta escapes paths; ours need none of that.
+    """
+    said = _IN_PATH.search(path)
+    within = path.endswith(".parquet") and not path.startswith(("_delta_log/", "_nightlabel/"))
+    return within and "%" not in path and (said is None or said[1] == recipe)
 
 
 def is_ours(path: str) -> bool:

@@ -8,10 +8,12 @@ import pyarrow.compute as pc
 
 from pipeline.errors import MissingError, StoreError
 from pipeline.storage import Folder, canonical, join, public
+from pipeline.store.actions import LiveFile
 from pipeline.store.choice import load_current
 from pipeline.store.parts import read_part
-from pipeline.store.runs import RunSummary, load_recipes, load_runs
-from pipeline.store.table import LiveFile, Table
+from pipeline.store.recipes import load_recipes
+from pipeline.store.runs import RunSummary, load_runs
+from pipeline.store.table import Table
 
 
 class LabelStore:

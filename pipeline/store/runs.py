@@ -1,7 +1,6 @@
-"""The small documents of a label store: recipes and run summaries."""
+"""The summaries of a store's runs: small documents that others may have written too."""
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -28,20 +27,17 @@ from pipeline.store.passed_over import tell_passed_over
 from pipeline.store.states import FAILED_BEFORE
 
 RUNS: Final = "_nightlabel/runs/"
-RECIPES: Final = "_nightlabel/recipes/"
 
 #: Before the name of a default exclude in counts by name.
 LEFT_OUT: Final = "left_out:"
 #: So many of what could not be read are named in a summary.
 NAMED_UNREADABLE: Final = 100
 
-#: Summaries and recipes have some 3 KB, and a hundred long names that could not be read more.
+#: A summary has some 3 KB, and a hundred long names that could not be read more.
 RUN_BYTES: Final = 4 * 2**20
-RECIPE_BYTES: Final = 2**20
 #: The newest runs, and what they may have together: a run each night for thirteen years.
 RUNS_READ: Final = 5000
 RUNS_BYTES: Final = 256 * 2**20
-RECIPES_READ: Final = 1000
 #: No more names are listed; a store lists some ten thousand a second at least.
 LISTED: Final = 250_000
 _READERS: Final = 8
@@ -51,10 +47,6 @@ Status = Literal["running", "complete", "incomplete", "interrupted", "gate", "fa
 
 
 Document = TypeVar("Document", bound=BaseModel)
-
-
-def is_recipe_id(text: str) -> bool:
-    return re.fullmatch(r"[\w.-]{1,100}", text) is not None and bool(text.strip("."))
 
 
 def _in_calendar(moment: datetime) -> datetime:
@@ -321,36 +313,3 @@ def read_document(
         raise StoreError(
             f"{where} is no {kind.__name__} of ours: {field}: {first['msg'][:_SHOWN]}"
         ) from None
-
-
-def save_recipe(folder: Folder, recipe_id: str, document: str) -> None:
-    """Record what made these labels; a recipe never changes, so the first writer wins."""
-    folder.create(f"{RECIPES}{recipe_id}.json", document.encode())
-
-
-def delete_recipe(folder: Folder, recipe_id: str) -> None:
-    folder.delete([f"{RECIPES}{recipe_id}.json"])
-
-
-def recipe_names(folder: Folder) -> list[str]:
-    """The ids of the recipes that have a document."""
-    names = (folder.relative(entry.uri) for entry in islice(folder.list(RECIPES), LISTED))
-    ids = (name.removeprefix(RECIPES).removesuffix(".json") for name in names)
-    return sorted(islice(filter(is_recipe_id, ids), RECIPES_READ))
-
-
-def load_recipes(folder: Folder, only: Iterable[str] | None = None) -> dict[str, str]:
-    """The recipes' documents by id, all or `only` those. One of any size is told of, not read."""
-    found, unread = dict[str, str](), list[str]()
-    for recipe in recipe_names(folder) if only is None else only:
-        try:
-            data = folder.read(f"{RECIPES}{recipe}.json", at_most=RECIPE_BYTES)
-            found[recipe] = data.decode("utf-8", "replace")
-        except MissingError:  # dropped since it was listed
-            continue
-        except DeniedError:
-            raise
-        except StoreError as error:
-            unread.append(str(error))
-    tell_passed_over(unread)
-    return found

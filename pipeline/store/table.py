@@ -14,14 +14,12 @@ The order of a commit, and why it is safe:
    another went on, and stops: what it holds to be live may be gone.
 """
 
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 from uuid import uuid4
 
 import pyarrow as pa
@@ -29,11 +27,13 @@ import pyarrow as pa
 from pipeline import schema
 from pipeline.errors import ConflictError, MissingError, NightlabelError, StoreError
 from pipeline.storage import DeltaRoot, Folder, Unsupported, delta_error, no_panic, public
+from pipeline.store.actions import LiveFile, add, remove
 from pipeline.store.fields import KIND, LABELS, fields_for, is_store, lacking
 from pipeline.store.guard import blame, check_log
 from pipeline.store.log import oldest_version, remove_expired
+from pipeline.store.names import may_hold
 from pipeline.store.parts import Part
-from pipeline.store.runs import is_recipe_id
+from pipeline.store.recipes import is_recipe_id
 
 if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
@@ -60,25 +60,6 @@ ROW_BYTES = 8
 
 #: What deltalake raises for values that it did not expect.
 _ODD = (ValueError, LookupError, TypeError, OverflowError, Unsupported)
-
-_IN_PATH = re.compile(rf"(?:^|/){schema.PARTITION}=([^/]*)/")
-
-
-def _is_data(path: str, recipe: str) -> bool:
-    """Whether a file of that recipe may lie there. Delta escapes paths; ours need none of that."""
-    said = _IN_PATH.search(path)
-    ours = path.endswith(".parquet") and not path.startswith(("_delta_log/", "_nightlabel/"))
-    return ours and "%" not in path and (said is None or said[1] == recipe)
-
-
-@dataclass(frozen=True, slots=True)
-class LiveFile:
-    """A file that the present version of the table names."""
-
-    path: str
-    recipe: str
-    num_rows: int
-    size_bytes: int
 
 
 class Table:
@@ -170,7 +151,7 @@ class Table:
 
     def _ours(self, path: str, recipe: str | None, rows: int | None, size: int) -> LiveFile:
         self._folder.refuse_outside(path)
-        if recipe is None or not is_recipe_id(recipe) or rows is None or not _is_data(path, recipe):
+        if recipe is None or not is_recipe_id(recipe) or rows is None or not may_hold(path, recipe):
             raise self._foreign(f"names {path!r}, which is no file of a label store")
         if not 0 <= rows * ROW_BYTES <= size:
             raise self._foreign(f"names {path!r}, of {rows:,} rows in {size:,} bytes")
@@ -297,7 +278,7 @@ class Table:
     ) -> None:
         now = int(time.time() * 1000)
         self._delta.create_write_transaction(
-            [*(_add(part, now) for part in added), *(_remove(file, now) for file in removed)],
+            [*(add(part, now) for part in added), *(remove(file, now) for file in removed)],
             mode="append",
             schema=self._delta.schema(),
             partition_by=[schema.PARTITION],
@@ -324,31 +305,6 @@ def _load(folder: Folder, root: DeltaRoot) -> "DeltaTable | None":
             raise
         raise StoreError(f"{error}{blame(folder)}") from None
     return None
-
-
-def _add(part: Part, now: int) -> Any:
-    from deltalake.transaction import AddAction
-
-    return AddAction(
-        path=part.path,
-        size=part.size_bytes,
-        partition_values={schema.PARTITION: part.recipe},
-        modification_time=now,
-        data_change=True,
-        stats=part.stats,
-    )
-
-
-def _remove(file: LiveFile | Part, now: int) -> Any:
-    from deltalake.transaction import RemoveAction
-
-    return RemoveAction(
-        path=file.path,
-        data_change=True,
-        deletion_timestamp=now,
-        size=file.size_bytes,
-        partition_values={schema.PARTITION: file.recipe},
-    )
 
 
 @contextmanager

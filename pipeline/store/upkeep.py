@@ -26,8 +26,9 @@ from typing import Final
 
 from pipeline import schema
 from pipeline.storage import Folder
+from pipeline.store.actions import LiveFile
 from pipeline.store.names import is_data
-from pipeline.store.table import LiveFile, Table
+from pipeline.store.table import Table
 
 PARTS: Final = "_parts/"
 AT_REST: Final = f"{schema.PARTITION}="

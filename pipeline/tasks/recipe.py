@@ -26,9 +26,9 @@ class Recipe(BaseModel):
 
     - `model` and `revision`: a folder that moved, a hub model that was copied or a commit that
       touched only a README must not label an archive again; other weights show in their digest.
-    - `max_pixels`, `max_bytes` and `max_seconds`: they decide whether an image gets a result,
-      never which. Its row says `too_large` or `crashed`, and `--retry-errors` tries it again
-      under a higher limit.
+    - `max_pixels`, `max_bytes`, `max_seconds` and `node_memory`: they decide whether an image
+      gets a result, never which. Its row says `too_large` or `crashed`, and `--retry-errors`
+      tries it again under a higher limit.
     - what hardware, batch size and `auto` precision became: they stand in each row.
     """
 

@@ -19,7 +19,7 @@ from pipeline.store.choice import Choice, choose
 from pipeline.store.failed import failed_rows
 from pipeline.store.parts import write_part
 from pipeline.store.reader import LabelStore
-from pipeline.store.runs import save_recipe
+from pipeline.store.recipes import save_recipe
 from pipeline.store.table import Table
 from tests.store.stores import NOW, RECIPE, new_table, rows
 

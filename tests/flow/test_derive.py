@@ -15,7 +15,8 @@ from pipeline.models.engine import Engine
 from pipeline.spec import LabelSpec, make_spec
 from pipeline.storage import Folder
 from pipeline.store.parts import read_part
-from pipeline.store.runs import load_runs, save_recipe
+from pipeline.store.recipes import save_recipe
+from pipeline.store.runs import load_runs
 from pipeline.store.table import Table
 from pipeline.tasks.classifier import Classifier
 from pipeline.tasks.classify import Classify

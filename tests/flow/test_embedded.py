@@ -16,6 +16,7 @@ from pipeline.flow.private_ray import MODE, TOKEN, read_token
 from pipeline.flow.session import session
 from pipeline.heap import ONE_HEAP
 from tests.parts.family import below, title
+from tests.parts.ray_environment import ray_environment
 
 #: The port that the agent of every Ray wants.
 AGENT_PORT = 52365
@@ -84,17 +85,30 @@ def test_a_node_is_asked_for_once_it_is_there() -> None:
         assert time.monotonic() - began < 10 * LOOK_SECONDS + 1
 
 
-def test_a_cluster_gets_its_own_token_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_gets_its_own_token_again() -> None:
     """Whoever connects to a cluster after a night here does so with what the environment says."""
-    monkeypatch.setenv(MODE, "token")
-    monkeypatch.setenv(TOKEN, "of-a-cluster")
-    read_token()
-    with session(None):
-        pass
-    assert os.environ[TOKEN] == "of-a-cluster"
-    assert get_authentication_mode() == AuthenticationMode.TOKEN
-    assert AuthenticationTokenLoader.instance().get_raw_token() == "of-a-cluster"
-    monkeypatch.delenv(MODE)
-    monkeypatch.delenv(TOKEN)
-    read_token()
-    assert get_authentication_mode() == AuthenticationMode.DISABLED
+    with ray_environment() as patched:
+        patched.setenv(MODE, "token")
+        patched.setenv(TOKEN, "of-a-cluster")
+        read_token()
+        with session(None):
+            pass
+        assert os.environ[TOKEN] == "of-a-cluster"
+        assert get_authentication_mode() == AuthenticationMode.TOKEN
+        assert AuthenticationTokenLoader.instance().get_raw_token() == "of-a-cluster"
+        patched.delenv(MODE)
+        patched.delenv(TOKEN)
+        read_token()
+        assert get_authentication_mode() == AuthenticationMode.DISABLED
+
+
+def test_who_starts_a_ray_after_a_night_reaches_it() -> None:
+    """Ray reads its mode once a process, and sets it in the environment by itself."""
+    for _ in range(2):
+        with session(None):
+            pass
+        ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+        try:
+            assert ray.get(ray.put(1)) == 1
+        finally:
+            ray.shutdown()

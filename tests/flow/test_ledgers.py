@@ -15,9 +15,9 @@ from pipeline.flow.listing import survey
 from pipeline.sources import Page, open_source
 from pipeline.spec import make_spec
 from pipeline.storage import Folder
+from pipeline.store.actions import LiveFile
 from pipeline.store.ledger import Ledger, subtract
 from pipeline.store.parts import write_part
-from pipeline.store.table import LiveFile
 from tests.store.stores import RECIPE, rows
 from tests.store.test_ledger import refs
 

@@ -293,25 +293,26 @@ def test_a_log_that_is_copied_back_meanwhile_is_another(folder: Folder) -> None:
         table.commit()
 
 
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for temporary files, which is empty."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
 def test_nothing_is_left_in_the_folder_for_temporary_files(
-    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Folder, scratch: Path, tmp_path: Path
 ) -> None:
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(scratch))
     operate(folder)
     assert LabelStore(folder.uri).count() > 0
     assert Table.open(Folder(str(tmp_path / "none"))) is None
     assert [*scratch.iterdir()] == []
 
 
-def test_a_temporary_folder_that_was_cleaned_up_ends_the_run(
-    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_temporary_folder_that_was_cleaned_up_ends_the_run(folder: Folder, scratch: Path) -> None:
     """delta-rs would make it again, and commit where nobody looks."""
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(scratch))
     table = Table.open(folder)
     assert table is not None
     table.commit()
@@ -323,11 +324,8 @@ def test_a_temporary_folder_that_was_cleaned_up_ends_the_run(
 
 
 def test_what_a_killed_process_left_among_temporary_files_goes_with_the_next(
-    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Folder, scratch: Path
 ) -> None:
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(scratch))
     table = Table.open(folder)
     [held] = scratch.iterdir()
     for name in ("nightlabel-log-dead", "nightlabel-log-other", "nightlabel-log-young"):

@@ -25,7 +25,8 @@ from pipeline.storage import Folder
 from pipeline.store.lease import Lease
 from pipeline.store.parts import write_part
 from pipeline.store.reader import LabelStore
-from pipeline.store.runs import RunSummary, load_runs, new_run_id, save_recipe, save_run
+from pipeline.store.recipes import save_recipe
+from pipeline.store.runs import RunSummary, load_runs, new_run_id, save_run
 from pipeline.store.table import Table
 from pipeline.store.upkeep import part_path, parts_of
 from tests.flow.test_recipes import Died, dies_at_write

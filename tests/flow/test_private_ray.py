@@ -24,6 +24,7 @@ from pipeline.errors import UnsafeFolderError
 from pipeline.flow.private_ray import MODE, TOKEN, private_start
 from pipeline.flow.session import session
 from tests.parts.family import below, title
+from tests.parts.ray_environment import ray_environment
 
 #: A process that takes the address of a Ray, and says whether it may run something there.
 FOREIGN = """
@@ -96,6 +97,11 @@ class Own:
     address: str
     folder: Path
     token: str
+    others: frozenset[Listener]
+
+    def listeners(self) -> list[Listener]:
+        """What listens since it was started; servers of other tests may live on beside it."""
+        return [one for one in sockets_of(family()) if one not in self.others]
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +113,12 @@ def base() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def own(base: Path) -> Iterator[Own]:
-    with pytest.MonkeyPatch.context() as patched:
+    with ray_environment() as patched:
         patched.setenv("RAY_TMPDIR", str(base))
         # What a person has set for a cluster is not for this one.
         patched.setenv(MODE, "disabled")
         patched.setenv(TOKEN, "of-another-cluster")
+        others = frozenset(sockets_of(family()))
         with session(None):
             run_something()
             started = ray._private.worker._global_node
@@ -124,11 +131,12 @@ def own(base: Path) -> Iterator[Own]:
                 started.gcs_address,
                 Path(started.get_session_dir_path()),
                 token.decode().partition("=")[2],
+                others,
             )
 
 
 def test_nothing_listens_but_on_loopback(own: Own) -> None:
-    listeners = sockets_of(family())
+    listeners = own.listeners()
     named = " ".join(one.process for one in listeners)
     assert "gcs_server" in named
     assert "raylet" in named
@@ -200,7 +208,7 @@ def _knock(address: str, secrets: dict[str, str]) -> str:
 def test_what_speaks_http_does_nothing_without_it(own: Own) -> None:
     """One page is open to this machine: that of Prometheus, with the figures of the run."""
     refused, pages = 0, []
-    for listener in sockets_of(family()):
+    for listener in own.listeners():
         for path in ("/", "/api/job_agent/jobs/", "/get_or_create_runtime_env", "/logs"):
             for data in (None, b"{}"):
                 url = f"http://127.0.0.1:{listener.port}{path}"

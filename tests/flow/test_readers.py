@@ -15,10 +15,11 @@ from deltalake import DeltaTable
 from pipeline.flow.committer import Committer, CutWriter
 from pipeline.flow.tidy import compact, delete_gone, inline, merge
 from pipeline.storage import Folder
+from pipeline.store.actions import LiveFile
 from pipeline.store.choice import Choice, choose
 from pipeline.store.parts import Part, write_part
 from pipeline.store.reader import LabelStore
-from pipeline.store.table import LiveFile, Table
+from pipeline.store.table import Table
 from pipeline.store.upkeep import AT_REST, PARTS
 from tests.flow.test_committer import labelled
 from tests.parts.readers import delta_extension, documented, pairs, readers

@@ -22,7 +22,8 @@ from pipeline.store.choice import Choice, begin_drop, choose, load_current
 from pipeline.store.lease import Lease
 from pipeline.store.parts import write_part
 from pipeline.store.reader import LabelStore
-from pipeline.store.runs import Counts, RunSummary, load_recipes, load_runs, save_recipe, save_run
+from pipeline.store.recipes import load_recipes, save_recipe
+from pipeline.store.runs import Counts, RunSummary, load_runs, save_run
 from pipeline.store.table import Table
 from pipeline.store.upkeep import at_rest, part_path
 from pipeline.tasks.classify import ClassifyRecipe as Recipe

@@ -12,8 +12,9 @@ from deltalake import DeltaTable
 from pipeline.errors import ConflictError, GateError
 from pipeline.flow.tidy import compact, delete_gone, inline, merge
 from pipeline.storage import Folder
+from pipeline.store.actions import LiveFile
 from pipeline.store.parts import read_part, rewrite_without, write_part
-from pipeline.store.table import LiveFile, Table
+from pipeline.store.table import Table
 from pipeline.store.upkeep import AT_REST, PARTS
 from tests.store.stores import RECIPE, new_table, rows
 from tests.store.test_table import delta_uris

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.store.actions import LiveFile
 from pipeline.store.parts import Part
-from pipeline.store.table import LiveFile, Table
+from pipeline.store.table import Table
 from tests.flow.test_readers import look, plainly
 from tests.integration.conftest import Ran
 from tests.parts.tiny import archive, image_bytes

@@ -156,7 +156,7 @@ class Seen:
 
     def read(self, url: str, page: str) -> str:
         try:
-            with urllib.request.urlopen(f"{url}{page}", timeout=20) as answer:
+            with urllib.request.urlopen(f"{url}{page}", timeout=60) as answer:
                 found = answer.read().decode("utf-8", "replace")
         except urllib.error.HTTPError as error:
             found = error.read().decode("utf-8", "replace")

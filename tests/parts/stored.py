@@ -13,7 +13,8 @@ from pipeline.storage import Folder
 from pipeline.store.choice import CURRENT
 from pipeline.store.lease import PATH
 from pipeline.store.parts import write_part
-from pipeline.store.runs import RECIPES, RunSummary, save_run
+from pipeline.store.recipes import RECIPES
+from pipeline.store.runs import RunSummary, save_run
 from pipeline.store.upkeep import part_path
 from tests.store.stores import RECIPE, new_table, rows
 

@@ -174,7 +174,9 @@ def test_a_lost_connection_is_not_called_a_timeout() -> None:
 
 def test_what_delta_says_of_its_own_table_is_kept_in_one_line() -> None:
     error = DeltaError("Invalid table\n   \x1b[31m↳\x1b[0m unsupported feature\n")
-    assert str(delta_error(error, "s3://b/k")) == "s3://b/k: Invalid table: unsupported feature"
+    assert str(delta_error(error, "s3://b/k")) == (
+        "s3://b/k: its Delta log: Invalid table: unsupported feature"
+    )
 
 
 def test_the_foreign_text_does_not_cross_as_a_cause() -> None:

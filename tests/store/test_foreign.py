@@ -19,7 +19,8 @@ from pipeline.store.choice import CURRENT, load_current
 from pipeline.store.erase import Objects, documents_that_name
 from pipeline.store.parts import write_part
 from pipeline.store.reader import LabelStore
-from pipeline.store.runs import RECIPES, RUNS, RunSummary, load_runs, read_runs, save_run
+from pipeline.store.recipes import RECIPES
+from pipeline.store.runs import RUNS, RunSummary, load_runs, read_runs, save_run
 from pipeline.store.table import Table
 from tests.parts.bombs import written
 from tests.store.stores import LABELS, RECIPE, new_table, rows

@@ -17,13 +17,8 @@ from pipeline.store.choice import CURRENT, load_current
 from pipeline.store.lease import PATH, Holder
 from pipeline.store.parts import read_part, write_part
 from pipeline.store.reader import LabelStore
-from pipeline.store.runs import (
-    RECIPES,
-    RUNS,
-    load_recipes,
-    load_runs,
-    read_runs,
-)
+from pipeline.store.recipes import RECIPES, load_recipes
+from pipeline.store.runs import RUNS, load_runs, read_runs
 from pipeline.store.table import Table
 from tests.parts.pickles import forged
 from tests.store.stores import RECIPE, new_table, rows
