@@ -1,6 +1,7 @@
 """The house keeps its floors: who may import whom, what loads when, how long a file is."""
 
 import ast
+import re
 import statistics
 import subprocess
 import sys
@@ -162,6 +163,22 @@ def test_the_rules_bite(path: str, source: str, floors: bool, homes: bool) -> No
     found = list(imports_of(ROOT / path, source))
     assert any(map(breaks_floors, found)) == floors
     assert any(map(breaks_homes, found)) == homes
+
+
+def is_private_to_ray(found: Import) -> bool:
+    """A module that Ray keeps to itself, or a name of one."""
+    parts = found.module.split(".")
+    return found.package == "ray" and any(part.startswith("_") for part in parts)
+
+
+def test_what_ray_keeps_to_itself_is_in_one_file() -> None:
+    home = ROOT / "pipeline" / "flow" / "ray_compat.py"
+    assert [
+        str(found) for found in IMPORTS if is_private_to_ray(found) and found.path != home
+    ] == []
+    words = re.compile(r"\b_raylet\b|\bray\._private\b|\bray\.data\._internal\b|\b_global_node\b")
+    naming = [str(path.relative_to(ROOT)) for path in SOURCES if words.search(path.read_text())]
+    assert naming == [str(home.relative_to(ROOT))]
 
 
 def opens_anything(source: str) -> list[int]:

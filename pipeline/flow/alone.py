@@ -4,8 +4,7 @@ It keeps three actors. One holds figures for a dashboard, one shares a cluster o
 and asks an autoscaler for more, one knows which node an actor is on. Here is no dashboard, no other
 dataset and no other node, and each would be a Python that imports while a model loads.
 
-The names below are not public: used nowhere else, one that Ray Data lacks is left alone, and what
-comes of it is tested.
+One that a Ray lacks by the name in ray_compat.py is started as ever.
 """
 
 from collections.abc import Iterator
@@ -15,19 +14,17 @@ from typing import Any, Final
 from uuid import uuid4
 
 import ray
-from ray.data._internal import stats
-from ray.data._internal.cluster_autoscaler import rate_based_cluster_autoscaler as autoscaler
-from ray.data._internal.execution.operators import actor_pool_map_operator as actors
 
-from pipeline.flow.embedded import nothing, replaced
+from pipeline.flow.embedded import nothing
+from pipeline.flow.ray_compat import Private, patched
 
 
 @contextmanager
 def alone() -> Iterator[None]:
     """For a graph on this machine and no other."""
     with ExitStack() as stack:
-        for owner, name, instead in INSTEAD:
-            stack.enter_context(replaced(owner, name, partial(_rather, instead)))
+        for name, instead in INSTEAD.items():
+            stack.enter_context(patched(name, partial(_rather, instead)))
         yield
 
 
@@ -61,11 +58,11 @@ def _rather(instead: Any, _: Any) -> Any:
 
 
 #: In whose place stands what. A graph takes an actor whose node is not known to be on its first.
-INSTEAD: Final[tuple[tuple[Any, str, Any], ...]] = (
-    (stats._StatsManager, "gen_dataset_id_from_stats_actor", lambda: uuid4().hex),
-    (stats._StatsManager, "register_dataset_to_stats_actor", nothing),
-    (stats._StatsManager, "update_execution_metrics", nothing),
-    (autoscaler, "DefaultAutoscalingCoordinator", _WholeMachine),
-    (actors, "get_or_create_actor_location_tracker", _Unheard),
-    (actors, "get_actor_locations", lambda _: {}),
-)
+INSTEAD: Final[dict[Private, Any]] = {
+    Private.DATASET_ID: lambda: uuid4().hex,
+    Private.REGISTER_DATASET: nothing,
+    Private.UPDATE_METRICS: nothing,
+    Private.COORDINATOR: _WholeMachine,
+    Private.LOCATION_TRACKER: _Unheard,
+    Private.ACTOR_LOCATIONS: lambda _: {},
+}

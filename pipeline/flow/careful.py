@@ -33,20 +33,6 @@ BATCH_SECONDS: Final = 600.0
 MEMORY: Final = image_memory(MAX_PIXELS, MAX_BYTES)
 
 
-def attempt_number() -> int:
-    """How often the Ray task that this runs in was tried before; 0 where nothing tells.
-
-    Private to Ray and asked for nowhere else: without an answer no block is worked on
-    carefully, and one that ends its workers ends the run.
-    """
-    try:
-        from ray._private.worker import global_worker
-
-        return int(global_worker.core_worker.get_current_task_attempt_number())
-    except (ImportError, AttributeError):
-        return 0
-
-
 class _InChild:
     """Work in a child that is started when it is first needed, and again after its end.
 

@@ -18,10 +18,10 @@ import ray
 import ray.data
 
 from pipeline.flow.alone import alone
-from pipeline.flow.embedded import ours
 from pipeline.flow.job import Job, Sealed
 from pipeline.flow.lean import Live, keep_lean
 from pipeline.flow.placement import IO_SHARE, Placement
+from pipeline.flow.ray_compat import started_node
 from pipeline.flow.stages import TASK_RETRIES, Decode, List, Predict
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def labelled_blocks(
     the graph.
     """
     _set_up(live)
-    with alone() if ours() else nullcontext():
+    with alone() if started_node() else nullcontext():
         for bundle in _graph(stages, placement, shards).iter_internal_ref_bundles():
             for block in bundle.blocks:
                 if block.metadata.num_rows:

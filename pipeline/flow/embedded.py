@@ -6,8 +6,7 @@ another Ray has that, or had it a moment ago, tries again for three seconds befo
 And Ray asks whether its node is there, sleeps for five seconds if not, and asks again: a slow
 machine's is there a little later.
 
-The names below are not public: used nowhere else, one that a Ray lacks is left alone, and what
-comes of it is tested.
+Where a Ray lacks a name of ray_compat.py it does as it does by itself.
 """
 
 import os
@@ -16,13 +15,10 @@ from contextlib import ExitStack, contextmanager
 from time import monotonic, sleep
 from typing import Any, Final
 
-import ray
-from ray._private import node, services
-from ray._private.state import GlobalState
-
+from pipeline.flow.ray_compat import Private, node_names, patched, started_node
 from pipeline.heap import ONE_HEAP
 
-UNUSED: Final = ("start_api_server", "start_monitor", "start_log_monitor")
+UNUSED: Final = (Private.START_API_SERVER, Private.START_MONITOR, Private.START_LOG_MONITOR)
 LOOK_SECONDS: Final = 0.02
 #: Then Ray's own patience begins.
 WAIT_SECONDS: Final = 30.0
@@ -34,9 +30,9 @@ def lean_start() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(inherited(ONE_HEAP))
         for name in UNUSED:
-            stack.enter_context(replaced(node.Node, name, lambda _: nothing))
-        stack.enter_context(replaced(node.Node, "start_ray_processes", _with_any_port))
-        stack.enter_context(replaced(services, "get_node", _once_it_is_there))
+            stack.enter_context(patched(name, lambda _: nothing))
+        stack.enter_context(patched(Private.START_PROCESSES, _with_any_port))
+        stack.enter_context(patched(Private.GET_NODE, _once_it_is_there))
         yield
 
 
@@ -52,33 +48,13 @@ def inherited(environment: Mapping[str, str]) -> Iterator[None]:
             del os.environ[name]
 
 
-@contextmanager
-def replaced(owner: Any, name: str, instead: Callable[[Any], Any]) -> Iterator[None]:
-    """`owner` has what `instead` makes of its own `name` meanwhile; nothing where it has none."""
-    if not hasattr(owner, name):
-        yield
-        return
-    own = getattr(owner, name)
-    setattr(owner, name, instead(own))
-    try:
-        yield
-    finally:
-        setattr(owner, name, own)
-
-
-def ours() -> Any | None:
-    """The Ray that this process started, None where it has none or is connected to another's."""
-    started = getattr(ray._private.worker, "_global_node", None)
-    return started if started is not None and started.is_head() else None
-
-
 def end_at_once() -> None:
     """Let `ray.shutdown` kill an embedded Ray's processes: 0.3 s and not 5.
 
     It would ask each to end, which they don't hear (see session.py), and wait a second for
     each. They hold nothing that is not committed.
     """
-    if (started := ours()) is not None:
+    if (started := started_node()) is not None:
         kill = started.kill_all_processes
         started.kill_all_processes = lambda **_: kill(check_alive=False, allow_graceful=False)
 
@@ -97,18 +73,9 @@ def _with_any_port(start: Callable[[Any], None]) -> Callable[[Any], None]:
 
 def _once_it_is_there(get_node: Callable[[str, str], Any]) -> Callable[[str, str], Any]:
     def ask(address: str, node_id: str) -> Any:
-        state, until = _state_of(address), monotonic() + WAIT_SECONDS
-        while monotonic() < until and all(one["NodeID"] != node_id for one in state.node_table()):
+        names, until = node_names(address), monotonic() + WAIT_SECONDS
+        while names and monotonic() < until and node_id not in names():
             sleep(LOOK_SECONDS)
         return get_node(address, node_id)
 
     return ask
-
-
-def _state_of(address: str) -> GlobalState:
-    options = ray._raylet.GcsClientOptions.create(
-        address, None, allow_cluster_id_nil=True, fetch_cluster_id_if_nil=False
-    )
-    state = GlobalState()
-    state._initialize_global_state(options)
-    return state

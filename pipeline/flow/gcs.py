@@ -1,15 +1,16 @@
-"""Ray's own word for whether a cluster is there, through names that Ray keeps to itself.
+"""Ray's own word for whether a cluster is there.
 
-Without them (another version of Ray) what `address` has seen must do, and `ray.init` tells the
-rest, later and in more words.
+Without the names of ray_compat.py what `address` has seen must do, and `ray.init` tells the rest,
+later and in more words.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import ray
 
 from pipeline.errors import ClusterError
 from pipeline.flow.address import check_answers, cluster_address, not_a_cluster
+from pipeline.flow.ray_compat import Private, find
 
 ASK_SECONDS: Final = 15.0
 #: gRPC's code for a server that is no GCS.
@@ -32,12 +33,11 @@ def check_cluster(address: str | None) -> None:
 
 def _found(address: str | None) -> str | None:
     """Where Ray finds the cluster of this machine, for `auto`."""
-    services = getattr(ray._private, "services", None)
-    find = getattr(services, "canonicalize_bootstrap_address", None)
-    if find is None or cluster_address(address) != "auto":
+    find_cluster = find(Private.FIND_CLUSTER)
+    if find_cluster is None or cluster_address(address) != "auto":
         return None
     try:
-        found: str | None = find("auto")
+        found: str | None = find_cluster("auto")
     except ConnectionError as error:
         raise ClusterError(
             "Ray finds no cluster on this machine for --address auto "
@@ -47,8 +47,7 @@ def _found(address: str | None) -> str | None:
 
 
 def _ask(place: str) -> None:
-    client: Any = getattr(ray._raylet, "InnerGcsClient", None)
-    connect = getattr(client, "standalone", None)
+    connect = getattr(find(Private.GCS_CLIENT), "standalone", None)
     if connect is None:
         return
     try:

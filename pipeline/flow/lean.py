@@ -7,22 +7,18 @@ hundred million would be 20 GB. So batches are counted instead, and a lister tha
 waits where it is. *Figures of every block*, a kilobyte a stage, go into a report that nobody asks
 for; they are cleared.
 
-Ray Data asks a backpressure policy at each turn of its loop. That interface is not public: used
-nowhere else, and what it does is tested.
+Ray Data asks a backpressure policy at each turn of its loop.
 """
 
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from ray.data._internal.execution.backpressure_policy import (
-    ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
-    BackpressurePolicy,
-)
-
 from pipeline.flow.placement import Bounds
+from pipeline.flow.ray_compat import limit_by, policy_base
 
 if TYPE_CHECKING:
     from ray.data import DataContext
-    from ray.data._internal.execution.interfaces import PhysicalOperator
+
+    from pipeline.flow.ray_compat import Stage
 
 _BOUNDS: Final = "nightlabel.bounds"
 _LISTING: Final = "MapBatches(List)"
@@ -42,11 +38,10 @@ class Live:
 def keep_lean(context: "DataContext", bounds: Live) -> None:
     """Let the graph hold so much and no more, whatever Ray Data thinks of its stages' shares."""
     context.set_config(_BOUNDS, bounds)
-    context.op_resource_reservation_enabled = False
-    context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, [*_OURS])
+    limit_by(context, [*_OURS])
 
 
-class _Bounded(BackpressurePolicy):  # type: ignore[misc]
+class _Bounded(policy_base()):  # type: ignore[misc]
     """Counts batches."""
 
     @property
@@ -54,7 +49,7 @@ class _Bounded(BackpressurePolicy):  # type: ignore[misc]
         live: Live = self._data_context.get_config(_BOUNDS)
         return live.bounds
 
-    def waiting_behind(self, op: "PhysicalOperator") -> int:
+    def waiting_behind(self, op: "Stage") -> int:
         """What came out of `op` and is not worked on yet."""
         after = op.output_dependencies
         return sum(self._topology[one].total_enqueued_input_blocks() for one in after)
@@ -63,26 +58,26 @@ class _Bounded(BackpressurePolicy):  # type: ignore[misc]
 class ListingAhead(_Bounded):
     """Neither starts a lister nor takes more of one than there is room for."""
 
-    def can_add_input(self, op: "PhysicalOperator") -> bool:
+    def can_add_input(self, op: "Stage") -> bool:
         if op.name != _LISTING:
             return True
         return bool(op.num_active_tasks() < self.bounds.listing and self._room(op) > 0)
 
-    def max_task_output_bytes_to_read(self, op: "PhysicalOperator") -> int | None:
+    def max_task_output_bytes_to_read(self, op: "Stage") -> int | None:
         if op.name != _LISTING:
             return None
         # Of the first batch no size is known: one byte lets one through.
         size: float = op.metrics.average_bytes_per_output or 1
         return int(self._room(op) * size)
 
-    def _room(self, op: "PhysicalOperator") -> int:
+    def _room(self, op: "Stage") -> int:
         return max(0, self.bounds.listed - self.waiting_behind(op))
 
 
 class DecodingAhead(_Bounded):
     """Gives decoders as much as keeps them busy, and no more than predictors have room for."""
 
-    def can_add_input(self, op: "PhysicalOperator") -> bool:
+    def can_add_input(self, op: "Stage") -> bool:
         if op.name != _DECODING:
             return True
         active = op.num_active_tasks()
@@ -90,10 +85,10 @@ class DecodingAhead(_Bounded):
         return bool(active < self.bounds.decoding and decoded < self.bounds.decoded)
 
 
-class NoHistory(BackpressurePolicy):  # type: ignore[misc]
+class NoHistory(policy_base()):  # type: ignore[misc]
     """Holds nothing back: forgets what the blocks of each stage took."""
 
-    def can_add_input(self, op: "PhysicalOperator") -> bool:
+    def can_add_input(self, op: "Stage") -> bool:
         for figures in op.get_stats().values():
             figures.clear()
         return True

@@ -6,8 +6,7 @@ Ray takes loopback for a node's address only where it can't find another; told s
 starts listens there alone.
 
 The token is in the environment of Ray's processes, which only their own user may read, and in no
-file and no command line. The names below are not public: used nowhere else, one that a Ray lacks
-is left alone, and what comes of it is tested.
+file and no command line.
 """
 
 import os
@@ -17,10 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import ray
-from ray._private import services
-
-from pipeline.flow.embedded import replaced
+from pipeline.flow.ray_compat import Private, has_tokens, patched, reset_token
 from pipeline.storage import private_folder
 
 LOOPBACK: Final = "127.0.0.1"
@@ -33,34 +29,20 @@ TOKEN: Final = "RAY_AUTH_TOKEN"  # noqa: S105 - where it is, not what it is
 def private_start(base: str) -> Iterator[dict[str, Any]]:
     """For `ray.init` of a Ray on this machine: yields its options. Its files lie below `base`.
 
-    Once that Ray is ended, `read_token` lets this process reach others again. Raises
+    Once that Ray is ended, `reset_token` lets this process reach others again. Raises
     UnsafeFolderError where another user has the folder, or could put another in its place.
     """
     own = Path(base).absolute() / f"ray-{os.geteuid()}"
     folder = private_folder(own, "name another folder in RAY_TMPDIR")
     with ExitStack() as stack:
-        if _token_loader() is not None:
+        if has_tokens():
             token = {MODE: "token", TOKEN: secrets.token_hex(TOKEN_BYTES)}
             stack.enter_context(_environment(token))
-            read_token()
-        stack.enter_context(replaced(services, "resolve_ip_for_localhost", _itself))
+            reset_token()
+        stack.enter_context(patched(Private.RESOLVE_LOCALHOST, _itself))
         # Ray lets every user write in what it is given, so that lies in what is ours alone. Its
         # name is short since the paths of sockets must be.
         yield {"_node_ip_address": LOOPBACK, "_temp_dir": str(folder / "r")}
-
-
-def read_token() -> None:
-    """Have Ray read from the environment whether there is a token, and which; it keeps both."""
-    loader = _token_loader()
-    if loader is not None:
-        ray._raylet.Config.initialize("")
-        loader.instance().reset_cache()
-
-
-def _token_loader() -> Any | None:
-    """Of a Ray that has tokens, and can be told that there is another one."""
-    has_modes = hasattr(getattr(ray._raylet, "Config", None), "initialize")
-    return getattr(ray._raylet, "AuthenticationTokenLoader", None) if has_modes else None
 
 
 def _itself(_: Callable[[str], str]) -> Callable[[str], str]:

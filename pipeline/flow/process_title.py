@@ -1,15 +1,11 @@
-"""What others see of a driver: `ps` and Ray's dashboard show the command line of every process.
-
-Ray's name for the call is not public: used nowhere else, and left alone where a Ray lacks it.
-"""
+"""What others see of a driver: `ps` and Ray's dashboard show the command line of every process."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import ray
-
+from pipeline.flow.ray_compat import Private, find
 from pipeline.spec import SECRETS
 from pipeline.storage import redacted
 
@@ -23,7 +19,7 @@ def hide_secrets() -> None:
     if Path(sys.argv[0]).name != "nightlabel":
         return  # someone else's program
     clean = without_secrets(sys.argv)
-    rename = getattr(ray._raylet, "setproctitle", None)
+    rename = find(Private.SET_TITLE)
     if clean != sys.argv and rename is not None:
         rename(" ".join(clean))
 

@@ -14,11 +14,12 @@ import ray
 
 from pipeline.errors import ClusterError, NightlabelError, PlacementError
 from pipeline.flow.address import cluster_address
-from pipeline.flow.embedded import end_at_once, lean_start, replaced
+from pipeline.flow.embedded import end_at_once, lean_start
 from pipeline.flow.gcs import check_cluster
 from pipeline.flow.placement import Node
-from pipeline.flow.private_ray import private_start, read_token
+from pipeline.flow.private_ray import private_start
 from pipeline.flow.process_title import hide_secrets
+from pipeline.flow.ray_compat import Private, patched, reset_token
 
 #: Ray ends the tasks of a machine that runs out of memory, and tries them again for ever.
 OOM_RETRIES = 5
@@ -57,7 +58,7 @@ def session(address: str | None, in_use: Callable[[], bool] = _never) -> Iterato
                 end_at_once()
             ray.shutdown()
             if address is None:
-                read_token()
+                reset_token()
 
 
 @contextmanager
@@ -92,7 +93,7 @@ def nodes() -> list[Node]:
 def _start(address: str | None) -> None:
     hide_secrets()
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-    with _unheard(signal.SIGTERM), replaced(ray._private.utils, "get_entrypoint_name", _named):
+    with _unheard(signal.SIGTERM), patched(Private.ENTRYPOINT_NAME, _named):
         if address is None:
             _embedded(quiet)
             return
@@ -124,7 +125,7 @@ def _embedded(quiet: dict[str, Any]) -> None:
                 **quiet,
             )
     except (RuntimeError, OSError) as error:
-        read_token()
+        reset_token()
         raise PlacementError(
             f"Ray does not start on this machine: {str(error).strip().splitlines()[0]} "
             "(--debug shows all)"
@@ -148,7 +149,7 @@ def _unheard(number: signal.Signals) -> Iterator[None]:
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
     try:
-        with replaced(ray._private.utils, "set_sigterm_handler", lambda _: lambda _: None):
+        with patched(Private.SIGTERM_HANDLER, lambda _: lambda _: None):
             yield
     finally:
         _hear_first(number)

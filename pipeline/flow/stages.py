@@ -21,12 +21,13 @@ import ray
 from pipeline.errors import ImageError, ModelError, NightlabelError, StoreError, TransientError
 from pipeline.flow.batches import evenly, pack, unpack
 from pipeline.flow.bounds import memory_limit, time_limit
-from pipeline.flow.careful import Careful, CarefulLabeller, Decoder, attempt_number
+from pipeline.flow.careful import Careful, CarefulLabeller, Decoder
 from pipeline.flow.job import Job, Sealed
 from pipeline.flow.memory_budget import budget_here, process_memory
 from pipeline.flow.metrics import READ_BYTES, Meters, Watch
 from pipeline.flow.node_room import NodeRoom
 from pipeline.flow.pixels import Pixels
+from pipeline.flow.ray_compat import attempt_number
 from pipeline.flow.survey import Survey
 from pipeline.heap import for_good, keep_photographs
 from pipeline.images import Clipped, Depths, depths_of

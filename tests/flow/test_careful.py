@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ErrorCode, ImageError, NightlabelError
-from pipeline.flow.careful import Careful, attempt_number
+from pipeline.flow.careful import Careful
 from pipeline.images import Prepared, prepare
 from tests.parts.hostile import entries
 from tests.parts.poison import PLUGIN, poison
@@ -166,7 +166,3 @@ def _runs(pid: int) -> bool:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def test_outside_of_ray_nothing_is_a_retry() -> None:
-    assert attempt_number() == 0

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import ray
-from ray._private import node, services
 from ray._raylet import AuthenticationMode, AuthenticationTokenLoader, get_authentication_mode
 
 from pipeline.flow.embedded import LOOK_SECONDS, UNUSED, _once_it_is_there, lean_start
-from pipeline.flow.private_ray import MODE, TOKEN, read_token
+from pipeline.flow.private_ray import MODE, TOKEN
+from pipeline.flow.ray_compat import Private, find, reset_token, started_node
 from pipeline.flow.session import session
 from pipeline.heap import ONE_HEAP
 from tests.parts.family import below, title
@@ -24,15 +24,6 @@ AGENT_PORT = 52365
 
 def _titles() -> list[str]:
     return [title(pid) for pid in below(os.getpid())]
-
-
-def test_what_it_leaves_out_is_known_to_this_ray() -> None:
-    assert all(hasattr(node.Node, name) for name in UNUSED)
-    assert hasattr(node.Node, "start_ray_processes")
-    assert hasattr(services, "get_node")
-    assert hasattr(services, "resolve_ip_for_localhost")
-    assert hasattr(ray._raylet.Config, "initialize")
-    assert hasattr(ray._raylet, "AuthenticationTokenLoader")
 
 
 def test_only_what_the_graph_needs_is_started() -> None:
@@ -49,7 +40,9 @@ def test_a_port_that_is_taken_costs_no_time() -> None:
         with suppress(OSError):  # another Ray has it
             stack.enter_context(socket.create_server(("", AGENT_PORT)))
         stack.enter_context(session(None))
-        logs = Path(ray._private.worker._global_node.get_logs_dir_path())
+        node = started_node()
+        assert node is not None
+        logs = Path(node.get_logs_dir_path())
         assert "Failed to bind" not in (logs / "dashboard_agent.log").read_text()
 
 
@@ -68,15 +61,17 @@ def test_its_processes_have_one_heap_each_unless_told_otherwise(
 
 
 def test_rays_own_start_is_as_it_was() -> None:
-    before = [getattr(node.Node, name) for name in UNUSED], services.get_node
+    names = (*UNUSED, Private.GET_NODE)
+    before = [find(name) for name in names]
     with lean_start():
-        assert services.get_node is not before[1]
-    assert ([getattr(node.Node, name) for name in UNUSED], services.get_node) == before
+        assert not any(find(name) is own for name, own in zip(names, before, strict=True))
+    assert [find(name) for name in names] == before
 
 
 def test_a_node_is_asked_for_once_it_is_there() -> None:
     with session(None):
-        ours = ray._private.worker._global_node
+        ours = started_node()
+        assert ours is not None
         asked: list[tuple[str, str]] = []
         ask = _once_it_is_there(lambda *which: asked.append(which))
         began = time.monotonic()
@@ -90,7 +85,7 @@ def test_a_cluster_gets_its_own_token_again() -> None:
     with ray_environment() as patched:
         patched.setenv(MODE, "token")
         patched.setenv(TOKEN, "of-a-cluster")
-        read_token()
+        reset_token()
         with session(None):
             pass
         assert os.environ[TOKEN] == "of-a-cluster"
@@ -98,7 +93,7 @@ def test_a_cluster_gets_its_own_token_again() -> None:
         assert AuthenticationTokenLoader.instance().get_raw_token() == "of-a-cluster"
         patched.delenv(MODE)
         patched.delenv(TOKEN)
-        read_token()
+        reset_token()
         assert get_authentication_mode() == AuthenticationMode.DISABLED
 
 

@@ -22,6 +22,7 @@ import ray
 
 from pipeline.errors import UnsafeFolderError
 from pipeline.flow.private_ray import MODE, TOKEN, private_start
+from pipeline.flow.ray_compat import started_node
 from pipeline.flow.session import session
 from tests.parts.family import below, title
 from tests.parts.ray_environment import ray_environment
@@ -121,7 +122,8 @@ def own(base: Path) -> Iterator[Own]:
         others = frozenset(sockets_of(family()))
         with session(None):
             run_something()
-            started = ray._private.worker._global_node
+            started = started_node()
+            assert started is not None
             raylet = next(pid for pid in family() if "raylet_socket_name" in title(pid))
             held = Path(f"/proc/{raylet}/environ").read_bytes().split(b"\0")
             token = next(v for v in held if v.startswith(f"{TOKEN}=".encode()))

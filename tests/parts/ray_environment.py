@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from pipeline.flow.private_ray import read_token
+from pipeline.flow.ray_compat import reset_token
 
 
 @contextmanager
@@ -15,4 +15,4 @@ def ray_environment() -> Iterator[pytest.MonkeyPatch]:
         with pytest.MonkeyPatch.context() as patched:
             yield patched
     finally:
-        read_token()
+        reset_token()
