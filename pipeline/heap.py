@@ -2,8 +2,7 @@
 
 The layers of a network make and drop results of 10 to 100 MB each, and so do the decoders of
 photographs. glibc hands memory of that size back to the kernel when it is dropped, and gets it back
-page by page, each filled with zeros: a fifth of the time of decoding large photographs. And
-a walk through it looks up the place of every page: pages of 2 MiB are 512 times fewer.
+page by page, each filled with zeros: a fifth of the time of decoding large photographs.
 
 But glibc gives a process of many threads many heaps, up to eight a core, and what lies unused in
 one is of no use to another: photographs' bytes, read by 32 threads, fill all of them. With
@@ -12,7 +11,6 @@ one is of no use to another: photographs' bytes, read by 32 threads, fill all of
 
 import ctypes
 import gc
-import mmap
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,8 +24,6 @@ _LARGE, _ALL = 1 << 30, (1 << 31) - 1
 #: Bytes of the largest block that a decoder keeps, 22 megapixels, and of all that it keeps unused
 #: at the heap's end: it sees images of every size, and must not stay as large as one made it.
 _PHOTOGRAPH, _PHOTOGRAPHS = 1 << 26, 1 << 28
-#: Bytes: of address space, which takes no memory until it is used.
-_ROOM, _LARGE_PAGE = 1 << 29, 1 << 21
 
 #: Read by glibc when a process starts; others take no notice.
 ONE_HEAP: Final = {"MALLOC_ARENA_MAX": "1"}
@@ -39,10 +35,7 @@ def keep_heap() -> bool:
 
     It then stays as large as it ever was, which a worker's next batch would make it anyhow.
     """
-    if not _keep(_LARGE, _ALL):
-        return False
-    _grow_by_large_pages(ctypes.CDLL(None))
-    return True
+    return _keep(_LARGE, _ALL)
 
 
 @lru_cache(maxsize=1)
@@ -67,18 +60,6 @@ def _keep(block: int, unused: int) -> bool:
         return False
     libc = ctypes.CDLL(None)
     return bool(libc.mallopt(_MMAP_THRESHOLD, block) and libc.mallopt(_TRIM_THRESHOLD, unused))
-
-
-def _grow_by_large_pages(libc: ctypes.CDLL) -> None:
-    """Let the next that the heap uses lie in pages of 2 MiB, where the kernel gives such."""
-    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    libc.free.argtypes = [ctypes.c_void_p]
-    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    if (room := libc.malloc(_ROOM)) is None:
-        return
-    first = -(-room // _LARGE_PAGE) * _LARGE_PAGE
-    libc.madvise(first, room + _ROOM - first, mmap.MADV_HUGEPAGE)
-    libc.free(room)
 
 
 @contextmanager

@@ -46,19 +46,6 @@ else:
     thread.join()
 """
 
-#: MiB of large pages that a process has which uses 200 MiB.
-LARGE_PAGES = """
-import torch
-from pathlib import Path
-from pipeline.heap import keep_heap
-
-assert keep_heap()
-made = [torch.ones(25 << 18) for _ in range(8)]
-lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-(large,) = [int(line.split()[1]) for line in lines if line.startswith("AnonHugePages")]
-print(large >> 10)
-"""
-
 #: Those of a model's batches, whose pixels alone are 12 MB.
 ENGINE = """
 import resource, sys
@@ -153,14 +140,6 @@ def test_memory_of_a_batch_is_there_for_the_next(thread: str) -> None:
 def test_an_engine_on_a_cpu_keeps_its_heap(tmp_path: Path) -> None:
     model = make_model(tmp_path)
     assert printed(ENGINE, "kept", model) < printed(ENGINE, "dropped", model) / 10
-
-
-@on_glibc
-def test_what_a_heap_grows_by_lies_in_large_pages() -> None:
-    setting = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-    if not setting.exists() or "[never]" in setting.read_text():
-        pytest.skip("this kernel gives no large pages")
-    assert printed(LARGE_PAGES) > 150
 
 
 @on_glibc
