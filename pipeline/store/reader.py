@@ -81,7 +81,8 @@ class LabelStore:
         Rows from before a column was added hold null there.
         """
         kept = self.schema if columns is None else pa.schema(map(self.schema.field, columns))
-        tables = [read_part(self.folder, file, kept) for file in self.live(recipe)]
+        whole = columns is None
+        tables = [read_part(self.folder, file, kept, whole=whole) for file in self.live(recipe)]
         return pa.concat_tables([kept.empty_table(), *tables])
 
     def label_counts(self, recipe: str | None = None) -> list[tuple[str | None, int]]:
