@@ -51,8 +51,8 @@ class Projection:
         size = source.size() if told is None else told
         folder.refuse_large(path, size, FILE_BYTES)
         whole = size <= source.near
-        start = 0 if whole else size - _TAIL_BYTES
-        (tail,) = source.read([(start, size)])
+        start = 0 if whole else max(0, size - _TAIL_BYTES)
+        (tail,) = source.read([(start, size)]) if size else [b""]
         if told is not None:
             refuse_other_size(folder, path, source.size(), told)
         self._file = None if whole else PartialFile(folder.uri_of(path), source, size, tail)
