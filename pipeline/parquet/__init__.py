@@ -4,7 +4,7 @@ A footer tells sizes, and so does each page; Arrow allocates what the pages say 
 against the other. So the pages' headers are walked first, and what they would take is added up.
 """
 
-from pipeline.parquet.footer import footer_start, open_parquet, ranges_of
+from pipeline.parquet.footer import footer_start, open_parquet, ranges_of, read_groups
 from pipeline.parquet.sizes import Chunk, chunks_of, longest_of, refuse_larger
 from pipeline.parquet.thrift import Data, Malformed
 
@@ -17,5 +17,6 @@ __all__ = [
     "longest_of",
     "open_parquet",
     "ranges_of",
+    "read_groups",
     "refuse_larger",
 ]

@@ -87,14 +87,15 @@ def place_of(told: Fields) -> tuple[int, int]:
     return start, number(told, 7, wide=True)
 
 
-def ranges_of(file: pq.ParquetFile, data: Data, names: Collection[str]) -> list[tuple[int, int]]:
-    """Where the chunks of these columns begin and end. Raises Malformed for odd footers.
+def ranges_of(
+    file: pq.ParquetFile, groups: list[Group], size: int, names: Collection[str]
+) -> list[tuple[int, int]]:
+    """Where the chunks of these columns begin and end, in a file of `size` bytes.
 
-    Of `data`, which is as long as the file, only the footer is looked at.
+    Raises Malformed for a chunk that lies outside of it.
     """
     leaves = leaves_of(file, names)
-    groups = read_groups(data, file.metadata.num_columns)
     places = [place_of(group.columns[leaf]) for group in groups for leaf in leaves]
-    if any(start + size > len(data) for start, size in places):
+    if any(start + length > size for start, length in places):
         raise Malformed("a column lies outside of the file")
-    return [(start, start + size) for start, size in places]
+    return [(start, start + length) for start, length in places]

@@ -1,9 +1,9 @@
 """Ranges of one stored file, and the file as far as they were read.
 
-A request to a bucket takes some 20 ms, in which it could have sent a megabyte; on local disk a
-read of 64 KiB costs about what two smaller ones do. So ranges that lie nearer to each other than
-that (`NEAR`) are read as one, and a file that is no larger as a whole. No read of ranges then takes
-longer than one of the whole file, but for its first request.
+A request to a bucket takes some 20 ms, in which it could have sent a megabyte. On local disk to
+read 256 KiB costs no more than to find out which of them are needed. So ranges that lie nearer to
+each other than that are read as one, and a file that is no larger is read as a whole. No read of
+ranges then takes longer than one of the whole file, but for its first request.
 """
 
 import mmap
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pipeline.storage.beneath import Beneath
 
 NEAR_IN_BUCKETS: Final = 2**20
-NEAR_ON_DISK: Final = 2**16
+NEAR_ON_DISK: Final = 2**18
 
 #: (the first byte, the first one after it)
 Range = tuple[int, int]

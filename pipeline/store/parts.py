@@ -6,7 +6,7 @@ twice, die half-way or finish after its run is dead, and no reader sees a differ
 
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -17,10 +17,11 @@ import pyarrow.parquet as pq
 
 from pipeline import schema
 from pipeline.errors import StoreError
-from pipeline.parquet import Data, open_parquet, refuse_larger
+from pipeline.parquet import Data, open_parquet, ranges_of, read_groups, refuse_larger
 from pipeline.storage import Folder, public
+from pipeline.storage.ranges import Range
 from pipeline.store.projection import FILE_BYTES as FILE_BYTES
-from pipeline.store.projection import Fetch, Projection, read_whole
+from pipeline.store.projection import Projection, read_whole
 
 #: zstd's default level: a third smaller than snappy, at no cost that shows beside a model.
 COMPRESSION = "zstd"
@@ -126,15 +127,20 @@ def unpack(
     data: Data,
     columns: Sequence[str] | pa.Schema | None,
     file: Logged | str,
-    fetch: Fetch | None = None,
+    fetch: Callable[[list[Range]], None] | None = None,
 ) -> pa.Table:
-    """The same of a file's bytes, or of its footer and what `fetch` adds. Raises UNREADABLE."""
+    """The same of a file's bytes, or of its footer and the ranges that `fetch` then adds to `data`.
+
+    Raises UNREADABLE.
+    """
     opened = _opened(data, file)
     wanted = _wanted(opened.schema_arrow, columns)
+    names, size = wanted.names, len(data)
+    groups = read_groups(data, opened.metadata.num_columns)
     if fetch is not None:
-        fetch(opened, wanted.names)
-    refuse_larger(opened, data, wanted.names, _UNPACKED_BYTES + _UNPACKED_RATIO * len(data))
-    rows = opened.read(columns=wanted.names).select(wanted.names).cast(wanted)
+        fetch(ranges_of(opened, groups, size, names))
+    refuse_larger(opened, data, names, _UNPACKED_BYTES + _UNPACKED_RATIO * size, groups)
+    rows = opened.read(columns=names).select(names).cast(wanted)
     rows.validate(full=True)  # Arrow takes what a file calls text for text
     for field in wanted:
         if field.type == schema.TIMESTAMP:

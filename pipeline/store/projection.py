@@ -6,24 +6,18 @@ one request for its end and one for the columns, a merged file of half a million
 of its four row groups, side by side, for a quarter of its bytes.
 """
 
-from collections.abc import Callable
-from typing import Any, Final
-
-import pyarrow.parquet as pq
+from typing import Final
 
 from pipeline.errors import StoreError
-from pipeline.parquet import Data, footer_start, ranges_of
+from pipeline.parquet import Data, footer_start
 from pipeline.storage import Folder, public
-from pipeline.storage.ranges import PartialFile, Ranges
+from pipeline.storage.ranges import PartialFile, Range, Ranges
 
 #: A larger file is none of ours: merged ones end at 256 MiB, parts not far above 128.
 FILE_BYTES: Final = 4 * 2**30
 #: Footers of ours have some 3 KB a row group, and up to five groups.
 _TAIL_BYTES: Final = 32 * 2**10
 _TRAILER_BYTES: Final = 8
-
-#: Reads the chunks of these columns of an open file into the bytes that it was opened from.
-Fetch = Callable[[pq.ParquetFile, list[str]], None]
 
 
 def read_whole(folder: Folder, path: str, told: int | None) -> bytes:
@@ -64,7 +58,7 @@ class Projection:
             size = len(self.data)
             self._file.fetch_from(footer_start(self.data[size - _TRAILER_BYTES :], size))
 
-    def fetch(self, opened: Any, names: list[str]) -> None:
-        """The chunks of the columns of these names. Raises Malformed for odd footers."""
+    def fetch(self, ranges: list[Range]) -> None:
+        """Some more of the file, at its place in `data`."""
         if self._file is not None:
-            self._file.fetch(ranges_of(opened, self.data, names))
+            self._file.fetch(ranges)
