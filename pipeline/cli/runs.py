@@ -32,10 +32,11 @@ def runs(dst: str, last: int, as_json: bool, debug: bool) -> int:  # noqa: ARG00
       nightlabel runs s3://bucket/labels
     """
     from pipeline.storage import Folder, canonical
+    from pipeline.store.run_index import RunIndex
     from pipeline.store.runs import load_runs
 
     folder = Folder(canonical(dst))
-    found = list(load_runs(folder))
+    found = load_runs(folder, RunIndex.read(folder))
     if not found:
         raise MissingError(f"{dst} has no runs; `nightlabel label SRC {dst}` makes one")
     found = found[-last:] if last else found

@@ -12,7 +12,7 @@ from pipeline.errors import NightlabelError, StoreError
 from pipeline.flow.committer import Committer, Written
 from pipeline.flow.derive import derive
 from pipeline.flow.feed import Stop
-from pipeline.flow.gone import count_gone, without_hidden
+from pipeline.flow.gone import confirmed, count_gone, without_hidden
 from pipeline.flow.job import Job
 from pipeline.flow.ledgers import LOCAL_ROWS, FileReader, ledger_shards, local_ledger, rows_of
 from pipeline.flow.look import nothing_to_label
@@ -33,6 +33,7 @@ from pipeline.storage import redacted
 from pipeline.store.lease import Lease
 from pipeline.store.ledger import Ledger
 from pipeline.store.recipes import save_recipe
+from pipeline.store.run_index import RunIndex
 from pipeline.store.runs import (
     Clipping,
     Counts,
@@ -134,8 +135,11 @@ class Run:
         return self._ended()
 
     def _runs_of_scope(self) -> frozenset[str]:
-        scope = self._job.source.scope
-        return frozenset(run.run_id for run in load_runs(self._job.folder) if run.scope == scope)
+        scope, index = self._job.source.scope, RunIndex.read(self._job.folder)
+        runs = load_runs(self._job.folder, index)
+        with suppress(StoreError):  # what cannot be written is read one by one the next time too
+            index.save()
+        return frozenset(run.run_id for run in runs if run.scope == scope)
 
     def _nothing_to_label(self) -> Survey | None:
         """The whole survey of a night without news, which then starts no Ray, else None."""
@@ -213,6 +217,7 @@ class Run:
         files = self._committer.present_files()
         unseen = survey.unseen(self._ledgers)
         gone = without_hidden(job.folder, files, unseen, survey.unreadable)
+        gone = confirmed(self._reader, files, gone)
         counts.deleted = delete_gone(
             job.folder, self._table, files, gone, in_scope, job.run_id, run
         )

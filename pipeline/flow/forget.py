@@ -28,6 +28,7 @@ from pipeline.store.lease import Lease
 from pipeline.store.log import Traces, oldest_version, remove_up_to_the_last, tell_of
 from pipeline.store.names import is_ours
 from pipeline.store.parts import Part, read_part, rewrite_without
+from pipeline.store.run_index import INDEX
 from pipeline.store.runs import new_run_id
 from pipeline.store.table import Table
 from pipeline.store.upkeep import part_path
@@ -114,6 +115,8 @@ def _forget(folder: Folder, table: Table, run_id: str, asked: Objects) -> Forgot
     if telling:
         table.checkpoint()
         log_files = remove_up_to_the_last(folder, telling)
+    # It packs documents that may name an object, where nobody sees what they say.
+    folder.delete([INDEX])
     # Also where nothing was found: a call that died may have left its parts.
     merge(folder, table, run_id, inline)
     deleted, foreign = _delete(folder, table, objects, search)

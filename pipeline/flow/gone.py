@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ from pipeline.spec import LabelSpec
 from pipeline.storage import Folder
 from pipeline.store.actions import LiveFile
 from pipeline.store.parts import Part, read_part
+from pipeline.store.runs import load_run
 
 
 def count_gone(
@@ -54,6 +56,32 @@ def without_hidden(
             rows = rows.filter(pc.is_in(rows["object_id"], value_set=pa.array(ids, pa.binary())))
             rows = rows.filter(pc.invert(_below(rows["uri"], unreadable)))
             left[ordinal] = rows["object_id"].to_pylist()
+    return {ordinal: ids for ordinal, ids in left.items() if ids}
+
+
+def confirmed(
+    reader: FileReader,
+    files: Sequence[LiveFile | Part | None],
+    gone: Mapping[int, Sequence[bytes]],
+) -> dict[int, list[bytes]]:
+    """`gone` without rows that are of this scope by the index of runs alone.
+
+    That is a cache, and rows are removed: so the runs of these rows are read from their documents.
+    """
+    scope, known, left = reader.source.scope, dict[str, bool](), dict[int, list[bytes]]()
+    for ordinal, ids in gone.items():
+        if (file := files[ordinal]) is None:
+            continue
+        rows = reader.read(file, ["object_id", "run_id"])
+        ours = pc.is_in(rows["object_id"], value_set=pa.array(ids, pa.binary()))
+        for run in reader.runs.intersection(rows["run_id"].filter(ours).unique().to_pylist()):
+            if run not in known:
+                found = load_run(reader.folder, run)
+                known[run] = found is not None and found.scope == scope
+        true = replace(reader, runs=reader.runs - {run for run in known if not known[run]})
+        if true.runs != reader.runs:
+            ours = pc.and_(ours, pa.array(true.in_scope_of(file, rows["run_id"])))
+        left[ordinal] = rows["object_id"].filter(ours).to_pylist()
     return {ordinal: ids for ordinal, ids in left.items() if ids}
 
 

@@ -21,6 +21,7 @@ from pipeline.flow.session import cores
 from pipeline.flow.stages import Decode
 from pipeline.models.loading import device_count
 from pipeline.spec import LabelSpec
+from pipeline.store.run_index import RunIndex
 from pipeline.store.runs import Counts, load_runs, named_unreadable
 
 PROBE_IMAGES = 16
@@ -76,7 +77,7 @@ def plan(spec: LabelSpec, *, probe: bool = True, listener: Listener = nobody) ->
     live = table.live() if table else []
     files = [file for file in live if file.recipe == job.recipe.id]
     scope = job.source.scope
-    runs = load_runs(job.folder) if table else iter(())
+    runs = load_runs(job.folder, RunIndex.read(job.folder)) if table else []
     ours = frozenset(run.run_id for run in runs if run.scope == scope)
     first = _First(PROBE_IMAGES if probe else 0)
     reader = FileReader(job.folder, job.source, ours, spec.allow_private)

@@ -10,6 +10,7 @@ from pipeline.flow.scopes import Scope, uncovered, widest, words
 from pipeline.storage import Folder
 from pipeline.store.choice import Choice, choose, clear_dead_drop, load_current
 from pipeline.store.passed_over import tell_passed_over
+from pipeline.store.run_index import RunIndex
 from pipeline.store.runs import RunSummary, read_runs
 from pipeline.store.table import Table
 
@@ -58,10 +59,12 @@ class Promotion:
         if not self.asked:
             run.current = Choice.read(self.folder).recipe
             return
-        runs = read_runs(self.folder)
+        moves = self.seen.recipe not in (None, self.recipe)
+        # What moves what readers see rests on the documents, not on their index.
+        runs = read_runs(self.folder, None if moves else RunIndex.read(self.folder))
         tell_passed_over(runs.unread)
         why = why_not(run, self.seen.recipe, runs.found)
-        if why is None and runs.unread and self.seen.recipe not in (None, self.recipe):
+        if why is None and runs.unread and moves:
             why = f"nobody can tell what {self.seen.recipe} covers: {runs.unread[0]}"
         if why is None and not choose(self.folder, self.recipe, self.seen):
             why = "somebody chose while it ran"

@@ -21,6 +21,7 @@ from pipeline.store.choice import (
 from pipeline.store.lease import Lease
 from pipeline.store.names import is_data
 from pipeline.store.recipes import delete_recipe, load_recipes, recipe_names
+from pipeline.store.run_index import RunIndex
 from pipeline.store.runs import RunSummary, load_runs, new_run_id, save_run
 from pipeline.store.table import Table
 from pipeline.store.upkeep import at_rest, orphans, parts_of
@@ -67,7 +68,7 @@ def list_recipes(dst: str) -> list[Listed]:
     """All recipes of a store, the current one first, then by their last run, newest first."""
     folder, table = _open(dst)
     current = load_current(folder)
-    documents, runs = load_recipes(folder), list(load_runs(folder))
+    documents, runs = load_recipes(folder), load_runs(folder, RunIndex.read(folder))
     listed = _listed(runs)
     known = known_recipes(documents)
     found = [

@@ -29,7 +29,7 @@ from pipeline.store.actions import LiveFile
 from pipeline.store.parts import read_part
 from pipeline.store.reader import LabelStore
 from pipeline.store.recipes import RECIPES, load_recipes
-from pipeline.store.runs import Counts, RunSummary, named_unreadable
+from pipeline.store.runs import Counts, RunSummary, load_runs, named_unreadable
 from pipeline.store.upkeep import at_rest, parts_of
 from pipeline.tasks import Recipe, Task, recipe_of, task_of
 
@@ -95,7 +95,7 @@ def verify(
     source.check()
     listener(Progress("listing"))
     files = store.live(recipe)
-    runs = [run for run in store.runs() if run.scope == source.scope]
+    runs = [run for run in load_runs(store.folder) if run.scope == source.scope]
     since = _last_whole_run(runs, recipe)
     ours = frozenset(run.run_id for run in runs)
     reader = FileReader(store.folder, source, ours, held_to_log=False)

@@ -4,8 +4,19 @@ A footer tells sizes, and so does each page; Arrow allocates what the pages say 
 against the other. So the pages' headers are walked first, and what they would take is added up.
 """
 
-from pipeline.parquet.footer import open_parquet
+from pipeline.parquet.footer import footer_start, open_parquet, ranges_of, read_groups
 from pipeline.parquet.sizes import Chunk, chunks_of, longest_of, refuse_larger
-from pipeline.parquet.thrift import Malformed
+from pipeline.parquet.thrift import Data, Malformed
 
-__all__ = ["Chunk", "Malformed", "chunks_of", "longest_of", "open_parquet", "refuse_larger"]
+__all__ = [
+    "Chunk",
+    "Data",
+    "Malformed",
+    "chunks_of",
+    "footer_start",
+    "longest_of",
+    "open_parquet",
+    "ranges_of",
+    "read_groups",
+    "refuse_larger",
+]

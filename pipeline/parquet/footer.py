@@ -3,6 +3,7 @@
 Arrow ends the process over some footers (a row group that lacks a column), and believes the rest.
 """
 
+from collections.abc import Collection
 from typing import Any, Final, NamedTuple
 
 import pyarrow.parquet as pq
@@ -46,11 +47,14 @@ def footer_size(tail: bytes, size: int) -> int:
     return footer
 
 
+def footer_start(tail: bytes, size: int) -> int:
+    """Where the footer begins, by the last eight of a file of `size` bytes. Raises Malformed."""
+    return size - _TRAILER - footer_size(tail, size)
+
+
 def read_groups(data: Data, columns: int) -> list[Group]:
     """The row groups of a whole file of so many columns. Raises Malformed for odd ones."""
-    size = len(data)
-    start = size - _TRAILER - footer_size(data[-_TRAILER:], size)
-    fields, _ = read_struct(data, start)
+    fields, _ = read_struct(data, footer_start(data[-_TRAILER:], len(data)))
     groups = [
         Group(number(group, 3, wide=True), [struct(one, 3) for one in structs(group, 1)])
         for group in structs(fields, 4)
@@ -60,3 +64,38 @@ def read_groups(data: Data, columns: int) -> list[Group]:
     if sum(group.rows for group in groups) != number(fields, 3, wide=True):
         raise Malformed("its row groups hold other numbers of rows than it says")
     return groups
+
+
+def leaves_of(file: pq.ParquetFile, names: Collection[str]) -> list[int]:
+    """The ordinals of the leaves of the columns of these names."""
+    footer = file.metadata
+    paths = [str(footer.schema.column(leaf).path) for leaf in range(footer.num_columns)]
+    return [leaf for leaf, path in enumerate(paths) if _is_below(path, names)]
+
+
+def _is_below(path: str, names: Collection[str]) -> bool:
+    """A name may have dots of its own."""
+    parts = path.split(".")
+    return any(".".join(parts[:count]) in names for count in range(1, len(parts) + 1))
+
+
+def place_of(told: Fields) -> tuple[int, int]:
+    """Where a column chunk begins, as Arrow takes it, and its bytes. Raises Malformed."""
+    start = number(told, 9, wide=True)
+    if 11 in told and 0 < (dictionary := number(told, 11, wide=True)) < start:
+        start = dictionary
+    return start, number(told, 7, wide=True)
+
+
+def ranges_of(
+    file: pq.ParquetFile, groups: list[Group], size: int, names: Collection[str]
+) -> list[tuple[int, int]]:
+    """Where the chunks of these columns begin and end, in a file of `size` bytes.
+
+    Raises Malformed for a chunk that lies outside of it.
+    """
+    leaves = leaves_of(file, names)
+    places = [place_of(group.columns[leaf]) for group in groups for leaf in leaves]
+    if any(start + length > size for start, length in places):
+        raise Malformed("a column lies outside of the file")
+    return [(start, start + length) for start, length in places]

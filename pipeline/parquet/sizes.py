@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.parquet.footer import read_groups
+from pipeline.parquet.footer import Group, leaves_of, place_of, read_groups
 from pipeline.parquet.pages import INDICES, PREFIXED, Page, pages_of
 from pipeline.parquet.thrift import Data, Fields, Malformed, number
 
@@ -50,14 +50,21 @@ class Chunk:
         return self.indices * self.dictionary.unpacked if self.dictionary else 0
 
 
-def refuse_larger(file: pq.ParquetFile, data: Data, names: Collection[str], limit: int) -> None:
+def refuse_larger(
+    file: pq.ParquetFile,
+    data: Data,
+    names: Collection[str],
+    limit: int,
+    groups: list[Group] | None = None,
+) -> None:
     """Raises Malformed where the columns of these names would take over `limit` bytes in memory.
 
-    `data` is the whole file. Nothing is allocated that the limit does not hold.
+    `data` is the whole file, or one as long that holds its footer and these columns; `groups` is
+    what `read_groups` said of it. Nothing is allocated that the limit does not hold.
     """
     chunks = []
     left, pages = limit, _PAGES + len(data) // _BYTES_A_PAGE
-    for chunk in chunks_of(file, data, names):
+    for chunk in chunks_of(file, data, names, groups):
         left -= chunk.certain
         pages -= chunk.pages
         if left < 0 or chunk.largest > limit:
@@ -75,27 +82,29 @@ def refuse_larger(file: pq.ParquetFile, data: Data, names: Collection[str], limi
         raise _larger(limit)
 
 
-def chunks_of(file: pq.ParquetFile, data: Data, names: Collection[str]) -> Iterator[Chunk]:
-    """The chunks of these columns; `data` is the whole file."""
+def chunks_of(
+    file: pq.ParquetFile, data: Data, names: Collection[str], groups: list[Group] | None = None
+) -> Iterator[Chunk]:
+    """The chunks of these columns; `data` and `groups` as above."""
     footer = file.metadata  # only its schema: Arrow ends the process over odd row groups
     columns = [footer.schema.column(leaf) for leaf in range(footer.num_columns)]
-    places = [n for n, column in enumerate(columns) if column.path.partition(".")[0] in names]
-    for place, group in enumerate(read_groups(data, len(columns))):
-        for leaf in places:
-            yield _chunk(data, group.columns[leaf], columns[leaf], place, group.rows)
+    leaves = leaves_of(file, names)
+    if groups is None:
+        groups = read_groups(data, len(columns))
+    for ordinal, group in enumerate(groups):
+        for leaf in leaves:
+            yield _chunk(data, group.columns[leaf], columns[leaf], ordinal, group.rows)
 
 
 def _chunk(data: Data, told: Fields, column: Any, group: int, rows: int) -> Chunk:
-    values, start = number(told, 5, wide=True), number(told, 9, wide=True)
+    values, (start, size) = number(told, 5, wide=True), place_of(told)
     if values < rows or (column.max_repetition_level == 0 and values != rows):
         raise Malformed("a column has other numbers of values than rows")
-    if 11 in told and 0 < (before := number(told, 11, wide=True)) < start:
-        start = before
     width = _WIDTHS.get(column.physical_type, max(0, column.length or 0))
     certain, indices, largest, count = values * (width + _BESIDE), 0, 0, 0
     dictionary = None
     is_text = column.physical_type == "BYTE_ARRAY"
-    for page in pages_of(data, start, number(told, 7, wide=True), values):
+    for page in pages_of(data, start, size, values):
         count += 1
         largest = max(largest, page.unpacked)
         certain += page.unpacked

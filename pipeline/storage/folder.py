@@ -4,7 +4,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
@@ -16,6 +16,13 @@ from pipeline.storage.buckets import connect, is_bucket, odd
 from pipeline.storage.entry import Entry
 from pipeline.storage.faults import Kind, foreign, judge
 from pipeline.storage.local_listing import utc
+from pipeline.storage.ranges import (
+    NEAR_IN_BUCKETS,
+    NEAR_ON_DISK,
+    BucketRanges,
+    Ranges,
+    disk_ranges,
+)
 from pipeline.storage.translate import border
 from pipeline.storage.uris import canonical, public, relative, scheme, split
 from pipeline.storage.web import unquoted
@@ -96,13 +103,27 @@ class Folder:
         with border(self.uri_of(path)):
             if self.local:
                 with self.local.open(path) as file:
-                    self._refuse_large(path, os.fstat(file.fileno()).st_size, at_most)
+                    self.refuse_large(path, os.fstat(file.fileno()).st_size, at_most)
                     return file.read()
             found = obstore.get(self._store, key)
-            self._refuse_large(path, found.meta["size"], at_most)
+            self.refuse_large(path, found.meta["size"], at_most)
             return found.bytes().to_bytes()
 
-    def _refuse_large(self, path: str, size: int, at_most: int | None) -> None:
+    @property
+    def near(self) -> int:
+        """So many bytes are read as fast as one more request is answered (see `ranges`)."""
+        return NEAR_ON_DISK if self.local else NEAR_IN_BUCKETS
+
+    def ranges(self, path: str) -> AbstractContextManager[Ranges]:
+        """A file to be read by ranges, open within the block."""
+        key = self._key(path)
+        if self.local:
+            return disk_ranges(self.uri_of(path), self.local, path)
+        with border(self.uri_of(path)):
+            return nullcontext(BucketRanges(self.uri_of(path), self._store, key))
+
+    def refuse_large(self, path: str, size: int, at_most: int | None) -> None:
+        """Raises StoreError for a document of more bytes."""
         if at_most is not None and size > at_most:
             raise StoreError(
                 f"{public(self.uri_of(path))} has {size:,} bytes, over the {at_most:,} that "

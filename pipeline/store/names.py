@@ -16,7 +16,7 @@ _PART: Final = rf"_parts/{_WORD}/({_RECIPE}/)?{_WORD}\.parquet"
 #: Delta's own; the last is a commit on its way.
 _LOG: Final = rf"_delta_log/(\d{{20}}\.{_WORD}|_last_checkpoint|_commit_{_WORD})"
 _CHANGING: Final = r"(current|lease)\.json(\.lock)?|(probe|clock)-\w+|doctor"
-_DOCUMENT: Final = rf"_nightlabel/((runs|recipes)/{_WORD}\.json|{_CHANGING})"
+_DOCUMENT: Final = rf"_nightlabel/((runs|recipes)/{_WORD}\.json|runs-index\.jsonl\.gz|{_CHANGING})"
 _IN_PATH: Final = re.compile(r"(?:^|/)recipe=([^/]*)/")
 
 _DATA: Final = re.compile(f"{_AT_REST}|{_PART}")

@@ -6,7 +6,7 @@ twice, die half-way or finish after its run is dead, and no reader sees a differ
 
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -17,8 +17,11 @@ import pyarrow.parquet as pq
 
 from pipeline import schema
 from pipeline.errors import StoreError
-from pipeline.parquet import open_parquet, refuse_larger
+from pipeline.parquet import Data, open_parquet, ranges_of, read_groups, refuse_larger
 from pipeline.storage import Folder, public
+from pipeline.storage.ranges import Range
+from pipeline.store.projection import FILE_BYTES as FILE_BYTES
+from pipeline.store.projection import Projection, read_whole
 
 #: zstd's default level: a third smaller than snappy, at no cost that shows beside a model.
 COMPRESSION = "zstd"
@@ -28,8 +31,6 @@ ROW_GROUP_ROWS = 131_072
 _LAST_CHARACTER = "\U0010ffff"
 _STRING_STATS_LENGTH = 64
 
-#: A larger file is none of ours: merged ones end at 256 MiB, parts not far above 128.
-FILE_BYTES: Final = 4 * 2**30
 #: What a file's columns may take in memory. Ours take some ten times what they take as Parquet.
 _UNPACKED_BYTES: Final = 128 * 2**20
 _UNPACKED_RATIO: Final = 64
@@ -94,28 +95,52 @@ def copy_part(folder: Folder, file: Logged | str, new_path: str, recipe: str) ->
 
 
 def read_part(
-    folder: Folder, file: Logged | str, columns: Sequence[str] | pa.Schema | None = None
+    folder: Folder,
+    file: Logged | str,
+    columns: Sequence[str] | pa.Schema | None = None,
+    *,
+    whole: bool = False,
 ) -> pa.Table:
     """The rows of one file: all that it holds, some columns by name, or in a schema.
+
+    Of some columns only their bytes are read, unless `whole` says that they are all or most.
 
     A nullable field of the schema that the file lacks was added to the table later, and is null.
     A file that the log tells of is held against it; of a path alone nothing is known. Raises
     StoreError for a file of other columns, or of none, for one that the log tells otherwise of,
     and, before it is unpacked, for one that would take more memory than a file of ours.
     """
-    data = _read(folder, file)
+    path = file if isinstance(file, str) else file.path
+    told = None if isinstance(file, str) else file.size_bytes
     try:
-        return unpack(data, columns, file)
+        if whole or columns is None:
+            return unpack(read_whole(folder, path, told), columns, file)
+        with folder.ranges(path) as source:
+            part = Projection(folder, path, source, told)
+            part.read_footer()
+            return unpack(part.data, columns, file, part.fetch)
     except UNREADABLE as error:
-        raise _no_part(folder, _path(file), error) from None
+        raise _no_part(folder, path, error) from None
 
 
-def unpack(data: bytes, columns: Sequence[str] | pa.Schema | None, file: Logged | str) -> pa.Table:
-    """The same of a file's bytes. Raises UNREADABLE."""
+def unpack(
+    data: Data,
+    columns: Sequence[str] | pa.Schema | None,
+    file: Logged | str,
+    fetch: Callable[[list[Range]], None] | None = None,
+) -> pa.Table:
+    """The same of a file's bytes, or of its footer and the ranges that `fetch` then adds to `data`.
+
+    Raises UNREADABLE.
+    """
     opened = _opened(data, file)
     wanted = _wanted(opened.schema_arrow, columns)
-    refuse_larger(opened, data, wanted.names, _UNPACKED_BYTES + _UNPACKED_RATIO * len(data))
-    rows = opened.read(columns=wanted.names).select(wanted.names).cast(wanted)
+    names, size = wanted.names, len(data)
+    groups = read_groups(data, opened.metadata.num_columns)
+    if fetch is not None:
+        fetch(ranges_of(opened, groups, size, names))
+    refuse_larger(opened, data, names, _UNPACKED_BYTES + _UNPACKED_RATIO * size, groups)
+    rows = opened.read(columns=names).select(names).cast(wanted)
     rows.validate(full=True)  # Arrow takes what a file calls text for text
     for field in wanted:
         if field.type == schema.TIMESTAMP:
@@ -147,28 +172,12 @@ def _completed(rows: pa.Table, wanted: pa.Schema, count: int) -> pa.Table:
     return pa.table(columns, schema=wanted)
 
 
-def _opened(data: bytes, file: Logged | str) -> pq.ParquetFile:
+def _opened(data: Data, file: Logged | str) -> pq.ParquetFile:
     opened = open_parquet(pa.BufferReader(data), data[-8:], len(data))
     rows = opened.metadata.num_rows
     if not isinstance(file, str) and rows != file.num_rows:
         raise ValueError(f"it says {rows:,} rows, the table's log {file.num_rows:,}")
     return opened
-
-
-def _read(folder: Folder, file: Logged | str) -> bytes:
-    if isinstance(file, str):
-        return folder.read(file, at_most=FILE_BYTES)
-    data = folder.read(file.path, at_most=min(file.size_bytes, FILE_BYTES))
-    if len(data) != file.size_bytes:
-        raise StoreError(
-            f"{public(folder.uri_of(file.path))} has {len(data):,} bytes, the table's log says "
-            f"{file.size_bytes:,}: it was changed since, or another program has written here"
-        )
-    return data
-
-
-def _path(file: Logged | str) -> str:
-    return file if isinstance(file, str) else file.path
 
 
 def _refuse_odd_times(times: pa.ChunkedArray) -> None:
@@ -213,18 +222,6 @@ def _with_common(found: pa.Schema) -> pa.Schema:
     common = schema.COMMON
     fields = [common.field(f.name) if f.name in common.names else f for f in found]
     return pa.schema(fields)
-
-
-def _read_in(data: pa.BufferReader, wanted: pa.Schema) -> pa.Table:
-    names = pq.read_schema(data).names
-    data.seek(0)
-    # What is not nullable is asked for, so that it is missed.
-    there = [field.name for field in wanted if field.name in names or not field.nullable]
-    rows = pq.read_table(data, columns=there, partitioning=None).select(there)
-    for field in wanted:
-        if field.name not in there:
-            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
-    return rows.select(wanted.names).cast(wanted)
 
 
 def bounds_of_text(text: str) -> tuple[str, str]:

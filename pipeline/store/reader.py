@@ -12,6 +12,7 @@ from pipeline.store.actions import LiveFile
 from pipeline.store.choice import load_current
 from pipeline.store.parts import read_part
 from pipeline.store.recipes import load_recipes
+from pipeline.store.run_index import RunIndex
 from pipeline.store.runs import RunSummary, load_runs
 from pipeline.store.table import Table
 
@@ -61,7 +62,7 @@ class LabelStore:
 
     def runs(self) -> list[RunSummary]:
         """All runs, the oldest first."""
-        return list(load_runs(self.folder))
+        return load_runs(self.folder, RunIndex.read(self.folder))
 
     def live(self, recipe: str | None = None) -> list[LiveFile]:
         chosen = recipe or self._current
@@ -81,7 +82,8 @@ class LabelStore:
         Rows from before a column was added hold null there.
         """
         kept = self.schema if columns is None else pa.schema(map(self.schema.field, columns))
-        tables = [read_part(self.folder, file, kept) for file in self.live(recipe)]
+        whole = columns is None
+        tables = [read_part(self.folder, file, kept, whole=whole) for file in self.live(recipe)]
         return pa.concat_tables([kept.empty_table(), *tables])
 
     def label_counts(self, recipe: str | None = None) -> list[tuple[str | None, int]]:

@@ -21,9 +21,10 @@ from pydantic import (
 
 from pipeline import schema
 from pipeline.errors import DeniedError, MissingError, StoreError
-from pipeline.storage import Folder, public, recorded
+from pipeline.storage import Entry, Folder, public, recorded
 from pipeline.storage.folder import DOCUMENT_BYTES
 from pipeline.store.passed_over import tell_passed_over
+from pipeline.store.run_index import RunIndex
 from pipeline.store.states import FAILED_BEFORE
 
 RUNS: Final = "_nightlabel/runs/"
@@ -255,14 +256,15 @@ class Runs(NamedTuple):
     unread: list[str]
 
 
-def read_runs(folder: Folder) -> Runs:
+def read_runs(folder: Folder, index: RunIndex | None = None) -> Runs:
     """Anybody may have written there, so no file ends a run, and so many are looked at and read.
 
-    A run whose summary is passed over is one of another scope to its reader: in doubt.
+    A run whose summary is passed over is one of another scope to its reader: in doubt. With an
+    `index`, what it holds as it is listed is not read again.
     """
     entries = list(islice(folder.list(RUNS), LISTED))
     unread = [f"{public(folder.uri_of(RUNS))} holds over {LISTED:,} files"][len(entries) < LISTED :]
-    left, newest = RUNS_BYTES, list[str]()
+    left, newest = RUNS_BYTES, list[Entry]()
     for entry in sorted(entries, key=lambda entry: entry.uri, reverse=True):
         left -= min(entry.size, RUN_BYTES)
         if left < 0 or len(newest) == RUNS_READ:
@@ -271,16 +273,18 @@ def read_runs(folder: Folder) -> Runs:
                 f"newest {len(newest):,} are read"
             )
             break
-        newest.append(folder.relative(entry.uri))
+        newest.append(entry)
     with ThreadPoolExecutor(_READERS) as pool:
-        results = list(pool.map(partial(_read_run, folder), reversed(newest)))
+        results = list(pool.map(partial(_read_run, folder, index), reversed(newest)))
     unread += [one for one in results if isinstance(one, str)]
     return Runs([one for one in results if isinstance(one, RunSummary)], unread)
 
 
-def _read_run(folder: Folder, path: str) -> RunSummary | str | None:
+def _read_run(folder: Folder, index: RunIndex | None, entry: Entry) -> RunSummary | str | None:
+    path = folder.relative(entry.uri)
     try:
-        run = read_document(folder, path, RunSummary, RUN_BYTES)
+        data = index.document(entry, RUN_BYTES) if index else folder.read(path, at_most=RUN_BYTES)
+        run = _parsed(folder, path, RunSummary, data)
     except MissingError:
         return None
     except DeniedError:
@@ -292,18 +296,32 @@ def _read_run(folder: Folder, path: str) -> RunSummary | str | None:
     return run
 
 
-def load_runs(folder: Folder) -> list[RunSummary]:
+def load_runs(folder: Folder, index: RunIndex | None = None) -> list[RunSummary]:
     """The newest runs, the oldest of them first. What is no summary is told and passed over."""
-    runs = read_runs(folder)
+    runs = read_runs(folder, index)
     tell_passed_over(runs.unread)
     return runs.found
+
+
+def load_run(folder: Folder, run_id: str) -> RunSummary | None:
+    """One run, from its document; None where there is none, or another's."""
+    try:
+        run = read_document(folder, f"{RUNS}{run_id}.json", RunSummary, RUN_BYTES)
+    except DeniedError:
+        raise
+    except StoreError:
+        return None
+    return run if run.run_id == run_id else None
 
 
 def read_document(
     folder: Folder, path: str, kind: type[Document], at_most: int = DOCUMENT_BYTES
 ) -> Document:
     """A small document of the store. Raises MissingError, and StoreError if it is another."""
-    data = folder.read(path, at_most=at_most)
+    return _parsed(folder, path, kind, folder.read(path, at_most=at_most))
+
+
+def _parsed(folder: Folder, path: str, kind: type[Document], data: bytes) -> Document:
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:

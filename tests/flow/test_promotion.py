@@ -12,6 +12,7 @@ from pipeline.store.parts import write_part
 from pipeline.store.runs import RunSummary, load_runs, save_run
 from pipeline.store.upkeep import part_path
 from tests.flow.test_scopes import prefix
+from tests.parts.indexes import forge
 from tests.store.stores import new_table, rows
 
 A, B = "r0000000a", "r0000000b"
@@ -175,3 +176,13 @@ def test_summaries_of_older_versions_load(folder: Folder) -> None:
         del old[name]
     save_run(folder, RunSummary.model_validate(old))
     assert [found.whole for found in load_runs(folder)] == [True]
+
+
+def test_readers_are_moved_by_the_documents_of_runs_alone(store: Store) -> None:
+    """An index that says of the current recipe's run that it was over less."""
+    narrow = prefix("s3://b/photos/2024/")
+    wide = store.night(A)
+    forge(store.folder, wide.model_copy(update={"scope": narrow}))
+    refused = store.night(B, asked=True, scope=narrow)
+    assert f"{A} also covers s3://b/photos/" in str(refused.not_promoted)
+    assert load_current(store.folder) == A

@@ -93,6 +93,7 @@ class FaultProxy:
         self.rules: list[Rule] = []
         self.fired: list[tuple[str, str, Rule]] = []
         self.requests = 0
+        self.bytes_sent = 0  # of the bodies of answers
         self.endpoint = ""
         self._server = server
         self._upstream = int(server.endpoint.rpartition(":")[2])
@@ -179,9 +180,16 @@ class FaultProxy:
             return False
         answers.write(answer.raw)
         if method != "HEAD" and status not in _NO_BODY:
-            await _body(reader, answer, _faulty(answers, rule), to_eof=True)
+            await _body(reader, answer, self._counted(_faulty(answers, rule)), to_eof=True)
         await answers.drain()
         return not (request.closes or answer.closes)
+
+    def _counted(self, write: "Sink") -> "Sink":
+        async def counted(data: bytes) -> None:
+            self.bytes_sent += len(data)
+            await write(data)
+
+        return counted
 
 
 class _Upstream:

@@ -1,7 +1,8 @@
 """Small files of a store that would become large in memory, and files of which the log lies."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,20 @@ from pipeline.store.reader import LabelStore
 from pipeline.tasks.classifier import TOP_K
 from tests.parts.bombs import BOMBS, MIB, written
 from tests.parts.memory import status_bytes
+from tests.parts.traffic import ranges_alone
 from tests.store.stores import LABELS, RECIPE, new_table, rows
 from tests.store.test_untrusted import add, local
 
 __all__ = ["local"]
 
 PATH = f"_parts/run/recipe={RECIPE}/bomb.parquet"
+
+
+@pytest.fixture(params=["whole", "by ranges"])
+def small_files(request: pytest.FixtureRequest) -> Iterator[None]:
+    """How small files are read of which some columns are asked for."""
+    with ranges_alone() if request.param == "by ranges" else nullcontext():
+        yield
 
 
 def peak(call: Callable[[], Any]) -> int:
@@ -40,6 +49,7 @@ def peak(call: Callable[[], Any]) -> int:
     return status_bytes("VmHWM") - before
 
 
+@pytest.mark.usefixtures("small_files")
 @pytest.mark.parametrize("kind", BOMBS)
 def test_a_bomb_is_refused_before_it_is_unpacked(local: Folder, kind: str) -> None:
     data = BOMBS[kind]()
@@ -61,6 +71,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(local: Folder, kind: str) -> No
         assert search.unread == [PATH]
 
 
+@pytest.mark.usefixtures("small_files")
 def test_every_reader_of_a_live_bomb_ends_in_one_line(local: Folder) -> None:
     table = new_table(local)
     data = BOMBS["dictionary"]()
@@ -81,6 +92,7 @@ def test_every_reader_of_a_live_bomb_ends_in_one_line(local: Folder) -> None:
         assert peak(call) < 64 * MIB
 
 
+@pytest.mark.usefixtures("small_files")
 @pytest.mark.parametrize(("size", "num_rows"), [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)])
 def test_a_file_that_the_log_tells_otherwise_of_is_refused(
     local: Folder, size: int, num_rows: int
@@ -109,6 +121,7 @@ def test_a_log_of_more_rows_than_bytes_is_refused(local: Folder) -> None:
             table.live()
 
 
+@pytest.mark.usefixtures("small_files")
 def test_ids_of_other_lengths_are_no_ids(local: Folder) -> None:
     ids = pa.array([b"x" * 24, b"", b"y" * 12], pa.binary())
     table = rows(range(3)).set_column(5, LABELS.field("object_id"), ids)
@@ -127,6 +140,7 @@ def test_a_time_beyond_the_calendar_is_refused(local: Folder, year: int) -> None
         read_part(local, PATH)
 
 
+@pytest.mark.usefixtures("small_files")
 def test_text_that_is_none_is_refused(local: Folder) -> None:
     broken = pa.Array.from_buffers(
         pa.string(), 1, [None, pa.py_buffer(np.array([0, 2], "i4")), pa.py_buffer(b"\xff\xfe")]

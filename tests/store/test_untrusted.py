@@ -1,7 +1,7 @@
 """What is read back from a store may have been written by anybody."""
 
 import json
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from pipeline.store.recipes import RECIPES, load_recipes
 from pipeline.store.runs import RUNS, load_runs, read_runs
 from pipeline.store.table import Table
 from tests.parts.pickles import forged
+from tests.parts.traffic import ranges_alone
 from tests.store.stores import RECIPE, new_table, rows
 
 LEADING_OUT = [
@@ -49,6 +50,7 @@ def local(tmp_path: Path) -> Folder:
 def test_a_folder_refuses_paths_that_leave_it(local: Folder, path: str) -> None:
     calls: list[Any] = [
         lambda: local.read(path),
+        lambda: local.ranges(path),
         lambda: local.stat(path),
         lambda: local.put(path, b"x"),
         lambda: local.create(path, b"x"),
@@ -152,13 +154,16 @@ def test_a_file_of_other_columns_is_one_clear_error(local: Folder, table: pa.Tab
         with pytest.raises(StoreError, match="is no file of a label store") as caught:
             read_part(local, "a.parquet", columns)
         assert "\n" not in str(caught.value)
+    with ranges_alone(), pytest.raises(StoreError, match="is no file of a label store"):
+        read_part(local, "a.parquet", ["uri", "object_id"])
 
 
 def test_a_part_that_brings_code_runs_none(local: Folder, tmp_path: Path) -> None:
     """Ray registers a type with Arrow that unpickles whatever a file holds."""
     forged(Path(local.uri.removeprefix("file://")) / "a.parquet", "uri", tmp_path / "code-was-run")
-    with suppress(StoreError):
-        read_part(local, "a.parquet", ["uri"]).to_pylist()
+    for reading in (nullcontext(), ranges_alone()):
+        with reading, suppress(StoreError):
+            read_part(local, "a.parquet", ["uri"]).to_pylist()
     assert not (tmp_path / "code-was-run").exists()
 
 
