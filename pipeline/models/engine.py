@@ -1,4 +1,4 @@
-"""A classifier on a device: batch shape, padding, out-of-memory."""
+"""A network on a device: batch shape, padding, out-of-memory."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
@@ -12,8 +12,16 @@ from pipeline.errors import BadModelError, ModelError, NightlabelError
 from pipeline.heap import keep_heap
 from pipeline.models.compiled import compiled
 from pipeline.models.gelus import absorb_gelus
-from pipeline.models.loading import device_name, load_classifier, pick_device, pick_precision
-from pipeline.models.scorer import Scorer
+from pipeline.models.loading import (
+    device_name,
+    load_weights,
+    make_fast,
+    pick_device,
+    pick_precision,
+)
+from pipeline.models.purpose import CLASSIFYING, Purpose
+from pipeline.models.scorer import Scaler
+from pipeline.models.surgery import Read, all_alike
 from pipeline.models.transfer import Transfer
 from pipeline.models.vit import trim
 
@@ -31,15 +39,15 @@ class DeviceLostError(NightlabelError):
 
 
 class Engine:
-    """Labels model-sized images in batches of one shape, which shrinks if memory runs out.
+    """Works on model-sized images in batches of one shape, which shrinks if memory runs out.
 
-    `labels` names the classes in the order of the indices; `precision` (fp32, bf16, fp16, int8) and
-    `device` ("cpu", "cuda:NVIDIA L4") say what was chosen.
+    `labels` names the classes in the order of the indices, if there are any; `precision` (fp32,
+    bf16, fp16, int8) and `device` ("cpu", "cuda:NVIDIA L4") say what was chosen.
     """
 
     def __init__(
         self,
-        scorer: Scorer,
+        scorer: Scaler,
         *,
         height: int,
         width: int,
@@ -72,47 +80,61 @@ class Engine:
         batch_size: int | None = None,
         threads: int | None = None,
         compile: bool = False,
+        purpose: Purpose = CLASSIFYING,
+        plain: bool = False,
     ) -> Self:
-        """Load a model folder (see `fetch`) on the GPU, or else the CPU, and label two images.
+        """Load a model folder (see `fetch`) on the GPU, or else the CPU, and try it on two images.
 
         Pixels become (x · rescale − mean) / std. `precision` is auto, fp32, bf16, fp16 or int8;
         auto on a GPU is fp16, or bf16 where the scores of the two overflow in it. `batch_size` None
         is 256 on a GPU, 16 on a CPU; `threads` None leaves torch's threads as they are; `compile`
-        takes minutes once and changes scores in their last digits. Raises BadModelError if the
-        weights don't fit the config, lack the class head, or the model doesn't take images of
-        height × width.
+        takes minutes once and changes scores in their last digits. `purpose` is what is read of the
+        network; vectors are held against those of transformers' own layers, and where faster
+        layers give others, `plain` ones are taken. Raises BadModelError if the weights don't fit
+        the config, lack what is read, or the model doesn't take images of height × width.
         """
         device = pick_device()
         if device.type == "cpu":
             keep_heap()
         chosen = pick_precision(precision, device)
-        model = load_classifier(folder, device, chosen, packed=not compile, size=(height, width))
+        loaded = load_weights(folder, device, chosen, (height, width), purpose)
+        model, read = loaded.reader.target, loaded.reader.read
         shape: dict[str, Any] = {"height": height, "width": width}
         shape |= {"batch_size": batch_size, "threads": threads}
         scale: dict[str, Any] = {"rescale": rescale, "mean": mean, "std": std, "top_k": top_k}
+        scale["purpose"] = purpose
         load_exact = partial(cls.load, folder, precision="fp32", **shape, **scale)
         exact: dict[str, Any] = {"load_exact": load_exact, "one_shape": compile}
-        scorer = Scorer(model, **scale)
+        scorer = purpose.scorer(loaded.reader, rescale=rescale, mean=mean, std=std, top_k=top_k)
         engine = cls(scorer, precision=chosen, **exact, **shape)
-        finite = engine._prove(folder, chosen)
-        one_image = scorer.scaled(engine._samples()[1:].to(device))
-        trim(model, one_image)
-        if compile:
+        samples = scorer.scaled(engine._samples().to(device))
+        before = engine._plain_results(folder, read, samples) if purpose.vectors else ()
+        finite = _all_finite(before)
+        if not plain:
+            packed = not compile
+            make_fast(model, device, chosen, packed=packed, head=purpose.labels)
+            finite = engine._prove(folder, chosen)
+            trim(model, samples[1:], read)
+        if compile and not plain:
             with compiled(model, (engine.batch_size, *engine.image_shape)):
                 finite = engine._prove(folder, f"{chosen}, compiled")
-        else:
-            absorb_gelus(model, one_image)
+        elif not plain:
+            absorb_gelus(model, samples[1:], read)
         if precision == "auto" and not finite and chosen == "fp16":
             # It would label most images twice. bf16 has the range of fp32.
             return cls.load(folder, precision="bf16", compile=compile, **shape, **scale)
+        if not (plain or chosen == "int8") and not engine._as_before(read, samples, before):
+            return cls.load(folder, precision=precision, plain=True, **shape, **scale)
         return engine
 
-    def predict(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """(n, H, W, 3) uint8 → class indices (n, k) int64 and scores (n, k) float32, best first.
+    def predict(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
+        """(n, H, W, 3) uint8 → class indices (n, k) int64 and scores (n, k) float32, best first;
+        behind them, or alone, vectors (n, dim) float32.
 
         k is top_k or the number of classes, whichever is less. A row whose logits overflowed
-        scores NaN. Raises ValueError for another shape or type, ModelError if not even one
-        image fits in the device's memory, DeviceLostError if the device fails.
+        scores NaN, and a vector that did is not finite. Raises ValueError for another shape or
+        type, ModelError if not even one image fits in the device's memory, DeviceLostError if the
+        device fails.
         """
         import torch
 
@@ -127,10 +149,14 @@ class Engine:
         with torch.inference_mode():
             results = self._run(pixels)
         if not results:
-            empty = (0, self._scorer.top_k)
-            return np.empty(empty, np.int64), np.empty(empty, np.float32)
-        indices, scores = (torch.cat(part).cpu().numpy() for part in zip(*results, strict=True))
-        return indices, scores
+            return self._nothing
+        return tuple(torch.cat(part).cpu().numpy() for part in zip(*results, strict=True))
+
+    @cached_property
+    def _nothing(self) -> tuple[NDArray[Any], ...]:
+        """The results of no images."""
+        one = self.predict(np.zeros((1, *self.image_shape), np.uint8))
+        return tuple(result[:0] for result in one)
 
     @cached_property
     def exact(self) -> "Engine":
@@ -139,16 +165,15 @@ class Engine:
             return self
         return self._load_exact()
 
-    def _run(self, pixels: NDArray[np.uint8]) -> "list[tuple[Tensor, Tensor]]":
+    def _run(self, pixels: NDArray[np.uint8]) -> "list[tuple[Tensor, ...]]":
         import torch
 
-        results: list[tuple[Tensor, Tensor]] = []
+        results: list[tuple[Tensor, ...]] = []
         done = 0
         while done < len(pixels):
             try:
                 for batch, rows in self._feed().batches(pixels[done:]):
-                    indices, scores = self._scorer(batch)
-                    results.append((indices[:rows], scores[:rows]))
+                    results.append(tuple(result[:rows] for result in self._scorer(batch)))
                     done += rows
             except torch.OutOfMemoryError as error:
                 reason = str(error).partition("\n")[0]
@@ -185,13 +210,38 @@ class Engine:
         noise = np.random.default_rng(0).integers(0, 256, self.image_shape, np.uint8)
         return torch.from_numpy(np.stack([np.zeros_like(noise), noise]))
 
+    def _plain_results(self, folder: Path, read: Read, samples: "Tensor") -> "tuple[Tensor, ...]":
+        """What transformers' own layers give; they must give the same again."""
+        import torch
+
+        self._prove(folder, self.precision)
+        with torch.inference_mode():
+            once, again = read(samples), read(samples)
+        finite = all(bool(result.isfinite().all()) for result in once)
+        if finite and not all_alike(again, once):
+            raise BadModelError(
+                f"{folder}: the model gives other vectors each time; choose another"
+            )
+        return once
+
+    def _as_before(self, read: Read, samples: "Tensor", before: "tuple[Tensor, ...]") -> bool:
+        import torch
+
+        with torch.inference_mode():
+            return all_alike(read(samples), before)
+
     def _prove(self, folder: Path, how: str) -> bool:
-        """Whether a black image and one of noise get finite scores; `how` is told if they can't."""
+        """Whether a black image and one of noise get finite scores and vectors; `how` is told if
+        they can't."""
         height, width, _ = self.image_shape
         try:
-            _, scores = self.predict(self._samples().numpy())
+            results = self.predict(self._samples().numpy())
         except (RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise BadModelError(
                 f"{folder}: the model does not take images of {height}x{width} in {how}: {error}"
             ) from error
-        return bool(np.isfinite(scores).all())
+        return all(bool(np.isfinite(result).all()) for result in results)
+
+
+def _all_finite(results: "tuple[Tensor, ...]") -> bool:
+    return all(bool(result.isfinite().all()) for result in results)
