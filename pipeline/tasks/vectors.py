@@ -64,7 +64,7 @@ def vector_array(vectors: NDArray[np.float32], dtype: Dtype) -> pa.ListArray:
                 "use --vector-dtype float32"
             )
     count, dim = vectors.shape
-    offsets = pa.array(np.arange(0, (count + 1) * dim, dim, dtype=np.int32))
+    offsets = pa.array(np.arange(count + 1, dtype=np.int32) * np.int32(dim))
     values = pa.array(np.ascontiguousarray(vectors).ravel(), pa.float32())
     return pa.ListArray.from_arrays(offsets, values, type=COLUMN.type)
 
