@@ -152,7 +152,7 @@ def refuse_keys(
 ) -> None:
     """Raise BadModelError where there are any, naming the first three."""
     if names := sorted(keys):
-        raise BadModelError(f"{name}: the weights {what} {some(names)}, so {purpose.lacking}")
+        raise BadModelError(f"{name}: the weights {what} {some(names)}, {purpose.lacking}")
 
 
 def some(names: list[str]) -> str:

@@ -80,7 +80,7 @@ class Classifying(Purpose):
     labels = True
     vectors = False
     pooling = None
-    lacking = "labels would be random; fine-tune the model with its class head and save it again"
+    lacking = "so labels would be random; fine-tune the model with its class head and save it again"
 
     def reader(self, model: Any) -> Reader:
         return Reader(model, logits_of(model), lambda _: [])
@@ -93,7 +93,7 @@ class Embedding(Purpose):
     pooling: str | None = None
     labels: ClassVar[bool] = False
     lacking: ClassVar[str] = (
-        "vectors would be random; name another --pooling, or train the model and save it again"
+        "so vectors would be random; name another --pooling, or train the model and save it again"
     )
 
     def prepared(self, config: Any) -> Any:
@@ -129,7 +129,7 @@ class ClassifyingAndEmbedding(Purpose):
     pooling: str
     labels: ClassVar[bool] = True
     lacking: ClassVar[str] = (
-        "labels or vectors would be random; fine-tune the model and save it again, or leave "
+        "so labels or vectors would be random; fine-tune the model and save it again, or leave "
         "--embed out"
     )
 

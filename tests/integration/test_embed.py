@@ -65,6 +65,15 @@ def rewrite(dst: Path, change: Callable[[pa.ChunkedArray], pa.Array]) -> None:
     pq.write_table(found.set_column(at, found.schema.field(at), changed), dst / file.path)
 
 
+def _swapped(column: pa.ChunkedArray) -> pa.Array:
+    return column.take(pa.array([1, 0, *range(2, len(column))]))
+
+
+def _times(factor: float, column: pa.ChunkedArray) -> pa.Array:
+    rows = column.to_pylist()
+    return pa.array([row and [factor * value for value in row] for row in rows], column.type)
+
+
 def test_a_night_of_vectors(night: Here, photos: Path, tmp_path: Path, tiny_model: Path) -> None:
     dst, events = tmp_path / "vectors", tmp_path / "events.jsonl"
     job = ["embed", photos, dst, "--model", tiny_model]
