@@ -25,7 +25,9 @@ from pipeline.store.parts import (
     write_part,
 )
 from pipeline.store.table import Table
+from pipeline.store.upkeep import LARGE_ROWS, large_rows, plan_compact, plan_merge
 from pipeline.tasks import vectors
+from pipeline.tasks.classify import Classify
 from pipeline.tasks.embed import Embed
 from tests.store.stores import NOW, RECIPE, new_table
 
@@ -129,6 +131,28 @@ def test_half_floats_take_half_the_bytes_and_a_group_little_memory(folder: Folde
     assert layout_of(wide)["row_group_size"] == pytest.approx(
         VECTOR_GROUP_BYTES / DIM / 4, rel=0.02
     )
+
+
+def test_vectors_of_images_that_are_all_the_same_are_read(folder: Folder) -> None:
+    """zstd makes next to nothing of them, as of what is to fill a reader's memory."""
+    count, dim = 12_000, 768
+    same = vectors.vector_array(np.ones((count, dim), np.float32), "float16")
+    found = rows(count, first=0)
+    found = found.set_column(ROWS.get_field_index("embedding"), vectors.COLUMN, same)
+    part = write_part(folder, f"recipe={RECIPE}/a.parquet", RECIPE, found)
+    assert part.size_bytes < count * 60
+    assert read_part(folder, logged(part), ["embedding"]).num_rows == count
+
+
+def test_files_of_vectors_hold_fewer_rows() -> None:
+    parts = [LiveFile(f"_parts/r/{n}.parquet", RECIPE, 40_000, 2**20) for n in range(4)]
+    assert large_rows(ROWS) == 65_536
+    assert large_rows(Classify().rows) == LARGE_ROWS
+    assert len(plan_merge(parts, "run", large_rows(ROWS))) == 4
+    assert len(plan_merge(parts, "run")) == 1
+    rest = [LiveFile(f"recipe={RECIPE}/{n}.parquet", RECIPE, 40_000, 2**20) for n in range(4)]
+    assert plan_compact(rest, large_rows(ROWS)) == []
+    assert plan_compact(rest) == rest
 
 
 def test_a_store_of_vectors_is_read_by_anybody(folder: Folder) -> None:
