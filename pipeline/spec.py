@@ -104,7 +104,9 @@ class LabelSpec(BaseModel):
     vector_dtype: Literal["float16", "float32"] = Field(
         "float16", description="what the numbers of a vector are rounded to"
     )
-    embed: Pooling | None = Field(None, description="which vector to keep beside labels, if any")
+    embed: Literal["cls", "mean", "pooler"] | None = Field(
+        None, description="which vector to keep beside labels, if any"
+    )
     exif: bool = True
     decode: Literal["exact", "fast"] = "exact"
     max_pixels: Positive = MAX_PIXELS

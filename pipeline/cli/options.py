@@ -113,11 +113,9 @@ _network = stack(
 
 _top_k = _option("--top-k", type=int, help="How many labels to keep for an image. [5]")
 
-_POOLINGS = click.Choice(["cls", "mean", "pooler", "projection"])
-
 _pooling = _option(
     "--pooling",
-    type=_POOLINGS,
+    type=click.Choice(["cls", "mean", "pooler", "projection"]),
     help="Which vector: cls (class token), mean (of patches), pooler (the network's own), "
     "projection (CLIP's). [the first that it has: projection, cls, pooler, mean]",
 )
@@ -130,9 +128,8 @@ _vector_dtype = _option(
 
 _embed = _option(
     "--embed",
-    type=_POOLINGS,
-    metavar="POOLING",
-    help="Keep a vector beside each label: cls, mean or pooler (see embed). [none]",
+    type=click.Choice(["cls", "mean", "pooler"]),
+    help="Keep a vector beside each label, of the same pass: see embed --pooling. [none]",
 )
 
 #: What is done to each image, whatever is asked of it.
