@@ -9,6 +9,7 @@ content, and says what is missing.
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
@@ -19,7 +20,7 @@ from pipeline.models.config import CONFIG, ModelConfig
 from pipeline.models.fetch import ModelFolder
 from pipeline.models.headers import Tensor, tensors
 from pipeline.models.loading import load_weights, refuse_keys
-from pipeline.models.purpose import CLASSIFYING, Purpose
+from pipeline.models.purpose import CLASSIFYING, Embedding, Purpose
 
 #: Each layer has a tensor at least.
 _DEPTHS: Final = ("num_hidden_layers", "num_layers", "depths", "encoder_layers")
@@ -60,7 +61,9 @@ def check_fit(
         network = built(folder.path, height, width, purpose)
     except refusals() as error:
         raise _refusal(config, error, height, width, purpose) from error
-    _check_weights(folder, network, found, (height, width), purpose)
+    size = (height, width)
+    if _lacks_any(folder, network, found, purpose):
+        return _with_weights(folder, network.vectors, size, purpose)
     return network.vectors
 
 
@@ -111,13 +114,34 @@ def _check_depth(config: ModelConfig, tensors: int) -> None:
             )
 
 
-def _check_weights(
-    folder: ModelFolder,
-    network: Network,
-    found: dict[str, Tensor],
-    size: tuple[int, int],
-    purpose: Purpose,
-) -> None:
+def _with_weights(
+    folder: ModelFolder, vectors: Vectors | None, size: tuple[int, int], purpose: Purpose
+) -> Vectors | None:
+    """The same vectors, or the first whose weights are in the files, if any will do.
+
+    Raises BadModelError if what is read of the network depends on a weight that is not.
+    """
+    import torch
+
+    cpu = torch.device("cpu")
+    if vectors is None or purpose.pooling is not None:
+        load_weights(folder.path, cpu, "fp32", size, purpose)
+        return vectors
+    whole = []
+    for pooling in vectors.poolings:
+        with suppress(BadModelError):
+            load_weights(folder.path, cpu, "fp32", size, Embedding(pooling))
+            whole.append(pooling)
+    if not whole:
+        load_weights(folder.path, cpu, "fp32", size, purpose)  # says what they lack
+    found = built(folder.path, *size, Embedding(whole[0])).vectors
+    return found and found._replace(poolings=whole)
+
+
+def _lacks_any(
+    folder: ModelFolder, network: Network, found: dict[str, Tensor], purpose: Purpose
+) -> bool:
+    """Whether the files lack weights of the network. Raises BadModelError if some don't fit."""
     import torch
     from transformers.utils import logging
 
@@ -143,8 +167,7 @@ def _check_weights(
         ) from error
     unfit = [key for key, *_ in info["mismatched_keys"]]
     refuse_keys(folder.id, "don't fit config.json in", unfit, purpose)
-    if info["missing_keys"]:
-        load_weights(folder.path, torch.device("cpu"), "fp32", size, purpose)
+    return bool(info["missing_keys"])
 
 
 def _empty(tensor: Tensor) -> Any:

@@ -209,7 +209,10 @@ def test_vectors_beside_labels_leave_the_labels_as_they_are(
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (["embed", "--pooling", "projection"], "has no projection vectors; it has cls, mean"),
+        (
+            ["embed", "--pooling", "projection"],
+            "has no projection vectors; it has cls, pooler, mean",
+        ),
         (["embed", "--pooling", "pooler"], "lack pooler.dense.bias, pooler.dense.weight"),
         (["label", "--embed", "pooler"], "has no pooler vectors; it has cls, mean"),
         (["label", "--set", "pooling=cls"], "means nothing to classify; leave this option out"),
