@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 #: The classes that hold a projection beside their vision network, which AutoModel leaves out.
 _PROJECTING: Final = "VisionModelWithProjection"
 _MASKING: Final = "mask_ratio"
+_PIXELS: Final = "pixel_values"
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,9 @@ class Embedding(Purpose):
 
     def reader(self, model: Any) -> Reader:
         tower = getattr(model, "vision_model", model)
+        if getattr(tower, "main_input_name", _PIXELS) != _PIXELS:
+            kind = type(model).__name__
+            raise BadModelError(f"a {kind} takes no images; choose a vision backbone with --model")
         projection = getattr(model, "visual_projection", None)
         poolings = _Poolings(tower, projects=projection is not None)
 

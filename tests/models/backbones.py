@@ -120,6 +120,9 @@ FAMILIES: dict[str, Family] = {
         _DINO | {"num_register_tokens": 4},
         _TOKENS | {"mean": _mean_after(5)},
     ),
+    "dinov3": Family(
+        "DINOv3ViTModel", _VIT | {"num_register_tokens": 4}, _TOKENS | {"mean": _mean_after(5)}
+    ),
     "beit": Family("BeitModel", _VIT, _TOKENS),
     "swin": Family(
         "SwinModel",

@@ -42,7 +42,7 @@ def test_a_pooler_that_no_file_holds_is_refused_where_it_is_read(tmp_path: Path)
 @pytest.mark.parametrize(
     ("family", "part", "pooling"),
     [
-        ("vit", "layers.1." , "cls"),
+        ("vit", "layer.1.", "cls"),
         ("dinov2", "layernorm.weight", "mean"),
         ("clip", "visual_projection", "projection"),
         ("siglip", "head.probe", "pooler"),
@@ -70,7 +70,7 @@ def test_what_takes_no_images_is_refused(tmp_path: Path) -> None:
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = transformers.BertConfig(**sizes, intermediate_size=32, vocab_size=50)
     transformers.BertModel(config).save_pretrained(folder)
-    with pytest.raises(BadModelError, match="pixel_values") as told:
+    with pytest.raises(BadModelError, match="a BertModel takes no images; choose") as told:
         check_fit(backbone(folder), SIZE, SIZE, Embedding())
     assert "\n" not in str(told.value)
 

@@ -82,13 +82,15 @@ def test_what_vectors_a_network_has_is_known_without_its_weights(
     dim = truth(family, folder.path, there[0], scaled(tiny.images(1))).shape[1]
     assert found == Vectors(there[0], dim, there)
     for pooling in {"projection", "cls", "pooler", "mean"} - {*there}:
-        with pytest.raises(BadModelError, match=f"has no {pooling} vectors; it has ") as refused:
+        with pytest.raises(
+            BadModelError, match=f"no {pooling} vectors; it has|lack {pooling}"
+        ) as told:
             check_fit(folder, SIZE, SIZE, Embedding(pooling))
-        assert refused.value.exit_code == Exit.USAGE
+        assert told.value.exit_code == Exit.USAGE
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
-@pytest.mark.parametrize("family", ["vit", "dinov2_registers", "clip", "siglip"])
+@pytest.mark.parametrize("family", ["dinov2_registers", "clip"])
 def test_in_fewer_bits_they_are_near(folders: dict[str, Path], family: str, precision: str) -> None:
     folder, pixels = folders[family], tiny.images(5)
     pooling = next(iter(FAMILIES[family].vectors))
