@@ -23,7 +23,7 @@ from pipeline.images import prepare
 from pipeline.models.engine import CUDA_BATCH, Engine
 from pipeline.models.loading import device_name, load_classifier, pick_device
 from pipeline.models.scorer import Scorer
-from pipeline.tasks.classify import load_engine
+from pipeline.tasks.loading import load_engine
 from pipeline.tasks.preprocess_cache import preprocess_of
 
 NETWORKS: dict[str, Callable[[], Path]] = {

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.images import Prepared, prepare
 from pipeline.models.engine import Engine
-from pipeline.tasks.classify import load_engine
+from pipeline.tasks.loading import load_engine
 from pipeline.tasks.preprocess_cache import preprocess_of
 
 BATCH = 16

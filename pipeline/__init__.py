@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipeline.flow.driver import embed as embed
     from pipeline.flow.driver import fingerprint as fingerprint
     from pipeline.flow.driver import label as label
     from pipeline.flow.plan import plan as plan
@@ -23,6 +24,7 @@ __version__ = "0.2.0"
 
 _PUBLIC = {
     "label": "pipeline.flow.driver",
+    "embed": "pipeline.flow.driver",
     "fingerprint": "pipeline.flow.driver",
     "plan": "pipeline.flow.plan",
     "verify": "pipeline.flow.verify",
@@ -31,7 +33,16 @@ _PUBLIC = {
     "LabelStore": "pipeline.store.reader",
 }
 
-__all__ = ["LabelSpec", "LabelStore", "fingerprint", "label", "make_spec", "plan", "verify"]
+__all__ = [
+    "LabelSpec",
+    "LabelStore",
+    "embed",
+    "fingerprint",
+    "label",
+    "make_spec",
+    "plan",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

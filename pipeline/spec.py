@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     BaseModel,
@@ -57,6 +57,18 @@ MAX_SECONDS = 60.0
 #: So many errors are allowed by default, if more images than that succeeded.
 ERRORS_ALLOWED = 100
 
+#: Which vector of an image a network is asked for: see `models.pooling`.
+Pooling = Literal["cls", "mean", "pooler", "projection"]
+
+#: Not told of a job where they say nothing: what is recorded, shipped and hashed of one that only
+#: classifies is what it was before there were other tasks.
+_UNTOLD: Final = {
+    "task": DEFAULT_TASK,
+    "pooling": None,
+    "vector_dtype": "float16",
+    "embed": None,
+}
+
 #: Fields whose whole value may be a secret: who knows a webhook's address may post to it.
 SECRETS = frozenset({"notify"})
 
@@ -86,6 +98,15 @@ class LabelSpec(BaseModel):
     revision: str | None = None
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     top_k: Positive = 5
+    pooling: Pooling | None = Field(
+        None, description="which vector `embed` takes (default: by model)"
+    )
+    vector_dtype: Literal["float16", "float32"] = Field(
+        "float16", description="what the numbers of a vector are rounded to"
+    )
+    embed: Literal["cls", "mean", "pooler"] | None = Field(
+        None, description="which vector to keep beside labels, if any"
+    )
     exif: bool = True
     decode: Literal["exact", "fast"] = "exact"
     max_pixels: Positive = MAX_PIXELS
@@ -187,10 +208,9 @@ class LabelSpec(BaseModel):
         return delete
 
     @model_serializer(mode="wrap")
-    def _without_the_first_task(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What is recorded, shipped and hashed of a job that classifies stays what it was."""
+    def _without_what_says_nothing(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
         told: dict[str, Any] = fields(self)
-        return {k: v for k, v in told.items() if (k, v) != ("task", DEFAULT_TASK)}
+        return {k: v for k, v in told.items() if k not in _UNTOLD or v != _UNTOLD[k]}
 
     @property
     def predictor_range(self) -> tuple[int, int] | None:

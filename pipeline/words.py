@@ -6,14 +6,18 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """`nightlabel VERB`: 502 are DONE, more are to VERB; the RESULTS are at DST."""
+    """`nightlabel VERB`: 502 are DONE, more are to VERB; the RESULTS are at DST.
+
+    `loads_model`: a run of it does so at its start.
+    """
 
     verb: str
     done: str
     results: str
+    loads_model: bool = False
 
 
 #: The task of a job that names none, and of all that was written before there were others.
 DEFAULT_TASK: Final = "classify"
 
-LABELLING: Final = Words("label", "labelled", "labels")
+LABELLING: Final = Words("label", "labelled", "labels", loads_model=True)

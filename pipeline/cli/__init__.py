@@ -10,6 +10,7 @@ from pipeline.cli.failures import exit_code_of, show_traceback
 
 COMMANDS = {
     "label": "bring the labels at DST up to date with SRC",
+    "embed": "bring vectors of images up to date: for search, near-duplicates, heads",
     "fingerprint": "bring perceptual hashes and measures of images up to date, without a model",
     "plan": "say what label would do",
     "verify": "prove that every image has exactly one true row",

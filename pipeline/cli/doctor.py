@@ -5,6 +5,7 @@ import click
 from pipeline.cli import options
 from pipeline.cli.output import say, say_json
 from pipeline.errors import Exit
+from pipeline.words import DEFAULT_TASK
 
 
 @click.command()
@@ -17,6 +18,7 @@ from pipeline.errors import Exit
     help="Read and decode so many images of SRC: formats, modes, sizes, errors.",
 )
 @click.option("--allow-private", is_flag=True, help="SRC may be in your own network.")
+@options.task
 @options.output
 def doctor(
     src: str | None,
@@ -25,6 +27,8 @@ def doctor(
     address: str | None,
     sample: int | None,
     allow_private: bool,
+    task: str | None,
+    pooling: str | None,
     as_json: bool,
     debug: bool,  # noqa: ARG001
 ) -> int:
@@ -34,6 +38,7 @@ def doctor(
     Examples:
       nightlabel doctor
       nightlabel doctor s3://bucket/photos s3://bucket/labels --model ./my-vit
+      nightlabel doctor --model ./dinov2 --task embed
       nightlabel doctor ./photos --sample 200
 
     Exit: 0 all well or a warning, 3 something is wrong: with --sample, if more than half of the
@@ -43,7 +48,16 @@ def doctor(
         raise click.UsageError("--sample needs SRC: name the folder, glob or list to look at")
     from pipeline.flow.doctor import examine
 
-    findings = examine(src, dst, model, address, allow_private=allow_private, sample=sample or 0)
+    findings = examine(
+        src,
+        dst,
+        model,
+        address,
+        allow_private=allow_private,
+        sample=sample or 0,
+        task=task or DEFAULT_TASK,
+        pooling=pooling,
+    )
     if as_json:
         say_json([finding.model_dump() for finding in findings])
     else:

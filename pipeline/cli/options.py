@@ -109,7 +109,27 @@ _network = stack(
         type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]),
         help="auto: fp16 on a GPU, fp32 on a CPU. int8: faster on CPUs with VNNI. [auto]",
     ),
-    _option("--top-k", type=int, help="How many labels to keep for an image. [5]"),
+)
+
+_top_k = _option("--top-k", type=int, help="How many labels to keep for an image. [5]")
+
+_pooling = _option(
+    "--pooling",
+    type=click.Choice(["cls", "mean", "pooler", "projection"]),
+    help="Which vector: cls (class token), mean (of patches), pooler (the network's own), "
+    "projection (CLIP's). [the first that it has: projection, cls, pooler, mean]",
+)
+
+_vector_dtype = _option(
+    "--vector-dtype",
+    type=click.Choice(["float16", "float32"]),
+    help="What the numbers of a vector are rounded to; float16 takes half the bytes. [float16]",
+)
+
+_embed = _option(
+    "--embed",
+    type=click.Choice(["cls", "mean", "pooler"]),
+    help="Keep a vector beside each label, of the same pass: see embed --pooling. [none]",
 )
 
 #: What is done to each image, whatever is asked of it.
@@ -136,10 +156,19 @@ images = stack(
     ),
 )
 
-model = stack(_network, images)
+#: What labels, with or without a vector beside them.
+model = stack(_network, _top_k, _embed, _vector_dtype, images)
 
-task = _option(
-    "--task", metavar="NAME", help="What is asked of each image: classify, fingerprint. [classify]"
+#: What gives vectors alone.
+backbone = stack(_network, _pooling, _vector_dtype, images)
+
+task = stack(
+    _option(
+        "--task",
+        metavar="NAME",
+        help="What is asked of each image: classify, embed, fingerprint. [classify]",
+    ),
+    _pooling,
 )
 
 address = _option(
@@ -230,6 +259,9 @@ store = click.argument("dst", shell_complete=paths)
 
 #: All that makes a labelling job.
 job = stack(both_ends, source, model, placement, run, telling)
+
+#: The same for vectors in the place of labels.
+job_of_vectors = stack(both_ends, source, backbone, placement, run, telling)
 
 #: The same for a task without a model.
 job_without_model = stack(both_ends, source, images, address, wait_for_nodes, run, telling)

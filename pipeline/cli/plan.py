@@ -79,7 +79,7 @@ def _say(found: "Plan", words: Words = LABELLING) -> None:
     if found.memory:
         rows.append(("memory here", found.memory))
     if probe := found.probe:
-        loads = " and load the model" if words == LABELLING else ""
+        loads = " and load the model" if words.loads_model else ""
         start = f"of it {duration(probe.start_seconds)} to start Ray{loads}"
         rows += [
             ("speed here", f"{probe.images_per_second} img/s on {probe.device}"),

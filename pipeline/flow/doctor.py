@@ -4,7 +4,6 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
-from io import BytesIO
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,6 +11,7 @@ from pipeline.errors import NightlabelError
 from pipeline.flow.inspection import Inspection, inspect
 from pipeline.spec import LabelSpec, make_spec
 from pipeline.storage import public
+from pipeline.words import DEFAULT_TASK
 
 PACKAGES = (
     "ray",
@@ -52,10 +52,13 @@ def examine(
     *,
     allow_private: bool = False,
     sample: int = 0,
+    task: str = DEFAULT_TASK,
+    pooling: str | None = None,
 ) -> list[Finding]:
     """Everything that can be checked; what was not named is left out.
 
-    With `sample`, so many images of `src` are read and decoded as well.
+    With `sample`, so many images of `src` are read and decoded as well. A model is checked for
+    `task`, with `pooling` if it gives vectors.
     """
     checks: list[tuple[str, Callable[[], str]]] = [
         ("versions", _versions),
@@ -67,7 +70,8 @@ def examine(
     ]
     checks += [(f"read {public(src)}", lambda: _source(src, allow_private))] if src else []
     checks += [(f"write {dst}", lambda: _store(dst))] if dst else []
-    checks += [(f"model {model}", lambda: _model(model))] if model else []
+    asked = {"src": "photos", "dst": "labels", "model": model, "task": task, "pooling": pooling}
+    checks += [(f"model {model}", lambda: _model(make_spec(**asked)))] if model else []
     checks += [("cluster", lambda: _cluster(address))] if address else []
     findings = [_find(name, check) for name, check in checks]
     return findings + ([_sample(src, sample, allow_private)] if src and sample else [])
@@ -174,41 +178,11 @@ def _store(dst: str) -> str:
     return "writes, deletes, and refuses to create what exists"
 
 
-def _model(model: str) -> str:
-    """Loads the weights and labels one picture with them, as a run would."""
-    from pipeline.images import prepare
-    from pipeline.models.fetch import fetch
-    from pipeline.models.loading import load_weights, pick_device, some
-    from pipeline.tasks.classify import load_engine
-    from pipeline.tasks.preprocess_cache import checked_preprocess
+def _model(spec: LabelSpec) -> str:
+    """What the task says of its model, which it loads as a run would."""
+    from pipeline.tasks import task_named
 
-    folder = fetch(model, None)
-    shape = checked_preprocess(folder)
-    size = (shape.height, shape.width)
-    weights = load_weights(folder.path, pick_device(), "fp32", size)
-    engine = load_engine(folder.path, shape, "auto", 1, batch_size=1)
-    indices, scores = engine.predict(prepare(_picture(), shape).pixels[None])
-    found = [
-        f"a classifier of {shape.width} by {shape.height} pixels into {len(engine.labels):,} "
-        f"classes, weights {folder.weights_sha256[:12]}",
-        f"a made picture is {engine.labels[indices[0, 0]]!r} ({scores[0, 0]:.2f}) on "
-        f"{engine.device} in {engine.precision}",
-    ]
-    if weights.unread:
-        found.append(f"its files lack {some(weights.unread)}, which no label depends on")
-    if weights.unused:
-        found.append(f"its files hold {some(weights.unused)} beyond the network, not used")
-    return "; ".join(found)
-
-
-def _picture() -> bytes:
-    """A PNG of coloured stripes, of another size than any model takes."""
-    from PIL import Image
-
-    picture = Image.linear_gradient("L").resize((640, 427))
-    sink = BytesIO()
-    Image.merge("RGB", (picture, picture.rotate(180), picture)).save(sink, "PNG")
-    return sink.getvalue()
+    return task_named(spec.task).with_options(spec).describe_model(spec)
 
 
 def _cluster(address: str | None) -> str:

@@ -79,6 +79,11 @@ def fingerprint(spec: LabelSpec, on_progress: Listener | None = None) -> RunSumm
     return label(spec.model_copy(update={"task": "fingerprint"}), on_progress)
 
 
+def embed(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
+    """The same with a vector of each image in the place of labels."""
+    return label(spec.model_copy(update={"task": "embed"}), on_progress)
+
+
 class Run:
     """The state of a run while it lasts; `execute` reads as its story."""
 

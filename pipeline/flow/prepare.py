@@ -23,7 +23,7 @@ def prepare(spec: LabelSpec, run_id: str | None = None, listener: Listener = nob
     Raises SpecError, ClusterError, ModelError, MissingError or DeniedError, each naming the mend.
     """
     check_usage(spec)
-    task = task_named(spec.task)
+    task = task_named(spec.task).with_options(spec)
     task.check(spec)
     check_cluster(spec.address)
     source = open_source(spec)

@@ -8,7 +8,15 @@ from pipeline.storage import Folder
 from pipeline.store.actions import LiveFile
 from pipeline.store.parts import Part, copy_part, merge_parts, rewrite_without
 from pipeline.store.table import Table
-from pipeline.store.upkeep import orphans, part_path, parts_of, plan_compact, plan_merge, strays
+from pipeline.store.upkeep import (
+    large_rows,
+    orphans,
+    part_path,
+    parts_of,
+    plan_compact,
+    plan_merge,
+    strays,
+)
 
 #: `--delete` refuses to take more than this share of the scope's rows away at once.
 DELETE_SHARE = 0.10
@@ -40,7 +48,7 @@ def merge(folder: Folder, table: Table, run_id: str, run: Runner) -> int:
     if parts or left_over:
         table.commit()
         folder.delete(left_over)
-        groups = plan_merge(files, run_id)
+        groups = plan_merge(files, run_id, large_rows(table.schema))
         calls = [(folder, group.files, group.new_path, group.recipe) for group in groups]
         merged: list[Part] = list(run(merge_parts, calls))
         if merged:
@@ -66,7 +74,7 @@ def compact(folder: Folder, table: Table, run_id: str, run: Runner) -> tuple[int
     They first become parts again, so that plain readers never see a row twice.
     """
     files = table.live()
-    small = plan_compact(files)
+    small = plan_compact(files, large_rows(table.schema))
     if small:
         numbered = enumerate(small)
         calls = [

@@ -12,7 +12,7 @@ from typing import Final
 
 from pipeline.errors import SpecError
 from pipeline.flow.address import check_address
-from pipeline.spec import LabelSpec
+from pipeline.spec import DEFAULT_MODEL, LabelSpec
 from pipeline.storage import local_path
 from pipeline.words import DEFAULT_TASK
 
@@ -24,7 +24,8 @@ _ADAPTER: Final = "adapter_config.json"
 def check_usage(spec: LabelSpec) -> None:
     """Raises SpecError for a local SRC or model that is not there, and for no cluster's address."""
     check_address(spec.address)
-    check_paths(spec.src, spec.model if spec.task == DEFAULT_TASK else None)
+    asked = spec.task == DEFAULT_TASK or spec.model != DEFAULT_MODEL
+    check_paths(spec.src, spec.model if asked else None)
 
 
 def check_paths(src: str, model: str | None) -> None:

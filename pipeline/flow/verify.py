@@ -207,7 +207,7 @@ def _draw(
     """A few rows without an error, from one file drawn by its number of rows."""
     draw = random.Random(seed)  # noqa: S311 - a sample, no secret
     file = draw.choices(files, weights=[file.num_rows for file in files])[0]
-    columns = [*_OF_AN_OBJECT, "error_code", *(column.name for column in task.columns)]
+    columns = [*_OF_AN_OBJECT, "error_code", "precision", *(column.name for column in task.columns)]
     rows = read_part(store.folder, file.path, pa.schema(map(store.schema.field, columns)))
     well = [int(row) for row in np.flatnonzero(rows["error_code"].is_null().to_numpy())]
     drawn = draw.sample(well, min(size, len(well)))

@@ -64,15 +64,20 @@ class ModelConfig:
             )
         return cls(name, raw)
 
-    def check(self) -> None:
-        """Raise BadModelError unless transformers has this image classifier among its own."""
+    def check(self, *, classifier: bool = True) -> None:
+        """Raise BadModelError unless transformers has this image classifier among its own.
+
+        Of what is no `classifier`, a backbone, transformers itself says whether it takes images.
+        """
         self._check_code()
         self._check_types()
         if self.is_timm:
             timm.check(self.name, self.raw)
-        else:
+        elif classifier:
             self._check_architecture()
-        self._check_fields()
+        else:
+            self._check_backbone()
+        self._check_fields(classifier=classifier)
 
     @property
     def is_timm(self) -> bool:
@@ -91,14 +96,24 @@ class ModelConfig:
         if "ForImageClassification" not in architecture:
             raise BadModelError(
                 f"{self.name} is a {architecture}, no image classifier; fine-tune it with a "
-                "class head (AutoModelForImageClassification) and give that with --model FOLDER"
+                "class head (AutoModelForImageClassification) and give that with --model FOLDER, "
+                "or keep its vectors with `nightlabel embed`"
             )
+        self._check_known(architecture, "another image classifier with --model")
+
+    def _check_backbone(self) -> None:
+        named = self.raw.get("architectures")
+        if named is None and is_text(self.raw.get("model_type")):
+            return  # what AutoModel makes of it
+        self._check_known(self._architecture(), "another --model")
+
+    def _check_known(self, architecture: str, instead: str) -> None:
         if not _known(architecture):
             self._refuse_unknown(architecture)
         if self.raw.get("model_type") in NOT_FROM_PIXELS:
             raise BadModelError(
                 f"{self.name} is a {architecture}, which needs more than pixels as input; "
-                "choose another image classifier with --model"
+                f"choose {instead}"
             )
 
     def _check_types(self) -> None:
@@ -110,8 +125,8 @@ class ModelConfig:
             if isinstance(value, float) and not is_number(value):
                 raise bad_field(self.name, CONFIG, field, value, "a finite number")
 
-    def _check_fields(self) -> None:
-        if self.raw.get("problem_type") == "regression":
+    def _check_fields(self, *, classifier: bool) -> None:
+        if classifier and self.raw.get("problem_type") == "regression":
             raise BadModelError(
                 f"{self.name} predicts a number (problem_type is regression), not classes; "
                 "choose an image classifier with --model"
@@ -124,7 +139,8 @@ class ModelConfig:
                 f"{short(method)}), which are not loaded; give the model as it was before that "
                 "(--precision int8 or fp16 makes it small here)"
             )
-        self.labels  # noqa: B018 - raises what is wrong with them
+        if classifier:
+            self.labels  # noqa: B018 - raises what is wrong with them
 
     @cached_property
     def labels(self) -> list[str]:

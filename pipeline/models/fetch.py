@@ -27,8 +27,8 @@ class ModelFolder:
     weights_bytes: int
 
 
-def fetch(model: str, revision: str | None) -> ModelFolder:
-    """Bring `model` to this machine and check that it is an image classifier.
+def fetch(model: str, revision: str | None, *, classifier: bool = True) -> ModelFolder:
+    """Bring `model` to this machine and check that it is an image classifier, or a backbone.
 
     An existing local folder wins; `scheme://` is a folder on storage; what is written like a
     path must be one; anything else is a hub id. `revision` (branch, tag or commit) belongs to
@@ -37,13 +37,14 @@ def fetch(model: str, revision: str | None) -> ModelFolder:
     """
     path = _local(model)
     if path is None and "://" not in model:
-        return _from_hub(model, revision)
+        return _from_hub(model, revision, classifier)
     if revision is not None:
         raise BadModelError(f"{model} is a folder and has no revisions; leave out --revision")
     if path is None:
         folder, digests = bucket.copy(model)
-        return _checked(folder, public(canonical(model)).rstrip("/"), None, digests)
-    return _checked(path, str(path), None)
+        name = public(canonical(model)).rstrip("/")
+        return _checked(folder, name, None, digests, classifier=classifier)
+    return _checked(path, str(path), None, classifier=classifier)
 
 
 def _local(model: str) -> Path | None:
@@ -58,22 +59,27 @@ def _local(model: str) -> Path | None:
     return None
 
 
-def _from_hub(model: str, revision: str | None) -> ModelFolder:
+def _from_hub(model: str, revision: str | None, classifier: bool) -> ModelFolder:
     def check(folder: Path) -> None:
-        ModelConfig.read(folder, model).check()
+        ModelConfig.read(folder, model).check(classifier=classifier)
 
     folder, digests = hub.snapshot(model, revision, check)
-    return _checked(folder, model, folder.name, digests)
+    return _checked(folder, model, folder.name, digests, classifier=classifier)
 
 
 def _checked(
-    folder: Path, name: str, revision: str | None, digests: Digests | None = None
+    folder: Path,
+    name: str,
+    revision: str | None,
+    digests: Digests | None = None,
+    *,
+    classifier: bool,
 ) -> ModelFolder:
     """`digests` are those of files that were read just now, which need not be read twice."""
     if (folder / ADAPTER).exists():
         raise adapter(name, beside=(folder / CONFIG).exists())
     config = ModelConfig.read(folder, name)
-    config.check()
+    config.check(classifier=classifier)
     files = weight_files(folder, name)
     size = sum(file.stat().st_size for file in files)
     return ModelFolder(folder, name, revision, weights_sha256(files, digests or {}), size)

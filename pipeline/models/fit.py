@@ -9,6 +9,7 @@ content, and says what is missing.
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
@@ -19,6 +20,7 @@ from pipeline.models.config import CONFIG, ModelConfig
 from pipeline.models.fetch import ModelFolder
 from pipeline.models.headers import Tensor, tensors
 from pipeline.models.loading import load_weights, refuse_keys
+from pipeline.models.purpose import CLASSIFYING, Embedding, Purpose
 
 #: Each layer has a tensor at least.
 _DEPTHS: Final = ("num_hidden_layers", "num_layers", "depths", "encoder_layers")
@@ -27,55 +29,77 @@ _DEPTHS: Final = ("num_hidden_layers", "num_layers", "depths", "encoder_layers")
 _BEYOND: Final = 2
 
 
+class Vectors(NamedTuple):
+    """What a network gives: vectors of `pooling`, `dim` numbers each; `poolings` are all it has."""
+
+    pooling: str
+    dim: int
+    poolings: list[str]
+
+
 class Network(NamedTuple):
-    """A network without weights: its class, its config, and how many numbers it holds."""
+    """A network without weights: its class, its config, how many numbers it holds, its vectors."""
 
     kind: Any
     config: Any
     numbers: int
+    vectors: Vectors | None = None
 
 
-def check_fit(folder: ModelFolder, height: int, width: int) -> None:
+def check_fit(
+    folder: ModelFolder, height: int, width: int, purpose: Purpose = CLASSIFYING
+) -> Vectors | None:
     """Raise BadModelError, naming the field or the weights, unless a run could load the model.
 
     Its images are height × width. Weights are read only where some are missing, see `missing`.
+    Returns what vectors it gives, if it is for any.
     """
     config = ModelConfig.read(folder.path, folder.id)
     found = tensors(folder)
     _check_depth(config, len(found))
     try:
-        network = built(folder.path, height, width)
+        network = built(folder.path, height, width, purpose)
     except refusals() as error:
-        raise _refusal(config, error, height, width) from error
-    _check_weights(folder, network, found, (height, width))
+        raise _refusal(config, error, height, width, purpose) from error
+    size = (height, width)
+    if _lacks_any(folder, network, found, purpose):
+        return _with_weights(folder, network.vectors, size, purpose)
+    return network.vectors
 
 
-def built(folder: Path, height: int, width: int) -> Network:
+def built(folder: Path, height: int, width: int, purpose: Purpose = CLASSIFYING) -> Network:
     """The network of a folder's config.json, run once. Raises what transformers raises."""
     import torch
-    from transformers import AutoConfig, AutoModelForImageClassification
+    from transformers import AutoConfig
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     own: dict[str, Any] = {"trust_remote_code": False}
     config = AutoConfig.from_pretrained(folder, local_files_only=True, **own)
+    config = purpose.prepared(config)
     with torch.device("meta"):
-        make: Any = AutoModelForImageClassification.from_config
-        model = make(config, **own).eval()
+        model = purpose.make(config).eval()
         with torch.inference_mode():
-            _run(model, torch.empty(1, 3, height, width), config.num_labels)
-    return Network(type(model), config, sum(one.numel() for one in model.parameters()))
+            vectors = _run(model, torch.empty(1, 3, height, width), purpose)
+    numbers = sum(one.numel() for one in model.parameters())
+    return Network(type(model), config, numbers, vectors)
 
 
-def _run(model: Any, pixels: Any, classes: int) -> None:
+def _run(model: Any, pixels: Any, purpose: Purpose) -> Vectors | None:
+    reader = purpose.reader(model)
     try:
-        logits = model(pixel_values=pixels).logits
+        results = reader(pixels)
     except (NotImplementedError, RuntimeError) as error:
-        if "meta" in str(error):  # it wants to see numbers, and is tried when it has some
-            return
+        if "meta" in str(error) and not purpose.vectors:
+            return None  # it wants to see numbers, and is tried when it has some
         raise
-    if logits.shape != (1, classes):
-        raise ValueError(f"its logits are {list(logits.shape)} for {classes} classes")
+    classes = model.config.num_labels
+    if purpose.labels and results[0].shape != (1, classes):
+        raise ValueError(f"its logits are {list(results[0].shape)} for {classes} classes")
+    if not purpose.vectors:
+        return None
+    there = reader.poolings(pixels)
+    return Vectors(purpose.pooling or there[0], int(results[-1].shape[1]), there)
 
 
 def _check_depth(config: ModelConfig, tensors: int) -> None:
@@ -90,9 +114,34 @@ def _check_depth(config: ModelConfig, tensors: int) -> None:
             )
 
 
-def _check_weights(
-    folder: ModelFolder, network: Network, found: dict[str, Tensor], size: tuple[int, int]
-) -> None:
+def _with_weights(
+    folder: ModelFolder, vectors: Vectors | None, size: tuple[int, int], purpose: Purpose
+) -> Vectors | None:
+    """The same vectors, or the first whose weights are in the files, if any will do.
+
+    Raises BadModelError if what is read of the network depends on a weight that is not.
+    """
+    import torch
+
+    cpu = torch.device("cpu")
+    if vectors is None or purpose.pooling is not None:
+        load_weights(folder.path, cpu, "fp32", size, purpose)
+        return vectors
+    whole = []
+    for pooling in vectors.poolings:
+        with suppress(BadModelError):
+            load_weights(folder.path, cpu, "fp32", size, Embedding(pooling))
+            whole.append(pooling)
+    if not whole:
+        load_weights(folder.path, cpu, "fp32", size, purpose)  # says what they lack
+    found = built(folder.path, *size, Embedding(whole[0])).vectors
+    return found and found._replace(poolings=whole)
+
+
+def _lacks_any(
+    folder: ModelFolder, network: Network, found: dict[str, Tensor], purpose: Purpose
+) -> bool:
+    """Whether the files lack weights of the network. Raises BadModelError if some don't fit."""
     import torch
     from transformers.utils import logging
 
@@ -116,9 +165,9 @@ def _check_weights(
         raise BadModelError(
             f"{folder.id}: the model cannot be loaded: {one_line(error)}"
         ) from error
-    refuse_keys(folder.id, "don't fit config.json in", [key for key, *_ in info["mismatched_keys"]])
-    if info["missing_keys"]:
-        load_weights(folder.path, torch.device("cpu"), "fp32", size)
+    unfit = [key for key, *_ in info["mismatched_keys"]]
+    refuse_keys(folder.id, "don't fit config.json in", unfit, purpose)
+    return bool(info["missing_keys"])
 
 
 def _empty(tensor: Tensor) -> Any:
@@ -129,9 +178,11 @@ def _empty(tensor: Tensor) -> Any:
     return torch.zeros((), dtype=kind).expand(tensor.shape)
 
 
-def _refusal(config: ModelConfig, error: Exception, height: int, width: int) -> BadModelError:
+def _refusal(
+    config: ModelConfig, error: Exception, height: int, width: int, purpose: Purpose
+) -> BadModelError:
     problem, size = one_line(error), f"{height}x{width}"
-    field = _culprit(config.raw, height, width)
+    field = _culprit(config.raw, height, width, purpose)
     if field is None:
         return BadModelError(
             f"{config.name}: the model cannot be loaded: transformers cannot make the network of "
@@ -143,13 +194,13 @@ def _refusal(config: ModelConfig, error: Exception, height: int, width: int) -> 
     )
 
 
-def _culprit(raw: dict[str, Any], height: int, width: int) -> str | None:
+def _culprit(raw: dict[str, Any], height: int, width: int, purpose: Purpose) -> str | None:
     """The one field without which the network can be made; None if there is no such one."""
     with TemporaryDirectory() as scratch:
         for field, others in _mended(raw, height, width):
             Path(scratch, CONFIG).write_text(json.dumps(others), encoding="utf-8")
             try:
-                built(Path(scratch), height, width)
+                built(Path(scratch), height, width, purpose)
             except refusals():
                 continue
             return field

@@ -32,15 +32,15 @@ _PROBE = (128, 256, 256)
 _PROBE_TIMES = 10
 
 
-def quantise(model: Any) -> None:
-    """Replace the linear layers of a classifier of transformers, in place, but for its head.
+def quantise(model: Any, *, head: bool = True) -> None:
+    """Replace the linear layers of a network of transformers, in place, but for a class `head`.
 
     Raises ModelError if there are none, as in a convolutional network.
     """
     import torch
 
     linear = [layer for layer in model.modules() if type(layer) is torch.nn.Linear]
-    heads = [layer for layer in linear if layer.out_features == model.config.num_labels]
+    heads = [layer for layer in linear if head and layer.out_features == model.config.num_labels]
     inner = {layer for layer in linear if layer not in heads[-1:]}
     if not inner:
         kind = type(model).__name__

@@ -10,6 +10,7 @@ from pipeline.fields import one_line, refusals
 from pipeline.models.int8 import quantise
 from pipeline.models.missing import reaching
 from pipeline.models.packed import has_onednn, pack
+from pipeline.models.purpose import CLASSIFYING, Purpose, Reader
 from pipeline.models.vit import slim
 
 if TYPE_CHECKING:
@@ -61,10 +62,12 @@ def device_name(device: "torch.device") -> str:
 class Weights:
     """A network with what was in its files.
 
-    `unread`: what the files lack and no label depends on; `unused`: what they hold beyond it.
+    `read` is what its purpose reads of it. `unread`: what the files lack and no result depends on;
+    `unused`: what they hold beyond it.
     """
 
     model: Any
+    reader: Reader
     unread: list[str]
     unused: list[str]
 
@@ -83,25 +86,36 @@ def load_classifier(
     Raises ModelError for int8 on a GPU, BadModelError as `load_weights` does.
     """
     model = load_weights(folder, device, precision, size).model
-    slim(model)
-    if precision == "int8":
-        quantise(model)
-    elif packed and precision == "fp32" and has_onednn(device):
-        pack(model)
+    make_fast(model, device, precision, packed=packed)
     return model
 
 
-def load_weights(
-    folder: Path, device: "torch.device", precision: str, size: tuple[int, int] | None = None
-) -> Weights:
-    """The network in `folder` as transformers makes it, with all weights that its labels need.
+def make_fast(
+    model: Any, device: "torch.device", precision: str, *, packed: bool, head: bool = True
+) -> None:
+    """Slim layers, and those of the precision, in place. `head`: the last layer is a class head."""
+    slim(model)
+    if precision == "int8":
+        quantise(model, head=head)
+    elif packed and precision == "fp32" and has_onednn(device):
+        pack(model)
 
-    `size` (height, width) of its images lets what the files lack be tried out: where no logit
+
+def load_weights(
+    folder: Path,
+    device: "torch.device",
+    precision: str,
+    size: tuple[int, int] | None = None,
+    purpose: Purpose = CLASSIFYING,
+) -> Weights:
+    """The network in `folder` as transformers makes it, with all weights that its results need.
+
+    `size` (height, width) of its images lets what the files lack be tried out: where no result
     depends on it, that is no fault. Raises BadModelError if weights can't be read, don't fit
-    config.json, or lack what labels depend on.
+    config.json, or lack what results depend on.
     """
     import torch
-    from transformers import AutoModelForImageClassification
+    from transformers import AutoConfig
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -109,12 +123,14 @@ def load_weights(
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     if device.type == "cuda" and precision == "fp32":
         torch.backends.cudnn.allow_tf32 = False  # convolutions would keep 10 bits of 23
+    own: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        model, info = AutoModelForImageClassification.from_pretrained(
+        config = purpose.prepared(AutoConfig.from_pretrained(folder, **own))
+        model, info = purpose.network(config).from_pretrained(
             folder,
+            config=config,
             dtype=dtype_of(precision),
-            local_files_only=True,
-            trust_remote_code=False,
+            **own,
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # reported in `info`, refused below
             output_loading_info=True,
@@ -122,19 +138,21 @@ def load_weights(
     except refusals() as error:
         raise BadModelError(f"{folder}: the model cannot be loaded: {one_line(error)}") from error
     model = model.to(device).eval()
-    refuse_keys(folder, "don't fit config.json in", (key for key, *_ in info["mismatched_keys"]))
+    reader = purpose.reader(model)
+    unfit = (key for key, *_ in info["mismatched_keys"])
+    refuse_keys(folder, "don't fit config.json in", unfit, purpose)
     missing = sorted(info["missing_keys"])
-    refuse_keys(folder, "lack", reaching(model, missing, size) if size else missing)
-    return Weights(model, missing, sorted(info["unexpected_keys"]))
+    needed = reaching(model, missing, size, reader) if size else missing
+    refuse_keys(folder, "lack", needed, purpose)
+    return Weights(model, reader, missing, sorted(info["unexpected_keys"]))
 
 
-def refuse_keys(name: str | Path, what: str, keys: Iterable[str]) -> None:
+def refuse_keys(
+    name: str | Path, what: str, keys: Iterable[str], purpose: Purpose = CLASSIFYING
+) -> None:
     """Raise BadModelError where there are any, naming the first three."""
     if names := sorted(keys):
-        raise BadModelError(
-            f"{name}: the weights {what} {some(names)}, so labels would be random; "
-            "fine-tune the model with its class head and save it again"
-        )
+        raise BadModelError(f"{name}: the weights {what} {some(names)}, {purpose.lacking}")
 
 
 def some(names: list[str]) -> str:

@@ -1,13 +1,13 @@
-"""Weights that a model's files lack: whether any label depends on them.
+"""Weights that a model's files lack: whether any label or vector depends on them.
 
 transformers fills them at random. A counter of batches, a mask for training or a head that
-classification leaves out may be anything; a class head may not. No config says which is which, so
-they are overwritten, and the logits looked at.
+classification leaves out may be anything; a class head may not, nor a pooler that is read. No
+config says which is which, so they are overwritten, and the results looked at.
 """
 
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.models.surgery import alike
+from pipeline.models.surgery import Read, all_alike, logits_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,58 +15,71 @@ if TYPE_CHECKING:
 _SEEDS: Final = (0, 1)
 
 
-def reaching(model: Any, names: list[str], size: tuple[int, int]) -> list[str]:
-    """Of these parameters and buffers those that a logit depends on.
+def reaching(
+    model: Any, names: list[str], size: tuple[int, int], read: Read | None = None
+) -> list[str]:
+    """Of these parameters and buffers those that what is read depends on: by default the logits.
 
-    `model` is a classifier of transformers in evaluation mode, which takes images of `size`
+    `model` is a network of transformers in evaluation mode, which takes images of `size`
     (height, width) and is left as it was. The same model gives the same answer each time.
     """
     import torch
 
     if not names:
         return []
+    read = read or logits_of(model)
     known = dict(model.named_parameters()) | dict(model.named_buffers())
     draw = torch.Generator().manual_seed(0)
     images = torch.randn(2, 3, *size, generator=draw).to(model.device, model.dtype)
     with torch.inference_mode():
-        before = model(pixel_values=images).logits
+        before = read(images)
         return [name for name in names if name not in known] + _among(
-            model, [name for name in names if name in known], known, images, before
+            read, [name for name in names if name in known], known, images, before
         )
 
 
 def _among(
-    model: Any, names: list[str], known: "dict[str, Tensor]", images: "Tensor", before: "Tensor"
+    read: Read,
+    names: list[str],
+    known: "dict[str, Tensor]",
+    images: "Tensor",
+    before: "tuple[Tensor, ...]",
 ) -> list[str]:
     """By halves, for there may be hundreds and mostly none or one matters."""
-    if not names or not _matter(model, [known[name] for name in names], images, before):
+    if not names or not _matter(read, [known[name] for name in names], images, before):
         return []
     if len(names) == 1:
         return names
     half = len(names) // 2
     parts = (names[:half], names[half:])
-    return [name for part in parts for name in _among(model, part, known, images, before)]
+    return [name for part in parts for name in _among(read, part, known, images, before)]
 
 
-def _matter(model: Any, tensors: "list[Tensor]", images: "Tensor", before: "Tensor") -> bool:
+def _matter(
+    read: Read, tensors: "list[Tensor]", images: "Tensor", before: "tuple[Tensor, ...]"
+) -> bool:
     kept = [tensor.clone() for tensor in tensors]
     try:
-        return any(_differ(model, tensors, images, before, seed) for seed in (None, *_SEEDS))
+        return any(_differ(read, tensors, images, before, seed) for seed in (None, *_SEEDS))
     finally:
         for tensor, content in zip(tensors, kept, strict=True):
             tensor.copy_(content)
 
 
 def _differ(
-    model: Any, tensors: "list[Tensor]", images: "Tensor", before: "Tensor", seed: int | None
+    read: Read,
+    tensors: "list[Tensor]",
+    images: "Tensor",
+    before: "tuple[Tensor, ...]",
+    seed: int | None,
 ) -> bool:
     for tensor in tensors:
         tensor.copy_(_anything(tensor, seed))
     try:
-        after = model(pixel_values=images).logits
+        after = read(images)
     except (RuntimeError, ValueError, LookupError):  # an index, say, that leads out of a table
         return True
-    return not alike(after, before)
+    return not all_alike(after, before)
 
 
 def _anything(like: "Tensor", seed: int | None) -> "Tensor":

@@ -7,9 +7,17 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
+#: What a task reads of a network: pixels, (n, 3, H, W) scaled, to its results, each (n, …).
+Read = Callable[["Tensor"], "tuple[Tensor, ...]"]
+
 #: Of the largest value: fp32 and halves round to less, and another function is off by more.
 _CLOSE: Final = 1e-3
 _CLOSE_IN_HALVES: Final = 5e-2
+
+
+def logits_of(model: Any) -> Read:
+    """What a classifier is read for: its logits alone."""
+    return lambda pixels: (model(pixel_values=pixels).logits,)
 
 
 def replace(model: Any, instead: "Callable[[Module], Module | None]") -> None:
@@ -18,6 +26,11 @@ def replace(model: Any, instead: "Callable[[Module], Module | None]") -> None:
         for name, child in list(parent.named_children()):
             if (layer := instead(child)) is not None:
                 setattr(parent, name, layer)
+
+
+def all_alike(after: "tuple[Tensor, ...]", before: "tuple[Tensor, ...]") -> bool:
+    """Whether all results of one read are those of another."""
+    return all(map(alike, after, before))
 
 
 def alike(after: "Tensor", before: "Tensor") -> bool:

@@ -1,18 +1,18 @@
 """Layers of ViT and its kin in fewer steps, and of the last one only what the class head reads.
 
-transformers takes every token through the last layer, and the head reads the first: the others are
-needed there as keys and values, which is a sixth of a layer. Of twelve layers that leaves 7% of the
-arithmetic undone. Keys and values come of one product here instead of two, and a product that can
-add what bypasses it (`plus`) does so on its way out.
+transformers takes every token through the last layer, and a class head reads the first: the others
+are needed there as keys and values, which is a sixth of a layer. Of twelve layers that leaves 7% of
+the arithmetic undone. Keys and values come of one product here instead of two, and a product that
+can add what bypasses it (`plus`) does so on its way out.
 
-Which tokens a head reads, no config says: a network that still has logits where all tokens but
-the first are no numbers reads no other.
+Which tokens are read, no config says: a network that still has results (logits, a vector) where
+all tokens but the first are no numbers reads no other. A mean over patches has none then.
 """
 
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.models.surgery import alike, replace
+from pipeline.models.surgery import Read, alike, all_alike, logits_of, replace
 
 if TYPE_CHECKING:
     import torch
@@ -33,21 +33,24 @@ def slim(model: Any) -> None:
     replace(model, _slimmer)
 
 
-def trim(model: Any, pixels: "Tensor") -> None:
-    """Let the last such layer end with the first token, where the head reads no other.
+def trim(model: Any, pixels: "Tensor", read: Read | None = None) -> None:
+    """Let the last such layer end with the first token, where no other is read.
 
-    `pixels` is any batch that the model takes, (n, 3, H, W); it is run once.
+    `pixels` is any batch that the model takes, (n, 3, H, W); `read` is what is read of the model,
+    or else its logits. What is cut must give the same results, or it is whole again.
     """
     import torch
 
     layers: list[Any] = [module for module in model.modules() if isinstance(module, slim_layer())]
     if not layers:
         return
-    last = layers[-1]
-    with torch.inference_mode(), last.register_forward_hook(_without_others):
-        logits = model(pixel_values=pixels).logits
-    if logits.isfinite().all():
-        last.tokens = 1
+    last, read = layers[-1], read or logits_of(model)
+    with torch.inference_mode():
+        with last.register_forward_hook(_without_others):
+            before = read(pixels)
+        if all(bool(result.isfinite().all()) for result in before):
+            last.tokens = 1
+            last.tokens = 1 if all_alike(read(pixels), before) else None
 
 
 def _without_others(_: "Module", __: Any, result: "Tensor") -> "Tensor":

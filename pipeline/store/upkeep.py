@@ -24,10 +24,13 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Final
 
+import pyarrow as pa
+
 from pipeline import schema
 from pipeline.storage import Folder
 from pipeline.store.actions import LiveFile
 from pipeline.store.names import is_data
+from pipeline.store.parts import is_vector
 from pipeline.store.table import Table
 
 PARTS: Final = "_parts/"
@@ -37,6 +40,8 @@ AT_REST: Final = f"{schema.PARTITION}="
 #: merge holds its rows three times, at some 300 to 500 bytes each: half a gigabyte and more.
 LARGE_BYTES: Final = 256 * 2**20
 LARGE_ROWS: Final = 2**19
+#: The same of rows with vectors: 768 numbers take 3 KB.
+VECTOR_ROWS: Final = 2**16
 
 #: How long a part is kept after the last version that named it: longer than a reader holds
 #: on to a version, and than a dead run's last write can take to land.
@@ -65,12 +70,17 @@ def parts_of(files: Sequence[LiveFile]) -> list[LiveFile]:
     return [file for file in files if file.path.startswith(PARTS)]
 
 
-def plan_merge(files: Sequence[LiveFile], run_id: str) -> list[Group]:
+def large_rows(rows: pa.Schema) -> int:
+    """How many rows a file of such ones may hold: whoever reads or merges it holds all of them."""
+    return VECTOR_ROWS if any(is_vector(field.type) for field in rows) else LARGE_ROWS
+
+
+def plan_merge(files: Sequence[LiveFile], run_id: str, most_rows: int = LARGE_ROWS) -> list[Group]:
     """How the live parts become large files, one recipe at a time, in the order of commit."""
     groups = []
     by_recipe = sorted(parts_of(files), key=lambda file: (file.recipe, file.path))
     for recipe, parts in groupby(by_recipe, key=lambda file: file.recipe):
-        for number, chunk in enumerate(_chunks(list(parts))):
+        for number, chunk in enumerate(_chunks(list(parts), most_rows)):
             path = f"{AT_REST}{recipe}/{run_id}-{number:05}.parquet"
             groups.append(Group(recipe, tuple(chunk), path))
     return groups
@@ -114,22 +124,24 @@ def orphans(folder: Folder, table: Table) -> list[str]:
     return [name for name in old if name not in recent]
 
 
-def plan_compact(files: Sequence[LiveFile]) -> list[LiveFile]:
+def plan_compact(files: Sequence[LiveFile], most_rows: int = LARGE_ROWS) -> list[LiveFile]:
     """Small files at rest, where a recipe has more than one of them."""
-    small = [file for file in files if not file.path.startswith(PARTS) and _is_small(file)]
+    small = [
+        file for file in files if not file.path.startswith(PARTS) and _is_small(file, most_rows)
+    ]
     crowded = {recipe for recipe, n in Counter(f.recipe for f in small).items() if n > 1}
     return [file for file in small if file.recipe in crowded]
 
 
-def _is_small(file: LiveFile) -> bool:
-    return file.size_bytes < LARGE_BYTES // 2 and file.num_rows < LARGE_ROWS // 2
+def _is_small(file: LiveFile, most_rows: int) -> bool:
+    return file.size_bytes < LARGE_BYTES // 2 and file.num_rows < most_rows // 2
 
 
-def _chunks(files: list[LiveFile]) -> Iterator[list[LiveFile]]:
+def _chunks(files: list[LiveFile], most_rows: int) -> Iterator[list[LiveFile]]:
     chunk: list[LiveFile] = []
     size = rows = 0
     for file in files:
-        full = size + file.size_bytes > LARGE_BYTES or rows + file.num_rows > LARGE_ROWS
+        full = size + file.size_bytes > LARGE_BYTES or rows + file.num_rows > most_rows
         if chunk and full:
             yield chunk
             chunk, size, rows = [], 0, 0

@@ -47,6 +47,8 @@ def _lazy(module: str, name: str) -> Callable[[], Task]:
 
 REGISTRY: Final[dict[str, Callable[[], Task]]] = {
     "classify": _lazy("classify", "Classify"),
+    "classify-embed": _lazy("classify_embed", "ClassifyEmbed"),
+    "embed": _lazy("embed", "Embed"),
     "fingerprint": _lazy("fingerprint", "Fingerprint"),
 }
 

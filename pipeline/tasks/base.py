@@ -32,6 +32,10 @@ OF_A_NETWORK: Final = (
 )
 
 
+#: Those that mean nothing to a task without vectors.
+OF_VECTORS: Final = ("embed", "pooling", "vector_dtype")
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A task resolved and checked: what a run ships to its workers.
@@ -100,18 +104,28 @@ class Task(ABC):
     #: Whether it loads a network, in actors of its own.
     network: ClassVar[bool] = True
     recipe: ClassVar[type[Recipe]]
+    #: Options that mean nothing to it, beyond those of a network that it does not have.
+    refused: ClassVar[Sequence[str]] = OF_VECTORS
 
     @property
     def rows(self) -> pa.Schema:
         """One row, as it lies in the store."""
         return schema.rows_of(self.columns)
 
+    def with_options(self, spec: LabelSpec) -> "Task":  # noqa: ARG002
+        """The task itself, or another one where an option of `spec` asks for more columns."""
+        return self
+
     def check(self, spec: LabelSpec) -> None:
         """Refuse options that mean nothing to it. Raises SpecError."""
         for name in () if self.network else OF_A_NETWORK:
-            if getattr(spec, name) != LabelSpec.model_fields[name].default:
-                problem = f"{self.name} has no model; leave this option out"
-                raise SpecError(name, getattr(spec, name), problem)
+            self._refuse(name, spec, f"{self.name} has no model; leave this option out")
+        for name in self.refused:
+            self._refuse(name, spec, f"means nothing to {self.name}; leave this option out")
+
+    def _refuse(self, name: str, spec: LabelSpec, problem: str) -> None:
+        if getattr(spec, name) != LabelSpec.model_fields[name].default:
+            raise SpecError(name, getattr(spec, name), problem)
 
     @abstractmethod
     def prepare(self, spec: LabelSpec) -> Prepared:
@@ -142,6 +156,10 @@ class Task(ABC):
     @abstractmethod
     def summary(self, rows: pa.Table) -> str:
         """A line for people on some rows, which hold the task's columns."""
+
+    def describe_model(self, spec: LabelSpec) -> str:
+        """In words, what `spec.model` is to it, loaded as a run would. Raises NightlabelError."""
+        raise SpecError("model", spec.model, f"{self.name} has no model; leave this option out")
 
     def derives_from(self, recipe: Recipe, documents: Mapping[str, str]) -> list[str]:  # noqa: ARG002
         """Which recipes' rows can be made into those of `recipe` without an image.

@@ -1,6 +1,6 @@
 """An image classifier on a device: images → label, score, top_k."""
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -41,30 +41,34 @@ class Classifier:
         An image whose scores overflow in half precision is labelled again in fp32, and says so
         in its `precision`. Raises BadModelError if even fp32 gives no finite scores.
         """
-        indices, scores, precision = self._predict(images)
-        columns = {
+        (indices, scores, *_), precision = self.predict(images)
+        return Answers(self.label_columns(indices, scores), precision)
+
+    def label_columns(
+        self, indices: NDArray[np.int64], scores: NDArray[np.float32]
+    ) -> dict[str, pa.Array]:
+        return {
             "label": self._names.take(pa.array(indices[:, 0])),
             "score": pa.array(scores[:, 0]),
             "top_k": self._top_k(indices, scores),
         }
-        return Answers(columns, precision)
 
-    def _predict(
-        self, images: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32], pa.Array]:
-        indices, scores = self._engine.predict(images)
+    def predict(self, images: NDArray[np.uint8]) -> tuple[tuple[NDArray[Any], ...], pa.Array]:
+        """What the engine gives, each row finite or made again in fp32, and in which precision."""
+        results = self._engine.predict(images)
         precision = np.full(len(images), self._engine.precision, object)
-        broken = np.isnan(scores).any(axis=1)
+        broken = ~np.isfinite(np.concatenate(results[1:], axis=1)).all(axis=1)
         if broken.any():
             exact = self._engine.exact
-            indices[broken], scores[broken] = exact.predict(images[broken])
+            for result, better in zip(results, exact.predict(images[broken]), strict=True):
+                result[broken] = better
             precision[broken] = exact.precision
-        if np.isnan(scores).any():
+        if np.isnan(results[1]).any():
             raise BadModelError(
                 "the model gives scores that are not finite, in fp32 as well; "
                 "its weights are broken: fetch or train them again"
             )
-        return indices, scores, pa.array(precision, pa.string())
+        return results, pa.array(precision, pa.string())
 
     def _top_k(self, indices: NDArray[np.int64], scores: NDArray[np.float32]) -> pa.ListArray:
         count, k = indices.shape

@@ -1,9 +1,8 @@
 """`classify`: which of a model's classes an image shows."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
@@ -17,14 +16,14 @@ from pipeline.models.fetch import ModelFolder, fetch
 from pipeline.spec import LabelSpec
 from pipeline.tasks.base import Difference, Prepared, Setting, Task, Worker
 from pipeline.tasks.classifier import COLUMNS, Classifier
+from pipeline.tasks.loading import keys_in_words, load_engine, picture
 from pipeline.tasks.preprocess_cache import checked_preprocess
 from pipeline.tasks.recipe import Recipe
 from pipeline.tasks.rows import RowMaker
 from pipeline.words import LABELLING, Words
 
 if TYPE_CHECKING:
-    from pipeline.images import Preprocess, Room
-    from pipeline.models.engine import Engine
+    from pipeline.images import Room
 
 FORMAT: Final = 1
 
@@ -112,9 +111,18 @@ class Classify(Task):
 
     name = "classify"
     kind = "labels"
-    columns = COLUMNS
+    columns: ClassVar[Sequence[pa.Field]] = COLUMNS
     words: ClassVar[Words] = LABELLING
-    recipe = ClassifyRecipe
+    recipe: ClassVar[type[Recipe]] = ClassifyRecipe
+    refused: ClassVar[Sequence[str]] = ("pooling", "vector_dtype")
+
+    def with_options(self, spec: LabelSpec) -> Task:
+        """With --embed, the task that keeps a vector beside each label."""
+        if spec.embed is None:
+            return self
+        from pipeline.tasks.classify_embed import ClassifyEmbed
+
+        return ClassifyEmbed()
 
     def prepare(self, spec: LabelSpec) -> Prepared:
         model = fetch(spec.model, spec.revision)
@@ -178,6 +186,24 @@ class Classify(Task):
         more = [f"{len(counted) - NAMED:,} more"] if len(counted) > NAMED else []
         return ", ".join(named + more) or "none"
 
+    def describe_model(self, spec: LabelSpec) -> str:
+        """Loads the weights and labels one picture with them."""
+        from pipeline.images import prepare
+        from pipeline.models.loading import load_weights, pick_device
+
+        folder = fetch(spec.model, spec.revision)
+        shape = checked_preprocess(folder)
+        weights = load_weights(folder.path, pick_device(), "fp32", (shape.height, shape.width))
+        engine = load_engine(folder.path, shape, "auto", batch_size=1)
+        indices, scores = engine.predict(prepare(picture(), shape).pixels[None])
+        found = [
+            f"a classifier of {shape.width} by {shape.height} pixels into {len(engine.labels):,} "
+            f"classes, weights {folder.weights_sha256[:12]}",
+            f"a made picture is {engine.labels[indices[0, 0]]!r} ({scores[0, 0]:.2f}) on "
+            f"{engine.device} in {engine.precision}",
+        ]
+        return "; ".join([*found, *keys_in_words(weights, "label")])
+
     def derives_from(self, recipe: Recipe, documents: Mapping[str, str]) -> list[str]:
         """The recipes that differ in nothing but a larger top_k, the smallest of them first.
 
@@ -187,7 +213,7 @@ class Classify(Task):
         wanted, known = _ours(recipe), list[tuple[str, ClassifyRecipe]]()
         for name, text in documents.items():
             with suppress(StoreError):
-                known.append((name, ClassifyRecipe.from_json(text)))
+                known.append((name, _ours(self.recipe.from_json(text))))
         found = [
             (other.top_k, name)
             for name, other in known
@@ -202,33 +228,6 @@ class Classify(Task):
         at = rows.schema.get_field_index("top_k")
         field = rows.schema.field(at)
         return rows.set_column(at, field, best.cast(field.type))
-
-
-def load_engine(
-    folder: Path,
-    shape: "Preprocess",
-    precision: str,
-    top_k: int,
-    *,
-    batch_size: int | None,
-    compile: bool = False,
-) -> "Engine":
-    """A model folder on this process's device, with a thread: predictors run side by side."""
-    from pipeline.models.engine import Engine
-
-    return Engine.load(
-        folder,
-        height=shape.height,
-        width=shape.width,
-        rescale=shape.rescale,
-        mean=shape.mean,
-        std=shape.std,
-        precision=precision,
-        top_k=top_k,
-        batch_size=batch_size,
-        threads=1,
-        compile=compile,
-    )
 
 
 def _ours(recipe: Recipe) -> ClassifyRecipe:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from hashlib import blake2b, sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from pydantic import TypeAdapter, ValidationError
@@ -20,6 +20,10 @@ import pipeline.models
 from pipeline.images import Preprocess
 from pipeline.models.cache import cache_folder
 from pipeline.models.fetch import ModelFolder
+from pipeline.models.purpose import Purpose
+
+if TYPE_CHECKING:
+    from pipeline.models.fit import Vectors
 
 #: What `Preprocess.from_folder` reads of a model.
 _CONFIGS: Final = ("preprocessor_config.json", "processor_config.json", "config.json")
@@ -60,6 +64,24 @@ def checked_preprocess(model: ModelFolder) -> Preprocess:
         with suppress(OSError):
             _keep("fits", name, _FITS)
     return shape
+
+
+def checked_vectors(model: ModelFolder, purpose: Purpose) -> tuple[Preprocess, "Vectors"]:
+    """The same, and which vectors the network gives that `purpose` makes of it."""
+    from pipeline.models.fit import Vectors, check_fit
+    from pipeline.models.headers import headers
+
+    shape = preprocess_of(model.path)
+    asked = f"{shape.height}x{shape.width} {purpose}".encode()
+    name = _digest(model.path, [asked, *headers(model)])
+    with suppress(OSError, ValidationError):
+        return shape, TypeAdapter(Vectors).validate_json(_kept("fits", name))
+    found = check_fit(model, shape.height, shape.width, purpose)
+    if found is None:
+        raise TypeError(f"{purpose} is for no vectors")
+    with suppress(OSError):
+        _keep("fits", name, TypeAdapter(Vectors).dump_json(found))
+    return shape, found
 
 
 def _kept(kind: str, name: str) -> bytes:

@@ -18,8 +18,9 @@ from pipeline.images.reference import reference_values
 from pipeline.models.fetch import fetch
 from pipeline.models.reference import ReferenceModel
 from pipeline.spec import make_spec
-from pipeline.tasks.classify import Classify, load_engine
+from pipeline.tasks.classify import Classify
 from pipeline.tasks.classify import ClassifyRecipe as Recipe
+from pipeline.tasks.loading import load_engine
 from tests.golden.pictures import picture
 from tests.models import tiny
 

@@ -293,7 +293,11 @@ def test_another_kind_of_result_is_refused_with_the_mend(
 
 def test_what_cannot_be_a_task_is_told(outside: Path, photos: Path, tmp_path: Path) -> None:
     for name, problem in (
-        ("none", "no such task; there are classify, contrast, fingerprint, gone, mistake, sky"),
+        (
+            "none",
+            "no such task; there are classify, classify-embed, contrast, embed, "
+            "fingerprint, gone, mistake, sky",
+        ),
         ("mistake", "is no task of that name"),
         ("gone", "its package cannot be loaded"),
     ):
@@ -329,7 +333,8 @@ def test_the_options_of_a_model_are_none_of_fingerprint() -> None:
         name: {param.name for param in cli.get_command(None, name).params}  # type: ignore[arg-type,union-attr]
         for name in ("label", "fingerprint")
     }
-    assert names["label"] - names["fingerprint"] == set(OF_A_NETWORK)
+    beside = {"embed", "vector_dtype"}
+    assert names["label"] - names["fingerprint"] == {*OF_A_NETWORK, *beside}
     assert names["fingerprint"] <= names["label"]
 
 

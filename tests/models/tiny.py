@@ -26,7 +26,7 @@ def save_vit(folder: Path, labels: int = 7, seed: int = 0, **config: Any) -> Pat
         id2label={i: f"thing {i}" for i in range(labels)},
         **config,
     )
-    return _save(transformers.ViTForImageClassification(settings), folder)
+    return save(transformers.ViTForImageClassification(settings), folder)
 
 
 def save_resnet(folder: Path) -> Path:
@@ -38,7 +38,7 @@ def save_resnet(folder: Path) -> Path:
         layer_type="basic",
         id2label={i: f"thing {i}" for i in range(7)},
     )
-    return _save(transformers.ResNetForImageClassification(settings), folder)
+    return save(transformers.ResNetForImageClassification(settings), folder)
 
 
 def save_convnext(folder: Path) -> Path:
@@ -49,7 +49,7 @@ def save_convnext(folder: Path) -> Path:
         initializer_range=0.3,
         id2label={i: f"thing {i}" for i in range(7)},
     )
-    return _save(transformers.ConvNextForImageClassification(settings), folder)
+    return save(transformers.ConvNextForImageClassification(settings), folder)
 
 
 def images(count: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -67,7 +67,7 @@ def edit_config(folder: Path, **changes: Any) -> Path:
     return folder
 
 
-def _save(model: Any, folder: Path) -> Path:
+def save(model: Any, folder: Path) -> Path:
     model.eval().save_pretrained(folder)
     processor = transformers.ViTImageProcessorPil(
         size={"height": SIZE, "width": SIZE},

