@@ -14,8 +14,7 @@ from hashlib import blake2b
 from typing import Any, Final, TypeVar
 
 from pipeline.errors import SpecError
-from pipeline.sources.base import microseconds
-from pipeline.storage import public
+from pipeline.storage import microseconds, public
 
 #: The longest entry that may be an address, in letters.
 ENTRY_SIZE: Final = 64 * 1024

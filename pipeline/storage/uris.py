@@ -88,6 +88,11 @@ def local_path(uri: str) -> Path | None:
     return Path(uri.removeprefix("file://")) if uri.startswith("file://") else None
 
 
+def member_name(uri: str, member: str | None) -> str:
+    """How people are told of an object: `photos.zip!/a/b.jpg` for a member of an archive."""
+    return uri if member is None else f"{uri}!/{member}"
+
+
 def public(uri: str) -> str:
     """`uri` without what may hold a secret (parameters, a user's name and password)."""
     if uri.startswith("file://"):

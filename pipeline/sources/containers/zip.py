@@ -1,0 +1,161 @@
+"""Zip files: members by the central directory, versions by their CRC-32."""
+
+import logging
+from array import array
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from pipeline.errors import ErrorCode, ImageError, printable
+from pipeline.sources.containers.base import Container, Member, Refusal
+from pipeline.sources.containers.zip_directory import (
+    TAIL_BYTES,
+    Record,
+    find_directory,
+    records,
+)
+from pipeline.sources.containers.zip_unpack import METHODS, unpack
+from pipeline.storage import Ranged, public
+
+PAGE: Final = 1000
+#: Of a local header, before the name and the extra field.
+_LOCAL: Final = 30
+#: An extra field may be as long as this, and only the local header tells how long it is.
+_EXTRA: Final = 0xFFFF
+#: Encrypted, strongly encrypted, or a directory with masked values; and a patch of another file.
+_ENCRYPTED: Final = 0x2041
+_PATCH: Final = 0x20
+#: What unpacks to more than this is no image at such a ratio.
+BOMB_BYTES: Final = 64 * 2**20
+BOMB_RATIO: Final = 250
+
+
+class Zip(Container):
+    kind = "zip"
+    tail = TAIL_BYTES
+    unpack = staticmethod(unpack)
+
+    def count(self, file: Ranged) -> int:
+        return find_directory(file).count
+
+    def members(self, file: Ranged, numbers: range) -> Iterator[list[Member]]:
+        found = find_directory(file)
+        directory = found.read(file)
+        layout = _Layout(directory, found.shift, found.start)
+        if layout.doubled:
+            logging.getLogger("nightlabel").warning(
+                "nightlabel: %s: %d members have the name of another one; a number was added",
+                printable(public(file.want.uri)),
+                layout.doubled,
+            )
+        page: list[Member] = []
+        for number, record in enumerate(records(directory, found.shift)):
+            name = layout.name(record.text)
+            if number in numbers and not name.endswith("/"):
+                page.append(_member(record, name, layout.room(record)))
+                if len(page) == PAGE:
+                    yield page
+                    page = []
+        if page:
+            yield page
+        if layout.broken is not None:
+            raise layout.broken
+
+
+class _Layout:
+    """Where all members begin and what they are called: 16 bytes a member.
+
+    Names are known by their hashes, which Python seeds anew in each process, so that nobody can
+    make two that agree; and those that do are compared.
+    """
+
+    def __init__(self, directory: bytes, shift: int, end: int) -> None:
+        starts, hashes = array("q"), array("q")
+        #: Why the directory breaks off, if it does.
+        self.broken: ImageError | None = None
+        try:
+            for record in records(directory, shift):
+                starts.append(record.offset)
+                hashes.append(hash(record.text))
+        except ImageError as error:
+            self.broken = error
+        self._starts, self._end = np.sort(np.array(starts, np.int64)), end
+        self._hashes, counts = np.unique(np.array(hashes, np.int64), return_counts=True)
+        self._twice: set[int] = set(self._hashes[counts > 1].tolist())
+        self._last: dict[str, int] = {}
+        #: How many members have the name of another one before them.
+        self.doubled = len(hashes) - len(self._hashes)
+
+    def room(self, record: Record) -> int | None:
+        """How many bytes there are from a member's local header to the next member's; None where
+        another one begins at the same place."""
+        first, after = (
+            int(np.searchsorted(self._starts, record.offset, side)) for side in ("left", "right")
+        )
+        if after - first > 1:
+            return None
+        following = int(self._starts[after]) if after < len(self._starts) else self._end
+        return min(following, self._end) - record.offset
+
+    def name(self, text: str) -> str:
+        """The member's name; the second of one name gets a number that no other name has."""
+        if hash(text) not in self._twice:
+            return text
+        number = self._last.get(text, 0) + 1
+        name = _numbered(text, number)
+        while number > 1 and self._is_taken(name):
+            number += 1
+            name = _numbered(text, number)
+        self._last[text] = number
+        return name
+
+    def _is_taken(self, name: str) -> bool:
+        at = int(np.searchsorted(self._hashes, hash(name)))
+        return at < len(self._hashes) and int(self._hashes[at]) == hash(name)
+
+
+def _numbered(name: str, number: int) -> str:
+    """`a/b.jpg` as `a/b#2.jpg`: its ending stays, by which names are chosen."""
+    if number == 1:
+        return name
+    folder, slash, last = name.rpartition("/")
+    stem, dot, ending = last.rpartition(".")
+    return f"{folder}{slash}{stem}#{number}{dot}{ending}" if dot else f"{name}#{number}"
+
+
+def _member(record: Record, name: str, room: int | None) -> Member:
+    least = _LOCAL + len(record.name) + record.packed
+    refusal = _refusal(record, least, room)
+    return Member(
+        name=name,
+        size=record.size,
+        version=f"crc32-{record.crc32:08x}-{record.size}",
+        offset=record.offset,
+        length=0 if refusal or room is None else min(room, least + _EXTRA),
+        method=record.method,
+        crc32=record.crc32,
+        refusal=refusal,
+    )
+
+
+def _refusal(record: Record, least: int, room: int | None) -> Refusal | None:
+    """Why a member is not read, told from the directory alone."""
+    if record.flags & _ENCRYPTED:
+        return Refusal(ErrorCode.UNSUPPORTED, "encrypted in its archive")
+    if record.method not in METHODS or record.flags & _PATCH:
+        known = ", ".join(METHODS.values())
+        problem = f"packed by method {record.method}; read are {known}"
+        return Refusal(ErrorCode.UNSUPPORTED, problem)
+    if record.disk:
+        return Refusal(ErrorCode.UNSUPPORTED, "on another disk of its archive; join them first")
+    if room is None:
+        return Refusal(ErrorCode.UNSUPPORTED, "overlaps another member of its archive")
+    if room <= 0:
+        return Refusal(ErrorCode.TRUNCATED, "its archive ends before it")
+    if least > room:
+        return Refusal(ErrorCode.UNSUPPORTED, "overlaps another member of its archive")
+    if record.size > BOMB_BYTES and record.size > BOMB_RATIO * record.packed:
+        told = f"unpacks {record.packed:,} bytes to {record.size:,}, as only bombs do"
+        return Refusal(ErrorCode.TOO_LARGE, told)
+    return None

@@ -1,0 +1,220 @@
+"""Objects read in ranges: an archive's directory and its members, all of one version."""
+
+import errno
+import os
+import stat as modes
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from pipeline.errors import ImageError, NightlabelError, SpecError, TransientError
+from pipeline.storage import aws, long_paths, web
+from pipeline.storage.addresses import impossible
+from pipeline.storage.buckets import connect, is_bucket, odd
+from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry, microseconds
+from pipeline.storage.faults import (
+    Answer,
+    Damaged,
+    Fault,
+    Kind,
+    Nowhere,
+    Unsupported,
+    foreign,
+    judge,
+    of_library,
+)
+from pipeline.storage.listing import filesystem, fsspec_entry
+from pipeline.storage.objects import stat_once
+from pipeline.storage.translate import fault_error, fault_row, with_retries
+from pipeline.storage.uris import public, scheme, split
+from pipeline.storage.wants import ITS_OWN, Want, same_etag, same_file
+from pipeline.storage.web import Rules
+from pipeline.storage.web_ranges import get_range, get_tail
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+Connect = Callable[[str], "ObjectStore"]
+_WEB: Final = frozenset({"http", "https"})
+
+
+def _connect(root: str) -> "ObjectStore":
+    return connect(root, retry=False)
+
+
+class Unread(Exception):  # noqa: N818 - a fault that is not told yet
+    """An archive, or its directory, that cannot be read: its row's fate or the run's."""
+
+    def __init__(self, fault: Fault, uri: str) -> None:
+        super().__init__(fault.detail)
+        self.fault, self._uri = fault, uri
+
+    @property
+    def of_its_own(self) -> bool:
+        """Whether it says nothing of the store that the archive lies in."""
+        own = ITS_OWN | {Kind.MISSING, Kind.CHANGED}
+        return scheme(self._uri) in _WEB or self.fault.kind in own
+
+    @property
+    def refused(self) -> bool:
+        """Whether the store let everything be read but this."""
+        return self.fault.kind in {Kind.DENIED, Kind.ARCHIVED, Kind.REJECTED}
+
+    @property
+    def row(self) -> ImageError | TransientError:
+        """As the archive's own row says it."""
+        return fault_row(self.fault)
+
+    @property
+    def whole(self) -> NightlabelError:
+        """As the run says it that was asked for this archive."""
+        if self.fault.kind in ITS_OWN:
+            return SpecError("src", public(self._uri), self.fault.detail)
+        return fault_error(self.fault, self._uri)
+
+
+@contextmanager
+def _unread(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except foreign() as error:
+        raise Unread(judge(error), uri) from None
+
+
+class Ranged:
+    """One version of an object, read in ranges. `want` says which it is."""
+
+    def __init__(self, want: Want, size: int, tail: bytes, rules: Rules) -> None:
+        self.want, self.size, self._tail, self._rules = want, size, tail, rules
+
+    def read(self, start: int, end: int) -> bytes:
+        """Bytes [start, end), which must lie inside. Raises Unread."""
+        if not 0 <= start <= end <= self.size:
+            raise ValueError(f"{start} to {end} of {self.size} bytes")
+        known = self.size - len(self._tail)
+        if start >= known:
+            return self._tail[start - known : end - known]
+        read = partial(read_range, self.want, start, end, self._rules)
+        with _unread(self.want.where):
+            return with_retries(read, at_most=self._rules.seconds)
+
+
+def open_ranged(uri: str, address: str, rules: Rules, *, tail: int) -> Ranged:
+    """The object at `address`, whose recorded uri is `uri`, with its last `tail` bytes read.
+
+    Raises Unread.
+    """
+    with _unread(address):
+        return with_retries(lambda: _open(uri, address, rules, tail), at_most=rules.seconds)
+
+
+def _open(uri: str, address: str, rules: Rules, tail: int) -> Ranged:
+    if problem := impossible(address):
+        raise Nowhere(problem)
+    if scheme(address) in _WEB:
+        part = get_tail(address, rules, tail)
+        modified_us = _microseconds(part.modified)
+        want = Want(uri, part.etag, part.total, modified_us, address)
+        return Ranged(want, part.total, part.data, rules)
+    entry = stat_once(address, rules)
+    if entry.size == UNKNOWN_SIZE:
+        raise Unsupported("its size is not known, so its members can't be found")
+    want = Want(uri, entry.etag, entry.size, _microseconds(entry.modified), address)
+    start = max(0, entry.size - tail)
+    data = read_range(want, start, entry.size, rules) if entry.size else b""
+    return Ranged(want, entry.size, data, rules)
+
+
+def _microseconds(time: datetime | None) -> int | None:
+    return None if time is None or time is UNKNOWN_TIME else microseconds(time)
+
+
+def read_range(want: Want, start: int, end: int, rules: Rules, store: Connect = _connect) -> bytes:
+    """Bytes [start, end) of an object, which must be as it was listed.
+
+    Raises Answer(412) where it is another one now, and what storage libraries raise.
+    """
+    kind = scheme(want.where)
+    if kind == "file":
+        data = _local(want, start, end)
+    elif kind in _WEB:
+        data = _of_web(want, start, end, rules)
+    else:
+        data = _of_store(want, start, end, rules, store)
+    if len(data) != end - start:
+        raise Damaged("the body is shorter than its range")
+    return data
+
+
+def _of_web(want: Want, start: int, end: int, rules: Rules) -> bytes:
+    part = get_range(want.where, rules, start, end, want.etag)
+    if want.size not in (None, part.total):
+        raise Answer(412)
+    listed, now = want.modified_us, _microseconds(part.modified)
+    if want.etag is None and None not in (listed, now) and listed != now:
+        raise Answer(412)
+    return part.data
+
+
+def _local(want: Want, start: int, end: int) -> bytes:
+    path = want.where.removeprefix("file://")
+    handle = long_paths.open_file(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        status = os.fstat(handle)
+        if not modes.S_ISREG(status.st_mode):
+            raise OSError(errno.ENODEV, "no regular file")
+        same_file(want, status)
+        data = _pread(handle, start, end)
+        same_file(want, os.fstat(handle))
+    finally:
+        os.close(handle)
+    return data
+
+
+def _pread(handle: int, start: int, end: int) -> bytes:
+    pieces = []
+    while start < end and (piece := os.pread(handle, end - start, start)):
+        pieces.append(piece)
+        start += len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _of_store(want: Want, start: int, end: int, rules: Rules, store: Connect) -> bytes:
+    if not is_bucket(want.where):
+        return _fsspec(want, start, end, rules)
+    root, key = split(want.where)
+    if odd(key):
+        if scheme(root) != "s3":
+            raise Nowhere("such a name is only read on s3://")
+        url = aws.signed_url(root.removeprefix("s3://"), "get_object", Key=key)
+        return get_range(url, web.OURS, start, end, want.etag).data
+    return _bucket(want, store(root), key, (start, end))
+
+
+def _bucket(want: Want, store: "ObjectStore", key: str, asked: tuple[int, int]) -> bytes:
+    import obstore
+
+    options: Any = {"range": asked}
+    if want.etag:
+        options["if_match"] = f'"{want.etag}"'
+    with of_library():
+        found = obstore.get(store, key, options=options)
+        meta = found.meta
+    same_etag(want, web.unquoted(meta["e_tag"]))  # some stores ignore If-Match
+    if want.size not in (None, meta["size"]):
+        raise Answer(412)
+    with of_library():
+        return found.bytes().to_bytes()
+
+
+def _fsspec(want: Want, start: int, end: int, rules: Rules) -> bytes:
+    system, path = filesystem(want.where, rules)
+    with of_library():
+        entry: Entry = fsspec_entry(want.uri, system.info(path))
+    same_etag(want, entry.etag)
+    if want.size not in (None, entry.size):
+        raise Answer(412)
+    with of_library():
+        return bytes(system.cat_file(path, start=start, end=end))
