@@ -29,6 +29,7 @@ from pipeline.storage.steady import Canaries, read_steadily
 from pipeline.storage.translate import border, delta_error
 from pipeline.storage.uris import (
     BUCKETS,
+    MEMBER_MARK,
     as_folder,
     canonical,
     join,
@@ -44,6 +45,7 @@ from pipeline.storage.web import STRICT, Rules
 __all__ = [
     "BUCKETS",
     "BYTES_IN_FLIGHT",
+    "MEMBER_MARK",
     "STRICT",
     "TOO_LONG",
     "UNKNOWN_SIZE",

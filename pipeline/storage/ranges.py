@@ -58,6 +58,11 @@ class Unread(Exception):  # noqa: N818 - a fault that is not told yet
         return scheme(self._uri) in _WEB or self.fault.kind in own
 
     @property
+    def is_gone(self) -> bool:
+        """Whether there is no such archive."""
+        return self.fault.kind is Kind.MISSING
+
+    @property
     def refused(self) -> bool:
         """Whether the store let everything be read but this."""
         return self.fault.kind in {Kind.DENIED, Kind.ARCHIVED, Kind.REJECTED}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.errors import ErrorCode, ImageError, printable
 from pipeline.sources.containers.base import Container, Member, Refusal
@@ -19,6 +20,8 @@ from pipeline.sources.containers.zip_unpack import METHODS, unpack
 from pipeline.storage import Ranged, public
 
 PAGE: Final = 1000
+#: No room: see _Layout.
+SHARED: Final = -(2**63)
 #: Of a local header, before the name and the extra field.
 _LOCAL: Final = 30
 #: An extra field may be as long as this, and only the local header tells how long it is.
@@ -53,7 +56,7 @@ class Zip(Container):
         for number, record in enumerate(records(directory, found.shift)):
             name = layout.name(record.text)
             if number in numbers and not name.endswith("/"):
-                page.append(_member(record, name, layout.room(record)))
+                page.append(_member(record, name, int(layout.rooms[number])))
                 if len(page) == PAGE:
                     yield page
                     page = []
@@ -64,7 +67,7 @@ class Zip(Container):
 
 
 class _Layout:
-    """Where all members begin and what they are called: 16 bytes a member.
+    """Where all members begin and what they are called: 24 bytes a member.
 
     Names are known by their hashes, which Python seeds anew in each process, so that nobody can
     make two that agree; and those that do are compared.
@@ -80,23 +83,14 @@ class _Layout:
                 hashes.append(hash(record.text))
         except ImageError as error:
             self.broken = error
-        self._starts, self._end = np.sort(np.array(starts, np.int64)), end
+        #: For each member the bytes from its local header to the next member's; SHARED where
+        #: another one begins at the same place.
+        self.rooms = _rooms(np.array(starts, np.int64), end)
         self._hashes, counts = np.unique(np.array(hashes, np.int64), return_counts=True)
         self._twice: set[int] = set(self._hashes[counts > 1].tolist())
         self._last: dict[str, int] = {}
         #: How many members have the name of another one before them.
         self.doubled = len(hashes) - len(self._hashes)
-
-    def room(self, record: Record) -> int | None:
-        """How many bytes there are from a member's local header to the next member's; None where
-        another one begins at the same place."""
-        first, after = (
-            int(np.searchsorted(self._starts, record.offset, side)) for side in ("left", "right")
-        )
-        if after - first > 1:
-            return None
-        following = int(self._starts[after]) if after < len(self._starts) else self._end
-        return min(following, self._end) - record.offset
 
     def name(self, text: str) -> str:
         """The member's name; the second of one name gets a number that no other name has."""
@@ -115,6 +109,15 @@ class _Layout:
         return at < len(self._hashes) and int(self._hashes[at]) == hash(name)
 
 
+def _rooms(starts: npt.NDArray[np.int64], end: int) -> npt.NDArray[np.int64]:
+    places, at, counts = np.unique(starts, return_inverse=True, return_counts=True)
+    following = np.append(places[1:], end)
+    rooms = np.minimum(following, end) - places
+    rooms[counts > 1] = SHARED
+    found: npt.NDArray[np.int64] = rooms[at]
+    return found
+
+
 def _numbered(name: str, number: int) -> str:
     """`a/b.jpg` as `a/b#2.jpg`: its ending stays, by which names are chosen."""
     if number == 1:
@@ -124,7 +127,7 @@ def _numbered(name: str, number: int) -> str:
     return f"{folder}{slash}{stem}#{number}{dot}{ending}" if dot else f"{name}#{number}"
 
 
-def _member(record: Record, name: str, room: int | None) -> Member:
+def _member(record: Record, name: str, room: int) -> Member:
     least = _LOCAL + len(record.name) + record.packed
     refusal = _refusal(record, least, room)
     return Member(
@@ -132,14 +135,14 @@ def _member(record: Record, name: str, room: int | None) -> Member:
         size=record.size,
         version=f"crc32-{record.crc32:08x}-{record.size}",
         offset=record.offset,
-        length=0 if refusal or room is None else min(room, least + _EXTRA),
+        length=0 if refusal else min(room, least + _EXTRA),
         method=record.method,
         crc32=record.crc32,
         refusal=refusal,
     )
 
 
-def _refusal(record: Record, least: int, room: int | None) -> Refusal | None:
+def _refusal(record: Record, least: int, room: int) -> Refusal | None:
     """Why a member is not read, told from the directory alone."""
     if record.flags & _ENCRYPTED:
         return Refusal(ErrorCode.UNSUPPORTED, "encrypted in its archive")
@@ -149,7 +152,7 @@ def _refusal(record: Record, least: int, room: int | None) -> Refusal | None:
         return Refusal(ErrorCode.UNSUPPORTED, problem)
     if record.disk:
         return Refusal(ErrorCode.UNSUPPORTED, "on another disk of its archive; join them first")
-    if room is None:
+    if room == SHARED:
         return Refusal(ErrorCode.UNSUPPORTED, "overlaps another member of its archive")
     if room <= 0:
         return Refusal(ErrorCode.TRUNCATED, "its archive ends before it")
