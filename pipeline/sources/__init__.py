@@ -17,7 +17,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 from pipeline.errors import SpecError
-from pipeline.sources.base import Page, Shard, Source, refs_of, rules_of
+from pipeline.sources.base import Page, Shard, Source, refs_of, rules_of, with_data
 from pipeline.sources.containers import kind_by_name
 from pipeline.sources.reads import wants_of
 from pipeline.spec import IMAGE_SUFFIXES, LabelSpec
@@ -44,6 +44,7 @@ __all__ = [
     "refs_of",
     "rules_of",
     "wants_of",
+    "with_data",
 ]
 
 

@@ -169,6 +169,12 @@ def refs_table(
     return pa.Table.from_pydict(columns, schema.REFS)
 
 
+def with_data(refs: pa.Table, data: Sequence[bytes | None]) -> pa.Table:
+    """`refs` whose bytes the source had to read anyway; those without are read as others are."""
+    at = refs.schema.get_field_index("data")
+    return refs.set_column(at, refs.schema.field(at), pa.array(data, pa.large_binary()))
+
+
 def _column(values: Sequence[Any] | None, count: int, kind: pa.DataType) -> pa.Array:
     return pa.nulls(count, kind) if values is None else pa.array(values, kind)
 

@@ -3,6 +3,8 @@
 import logging
 from array import array
 from collections.abc import Iterator
+from functools import lru_cache
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -47,13 +49,10 @@ class Zip(Container):
         directory = found.read(file)
         layout = _Layout(directory, found.shift, found.start)
         if layout.doubled:
-            logging.getLogger("nightlabel").warning(
-                "nightlabel: %s: %d members have the name of another one; a number was added",
-                printable(public(file.want.uri)),
-                layout.doubled,
-            )
+            _warn_of_doubles(file.want.uri, layout.doubled)
         page: list[Member] = []
-        for number, record in enumerate(records(directory, found.shift)):
+        whole = islice(records(directory, found.shift), len(layout.rooms))
+        for number, record in enumerate(whole):
             name = layout.name(record.text)
             if number in numbers and not name.endswith("/"):
                 page.append(_member(record, name, int(layout.rooms[number])))
@@ -64,6 +63,16 @@ class Zip(Container):
             yield page
         if layout.broken is not None:
             raise layout.broken
+
+
+@lru_cache(maxsize=256)
+def _warn_of_doubles(uri: str, number: int) -> None:
+    """Once a process: a run lists an archive more than once."""
+    logging.getLogger("nightlabel").warning(
+        "nightlabel: %s: %d members have the name of another one; a number was added",
+        printable(public(uri)),
+        number,
+    )
 
 
 class _Layout:

@@ -88,10 +88,9 @@ def find_directory(file: Ranged) -> Directory:
         raise ImageError(ErrorCode.UNSUPPORTED, "no zip file, whatever its name says")
     _, disk, first_disk, _, count, size, offset, _ = _END.unpack_from(tail, at)
     end = start + at
-    if _MAX16 in (disk, first_disk, count) or _MAX32 in (size, offset):
-        found = _zip64(file, tail, start, at)
-        if found is not None:
-            disk, first_disk, count, size, offset, end = found
+    found = _zip64(file, tail, start, at)
+    if found is not None:
+        disk, first_disk, count, size, offset, end = found
     if disk or first_disk:
         raise ImageError(ErrorCode.UNSUPPORTED, "a zip file of several disks; join them first")
     shift = end - size - offset
@@ -160,7 +159,7 @@ def _zip64(
             if fields[0] == _END64_MARK:
                 disk, first_disk, _, count, size, directory = fields[4:]
                 return disk, first_disk, count, size, directory, place
-    raise _broken()
+    return None
 
 
 def _extended(
