@@ -173,7 +173,12 @@ def test_a_list_may_name_members(tmp_path: Path) -> None:
     first, second = list(IMAGES)[:2]
     listed, at = tmp_path / "list.csv", tmp_path.as_uri()
     with listed.open("w", newline="") as file:
-        rows = [("a.zip", second), ("x.jpg", "of no meaning"), ("a.zip", first), ("a.zip", "no.jpg")]
+        rows = [
+            ("a.zip", second),
+            ("x.jpg", "of no meaning"),
+            ("a.zip", first),
+            ("a.zip", "no.jpg"),
+        ]
         csv.writer(file).writerows([("uri", "member"), *rows])
     assert read(checked(listed)) == {
         (f"{at}/x.jpg", None): b"x",

@@ -247,7 +247,9 @@ def test_pieces_of_a_large_one_are_disjoint_and_complete(
     made = source(str(path))
     pieces = [[page.refs["member"].to_pylist() for page in made.refs(one)] for one in made.shards()]
     assert [len(sum(pages, [])) for pages in pieces] == [4, 4, 2]
-    assert sorted(name for pages in pieces for page in pages for name in page) == sorted(archive(10))
+    assert sorted(name for pages in pieces for page in pages for name in page) == sorted(
+        archive(10)
+    )
 
 
 def test_mutants_of_a_zip_are_rows_and_no_exception(path: Path) -> None:
