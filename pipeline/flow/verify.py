@@ -167,7 +167,7 @@ class _NewerThan:
 def _listing_problems(spec: LabelSpec, counts: Counts) -> list[str]:
     if not spec.strict_listing or not counts.unreadable:
         return []
-    return [f"{counts.unreadable:,} folders of SRC cannot be read"]
+    return [f"{counts.unreadable:,} folders or archives of SRC cannot be read"]
 
 
 def _row_problems(doubled: int, missing: int, rows: int, files: "Sequence[LiveFile]") -> list[str]:

@@ -23,6 +23,7 @@ class NamedArchives:
 
     include: tuple[str, ...]
     exclude: tuple[str, ...]
+    default_excludes: bool = True
     _found: dict[str, tuple[str, set[str] | None]] = field(default_factory=dict)
 
     def add(self, address: str, member: str | None) -> None:
@@ -38,7 +39,7 @@ class NamedArchives:
         """Raises StoreError where a store fails, as for any listing."""
         for address, members in self._found.values():
             named = None if members is None else frozenset(members)
-            choice = Choice(self.include, self.exclude, named=named)
+            choice = Choice(self.include, self.exclude, self.default_excludes, named)
             yield from _listed(address, choice, rules)
 
 

@@ -77,6 +77,8 @@ class ManifestSource:
     check_changes: bool = False
     rules: Rules = STRICT
     since: Since | None = None
+    #: Of members of archives.
+    default_excludes: bool = True
     #: Whether archives that it names are opened, or refs like others.
     opens_archives: bool = True
 
@@ -137,7 +139,7 @@ class ManifestSource:
 
     def _pages(self, shard: HashRange) -> Iterator[Page]:
         seen: set[bytes] = set()
-        archives = NamedArchives(self.include, self.exclude)
+        archives = NamedArchives(self.include, self.exclude, self.default_excludes)
         for rows in self._rows(self._files()):
             named = self._named(rows)
             if self.opens_archives:
@@ -321,4 +323,5 @@ def open_manifest(spec: LabelSpec) -> ManifestSource:
         spec.check_changes,
         rules_of(spec),
         since_of(spec),
+        spec.default_excludes,
     )

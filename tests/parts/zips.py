@@ -42,9 +42,11 @@ class Forged:
         offset = len(self.body)
         crc = zlib.crc32(data)
         lengths = (len(packed), len(data))
-        self.body += _LOCAL.pack(
-            0x04034B50, 20, 0, method, 0, 0, crc, *lengths, len(name), 0
-        ) + name + packed  # fmt: skip
+        self.body += (
+            _LOCAL.pack(0x04034B50, 20, 0, method, 0, 0, crc, *lengths, len(name), 0)
+            + name
+            + packed
+        )
         facts = {"crc": crc, "packed": len(packed), "size": len(data), "offset": offset}
         self.entry(name, **facts | {"method": method} | said)
         return offset
@@ -64,13 +66,9 @@ class Forged:
     ) -> None:
         """A line of the directory alone."""
         lengths = (len(name), len(extra), 0)
-        self._entries.append(
-            _CENTRAL.pack(
-                0x02014B50, 20, 20, flags, method, 0, 0, crc, packed, size, *lengths, disk, 0, 0, offset
-            )
-            + name
-            + extra
-        )  # fmt: skip
+        first = (0x02014B50, 20, 20, flags, method, 0, 0, crc, packed, size)
+        line = _CENTRAL.pack(*first, *lengths, disk, 0, 0, offset)
+        self._entries.append(line + name + extra)
 
     def whole(self, **said: int) -> bytes:
         """The file; `said` overrides what its end says: disk, count, size, offset."""

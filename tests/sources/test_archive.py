@@ -175,7 +175,7 @@ def test_a_list_may_name_members(tmp_path: Path) -> None:
     with listed.open("w", newline="") as file:
         rows = [
             ("a.zip", second),
-            ("x.jpg", "of no meaning"),
+            ("x.jpg", "meaningless"),
             ("a.zip", first),
             ("a.zip", "no.jpg"),
         ]
