@@ -194,8 +194,9 @@ class _Move:
 
     def _was_of_old(self, run: RunSummary) -> bool:
         src = str(run.scope.get("src"))
-        kind = "archive" if self._prefixes.archives else "prefix"
-        inside = run.scope.get("kind") == kind and self._prefixes.moves(src)
+        if self._prefixes.archives:
+            return run.scope.get("kind") == "archive" and self._prefixes.moves(src)
+        inside = run.scope.get("kind") == "prefix" and self._prefixes.moves(src)
         return inside and not self._prefixes.new.startswith(src)
 
     def _finish(self, move: RunSummary, counts: Counts) -> None:

@@ -110,8 +110,7 @@ class _Reader:
             self._fits(want.size)
             if problem := impossible(want.where):
                 raise ImageError(ErrorCode.MISSING, problem)
-            read = self._checked if want.piece is None else self._member
-            data = want.data or with_retries(lambda: read(want), at_most=self._rules.seconds)
+            data = self._given(want) if want.data is not None else self._retried(want)
         except (ImageError, TransientError) as error:
             return Failed(error)
         except StoreError as error:
@@ -120,6 +119,16 @@ class _Reader:
             fault = judge(error)
             return Failed(fault_row(fault), None if fault.kind in ITS_OWN else fault)
         return data or Failed(ImageError(ErrorCode.EMPTY, "0 bytes"))
+
+    def _given(self, want: Want) -> bytes:
+        """What the source read already."""
+        data = want.data or b""
+        self._fits(len(data))
+        return data
+
+    def _retried(self, want: Want) -> bytes:
+        read = self._checked if want.piece is None else self._member
+        return with_retries(lambda: read(want), at_most=self._rules.seconds)
 
     def _fits(self, size: int | None) -> None:
         if size is not None and size > self.max_bytes:
