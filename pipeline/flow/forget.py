@@ -87,14 +87,13 @@ def objects_of(given: str) -> Objects:
 
 
 def _named(given: str) -> Objects:
-    """One object; what is written as a member of an archive may be one, or a file of that name."""
-    name = identity(canonical(given))
-    ids = [schema.object_id(name)]
+    """One object, or the member of an archive. (A folder `a.zip!` needs a list to be named.)"""
     archive, mark, member = given.partition(MEMBER_MARK)
-    if not mark or kind_by_name(archive) is None:
-        return Objects.of([name, recorded(name)], ids)
-    ids.append(schema.object_id(identity(canonical(archive)), member))
-    return Objects.of([name, recorded(name)], ids, [member])
+    if mark and kind_by_name(archive) is not None:
+        name = identity(canonical(archive))
+        return Objects.of([], [schema.object_id(name, member)], [member])
+    name = identity(canonical(given))
+    return Objects.of([name, recorded(name)], [schema.object_id(name)])
 
 
 def _listed(given: str) -> Objects:

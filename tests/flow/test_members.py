@@ -157,7 +157,7 @@ def test_a_member_is_erased_and_the_others_stay(zipped: Path) -> None:
     folder = night(zipped)
     assert tell(folder, "jane-doe")
     done = forget("labels", f"{zipped}!/{JANE}")
-    assert (sum(done.rows.values()), done.files_deleted > 0) == (1, True)
+    assert (done.objects, sum(done.rows.values()), done.files_deleted > 0) == (1, 1, True)
     assert tell(folder, "jane-doe") == []
     assert {member for _, member in in_store()} == set(IMAGES)
     assert not forget("labels", f"{zipped.as_uri()}!/{JANE}").found

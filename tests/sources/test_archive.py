@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
 from pipeline.errors import MissingError, SpecError
@@ -104,6 +105,12 @@ def test_on_s3(s3: S3Server) -> None:
     s3.put(f"{bucket}/photos.zip", zip_of(archive(6, first=50)))
     found = dict(read_many(wants_of(rows), max_bytes=10**6))
     assert {str(one.code) for one in found.values()} == {"changed"}  # type: ignore[union-attr]
+
+
+def test_on_any_other_protocol() -> None:
+    fsspec.filesystem("memory").pipe("/shelf/photos.zip", ZIP)
+    uri = "memory://shelf/photos.zip"
+    assert read(checked(uri, allow_private=True)) == members_of(uri)
 
 
 def test_behind_a_web_address_by_ranges_alone() -> None:
