@@ -29,7 +29,7 @@ NO_RANGES = {
         206,
         {"Content-Range": "bytes 100-199/10240", "Content-Encoding": "gzip"},
         BODY[100:200],
-    ),  # fmt: skip
+    ),
     "whole": (200, {}, BODY),
     "large": (200, {"Accept-Ranges": "bytes"}, BODY),
 }
