@@ -56,6 +56,9 @@ from pipeline.storage import (
 
 #: Object ids that one task remembers to know doubles: about 100 bytes each.
 ROWS_A_SHARD = 2_000_000
+#: Archives that one task lists, one after the other; each task reads the whole list.
+ARCHIVES_A_SHARD = 16
+MOST_ARCHIVE_SHARDS = 16
 #: Of a folder; Spark writes thousands.
 _MOST_FILES = 100_000
 
@@ -100,9 +103,18 @@ class ManifestSource:
             raise SpecError("src", public(self.src), "an empty manifest")
 
     def shards(self) -> Iterator[Shard]:
-        count = 1 if self.limit else -(-self._estimated_rows() // ROWS_A_SHARD)
-        for index in range(max(1, count)):
-            yield HashRange(f"hash-{index:03d}", index, max(1, count))
+        count = 1 if self.limit else self._shard_count()
+        for index in range(count):
+            yield HashRange(f"hash-{index:03d}", index, count)
+
+    def _shard_count(self) -> int:
+        """By the rows; and by the archives among the first of them, each of which is a listing."""
+        rows = self._estimated_rows()
+        first = next(self._rows(self._files()), None)
+        archives = len(archives_among(list(first.uris))) if first else 0
+        named = rows * archives // len(first.uris) if first and archives else 0
+        of_archives = min(MOST_ARCHIVE_SHARDS, -(-named // ARCHIVES_A_SHARD))
+        return max(1, -(-rows // ROWS_A_SHARD), of_archives)
 
     def _files(self) -> list[Entry]:
         """The manifest itself, or where SRC is a folder, the lists in it by name."""

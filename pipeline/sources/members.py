@@ -96,7 +96,8 @@ def pages_of(opened: Opened, choice: Choice, numbers: range = EVERYTHING) -> Ite
         for members in opened.members(numbers):
             yield sorter.page(opened, members)
     except ImageError as problem:
-        yield failed_page(opened.file.want, opened.name, problem)
+        if numbers.start == 0:  # each piece meets it, and it is one row
+            yield failed_page(opened.file.want, opened.name, problem)
         return
     if sorter.left:
         gone = [Member(name, None, None, refusal=_GONE) for name in sorted(sorter.left)]

@@ -7,6 +7,7 @@ from typing import Final
 
 import urllib3
 
+from pipeline.errors import ImageError
 from pipeline.storage import web
 from pipeline.storage.faults import Answer, Damaged, Unsupported
 from pipeline.storage.web import Rules
@@ -16,6 +17,8 @@ NO_RANGES: Final = (
 )
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 _PARTIAL: Final = 206
+#: A PiB. What a server says beyond that would overflow columns.
+LARGEST: Final = 2**50
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,12 @@ def _get(url: str, rules: Rules, asked: str, at_most: int, etag: str | None) -> 
         if etag is not None and found is not None and found != etag:
             raise Answer(412)
         start, end, total = _bounds(response, at_most)
-        data, _ = web.read(response, end - start)
+        if total > LARGEST:
+            raise Unsupported(f"{total:,} bytes, which is no size of an archive")
+        try:
+            data, _ = web.read(response, end - start)
+        except ImageError:
+            raise Damaged("the body is longer than its range") from None
         if len(data) != end - start:
             raise Damaged("the body is shorter than its range")
         return Part(data, start, total, found, web.modified(response))

@@ -174,6 +174,18 @@ def test_a_list_may_name_containers_among_images(tmp_path: Path) -> None:
     assert len(read(source(str(listed), limit=3))) == 3
 
 
+def test_many_archives_are_listed_side_by_side(tmp_path: Path) -> None:
+    for number in range(40):
+        (tmp_path / f"{number}.zip").write_bytes(zip_of({"a.jpg": b"%d" % number}))
+    listed = tmp_path / "list.txt"
+    listed.write_text("".join(f"{number}.zip\n" for number in range(40)))
+    made = checked(listed)
+    pieces = [sum(page.refs.num_rows for page in made.refs(one)) for one in made.shards()]
+    assert (len(pieces), sum(pieces)) == (3, 40)
+    assert all(pieces)
+    assert len(read(made)) == 40
+
+
 def test_a_list_may_name_members(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(ZIP)
     (tmp_path / "x.jpg").write_bytes(b"x")

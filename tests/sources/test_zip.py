@@ -253,6 +253,18 @@ def test_pieces_of_a_large_one_are_disjoint_and_complete(
     assert sorted(name for piece in pieces for name in piece) == sorted(archive(10))
 
 
+def test_a_large_one_that_breaks_off_has_one_row_of_its_own(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.sources.archive.MEMBERS_A_SHARD", 2)
+    forged = Forged()
+    for name, data in IMAGES.items():
+        forged.add(name.encode(), data)
+    forged._entries.append(b"PK\1\2" + bytes(60))
+    assert outcomes(path, forged.whole()) == IMAGES | {None: "truncated"}
+    assert len(list(source(str(path)).shards())) > 2
+
+
 def test_mutants_of_a_zip_are_rows_and_no_exception(path: Path) -> None:
     """Whatever byte is wrong or missing: each ref has an outcome, and memory is bounded."""
     draw = random.Random(7)

@@ -19,6 +19,7 @@ WRONG = {
     "more": (206, {"Content-Range": "bytes 100-299/10240"}, BODY[100:300]),
     "backwards": (206, {"Content-Range": "bytes 199-100/10240"}, BODY[100:200]),
     "beyond": (206, {"Content-Range": "bytes 100-199/150"}, BODY[100:200]),
+    "longer": (206, {"Content-Range": "bytes 100-199/10240"}, BODY[100:300]),
     "short": (206, {"Content-Range": "bytes 100-199/10240"}, BODY[100:150]),
 }
 NO_RANGES = {
@@ -30,6 +31,7 @@ NO_RANGES = {
         {"Content-Range": "bytes 100-199/10240", "Content-Encoding": "gzip"},
         BODY[100:200],
     ),
+    "endless": (206, {"Content-Range": "bytes 100-199/9999999999999999999"}, BODY[100:200]),
     "whole": (200, {}, BODY),
     "large": (200, {"Accept-Ranges": "bytes"}, BODY),
 }

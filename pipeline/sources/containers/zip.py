@@ -22,6 +22,8 @@ from pipeline.sources.containers.zip_unpack import METHODS, unpack
 from pipeline.storage import Ranged, public
 
 PAGE: Final = 1000
+#: Larger claims are all the same; sums of a page of them fit into a column.
+_LARGEST: Final = 2**40
 #: No room: see _Layout.
 SHARED: Final = -(2**63)
 #: Of a local header, before the name and the extra field.
@@ -141,7 +143,7 @@ def _member(record: Record, name: str, room: int) -> Member:
     refusal = _refusal(record, least, room)
     return Member(
         name=name,
-        size=record.size,
+        size=min(record.size, _LARGEST),
         version=f"crc32-{record.crc32:08x}-{record.size}",
         offset=record.offset,
         length=0 if refusal else min(room, least + _EXTRA),
