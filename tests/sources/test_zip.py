@@ -260,7 +260,7 @@ def test_a_large_one_that_breaks_off_has_one_row_of_its_own(
     forged = Forged()
     for name, data in IMAGES.items():
         forged.add(name.encode(), data)
-    forged._entries.append(b"PK\1\2" + bytes(60))
+    forged._entries.append(b"PK\1\2" + bytes(20))
     assert outcomes(path, forged.whole()) == IMAGES | {None: "truncated"}
     assert len(list(source(str(path)).shards())) > 2
 
