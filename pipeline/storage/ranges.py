@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
 Connect = Callable[[str], "ObjectStore"]
 _WEB: Final = frozenset({"http", "https"})
+#: Azure's store answers no request for the end of an object.
+_KNOW_TAILS: Final = frozenset({"s3", "gs"})
+#: What a store says of the end of an object without bytes.
+_NO_SUCH_RANGE: Final = "the store answered 416"
 
 
 def _connect(root: str) -> "ObjectStore":
@@ -118,11 +122,15 @@ def open_ranged(uri: str, address: str, rules: Rules, *, tail: int) -> Ranged:
 def _open(uri: str, address: str, rules: Rules, tail: int) -> Ranged:
     if problem := impossible(address):
         raise Nowhere(problem)
-    if scheme(address) in _WEB:
-        part = get_tail(address, rules, tail)
-        modified_us = _microseconds(part.modified)
-        want = Want(uri, part.etag, part.total, modified_us, address)
-        return Ranged(want, part.total, part.data, rules)
+    try:
+        if scheme(address) in _WEB:
+            return _open_web(uri, address, rules, tail)
+        if scheme(address) in _KNOW_TAILS and not odd(split(address)[1]):
+            return _open_bucket(uri, address, rules, tail)
+    except foreign() as error:
+        if judge(error).detail.startswith(_NO_SUCH_RANGE):
+            return Ranged(Want(uri, size=0, address=address), 0, b"", rules)
+        raise
     entry = stat_once(address, rules)
     if entry.size == UNKNOWN_SIZE:
         raise Unsupported("its size is not known, so its members can't be found")
@@ -130,6 +138,28 @@ def _open(uri: str, address: str, rules: Rules, tail: int) -> Ranged:
     start = max(0, entry.size - tail)
     data = read_range(want, start, entry.size, rules) if entry.size else b""
     return Ranged(want, entry.size, data, rules)
+
+
+def _open_web(uri: str, address: str, rules: Rules, tail: int) -> Ranged:
+    part = get_tail(address, rules, tail)
+    want = Want(uri, part.etag, part.total, _microseconds(part.modified), address)
+    return Ranged(want, part.total, part.data, rules)
+
+
+def _open_bucket(uri: str, address: str, rules: Rules, tail: int) -> Ranged:
+    # Not HEAD first, whose answer has no words: it can't tell a bucket that is gone from a key.
+    import obstore
+
+    root, key = split(address)
+    options: Any = {"range": {"suffix": tail}}
+    with of_library():
+        found = obstore.get(_connect(root), key, options=options)
+        meta, data = found.meta, found.bytes().to_bytes()
+    size, modified_us = meta["size"], _microseconds(meta["last_modified"])
+    want = Want(uri, web.unquoted(meta["e_tag"]), size, modified_us, address)
+    if len(data) != min(tail, size):
+        raise Damaged("the body is shorter than its range")
+    return Ranged(want, size, data, rules)
 
 
 def _microseconds(time: datetime | None) -> int | None:

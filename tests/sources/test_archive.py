@@ -1,22 +1,25 @@
 """A container as SRC, or named by a list: on disk, in a bucket, behind a web address."""
 
 import csv
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
 
-from pipeline.errors import MissingError, SpecError
+from pipeline.errors import DeniedError, MissingError, SpecError, StoreError
 from pipeline.flow.scopes import covers
 from pipeline.schema import object_id
 from pipeline.sources import kind_of, wants_of
 from pipeline.spec import make_spec
 from pipeline.storage import Rules, read_many
+from tests.parts.http import serving
 from tests.parts.s3 import S3Server
 from tests.parts.tiny import archive
 from tests.parts.zips import range_server, zip_of
 from tests.sources.listed import checked, refs, source
+from tests.storage.servers import Handler
 
 IMAGES = archive(6)
 ZIP = zip_of(IMAGES)
@@ -101,6 +104,8 @@ def test_on_s3(s3: S3Server) -> None:
     for key in ("photos.zip", "in//odd.zip"):
         s3.put(f"{bucket}/{key}", ZIP)
         assert read(checked(f"{bucket}/{key}")) == members_of(f"{bucket}/{key}")
+    s3.put(f"{bucket}/empty.zip", b"")
+    assert read(source(f"{bucket}/empty.zip")) == {(f"{bucket}/empty.zip", None): "empty"}
     rows = refs(source(f"{bucket}/photos.zip"))
     s3.put(f"{bucket}/photos.zip", zip_of(archive(6, first=50)))
     found = dict(read_many(wants_of(rows), max_bytes=10**6))
@@ -227,3 +232,40 @@ def test_a_folder_opens_no_containers(tmp_path: Path) -> None:
     made = checked(tmp_path)
     assert refs(made)["uri"].to_pylist() == [f"{tmp_path.as_uri()}/x.jpg"]
     assert [page.excluded for one in made.shards() for page in made.refs(one)] == [1]
+
+
+class _Faults(Handler):
+    def on_fails(self, path: str) -> None:
+        self.answer(503, b"")
+
+    def on_away(self, path: str) -> None:
+        self.answer(404, b"<Error><Code>NoSuchBucket</Code></Error>")
+
+
+def test_what_a_bucket_refuses_is_hidden_and_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be the credentials' fault; a bucket that fails ends the run."""
+    faults = {"seen": Counter(), "files": {}}
+    with serving(type("Faults", (_Faults,), faults)) as url:
+        for name, value in {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        listed = tmp_path / "list.txt"
+        listed.write_text("s3://bucket/hidden/a.zip\ns3://bucket/none.zip\n")
+        made = checked(listed)
+        pages = [page for one in made.shards() for page in made.refs(one)]
+        hidden = {uri: why for page in pages for uri, why in page.unreadable.items()}
+        assert list(hidden) == ["s3://bucket/hidden/a.zip"]
+        assert read(made) == {("s3://bucket/none.zip", None): "missing"}
+        with pytest.raises(DeniedError):
+            checked("s3://bucket/hidden/a.zip")
+        monkeypatch.setattr("pipeline.storage.translate.TRIES", 1)
+        for name, problem in (("fails", "no answer"), ("away", "no such bucket")):
+            listed.write_text(f"s3://bucket/{name}/a.zip\n{tmp_path}/loose.jpg\n")
+            with pytest.raises(StoreError, match=problem):
+                refs(source(str(listed)))
