@@ -91,9 +91,11 @@ MEANINGS = {
     ErrorCode.MISSING: "the object was not there when it was read, or its address is none",
     ErrorCode.EMPTY: "the object has no bytes",
     ErrorCode.NOT_AN_IMAGE: "the content is of no known image format, whatever the name says",
-    ErrorCode.TRUNCATED: "the image ends too soon",
-    ErrorCode.UNDECODABLE: "an image by its first bytes, but its decoder refused it",
-    ErrorCode.UNSUPPORTED: "a known image format, mode or protocol that is not supported here",
+    ErrorCode.TRUNCATED: "the image, or the archive that should hold images, ends too soon",
+    ErrorCode.UNDECODABLE: "an image by its first bytes, but its decoder refused it; or damaged "
+    "in its archive",
+    ErrorCode.UNSUPPORTED: "a known image format, mode, protocol or archive that is not supported "
+    "here",
     ErrorCode.TOO_LARGE: "over --max-bytes or --max-pixels, found before decoding",
     ErrorCode.DENIED: "the store refused to let this object be read, or its address is not public",
     ErrorCode.CHANGED: "the object was replaced between listing and reading",

@@ -35,6 +35,28 @@ _REPLACES = pa.field("replaces", pa.int32())
 # alone would not open the object; else null. It holds a secret and must never be written.
 _ADDRESS = pa.field("address", pa.string())
 
+#: Where the bytes of an archive's member lie in it, how they are packed, and the archive's own
+#: version, which a read is held to. With an error_code nothing is read: the row says why.
+PLACE: Final = pa.struct(
+    [
+        pa.field("kind", pa.string()),
+        pa.field("offset", pa.int64()),
+        pa.field("length", pa.int64()),
+        pa.field("method", pa.int32()),
+        pa.field("crc32", pa.int64()),
+        pa.field("etag", pa.string()),
+        pa.field("size", pa.int64()),
+        pa.field("modified", pa.int64()),
+        pa.field("error_code", pa.string()),
+        pa.field("error_message", pa.string()),
+    ]
+)
+
+# Only in flight, and only as far as the read: a PLACE for members of archives, or the object's
+# bytes where the source had to read them anyway; null for a plain object.
+_PLACE = pa.field("place", PLACE)
+_DATA = pa.field("data", pa.large_binary())
+
 _SEEN = [
     pa.field("width", pa.int32()),
     pa.field("height", pa.int32()),
@@ -55,7 +77,7 @@ _MADE = [
 COMMON: Final = pa.schema([*_IDENTITY, *_SEEN, *_ERROR, *_MADE])
 
 #: One image to work on.
-REFS: Final = pa.schema([*_IDENTITY, _REPLACES, _ADDRESS])
+REFS: Final = pa.schema([*_IDENTITY, _REPLACES, _ADDRESS, _PLACE, _DATA])
 
 #: One decoded image. `pixels` holds uint8 of the model's input shape, HWC, row-major;
 #: null where `error_code` is set, so that a batch's buffer is one contiguous (n, H, W, 3).

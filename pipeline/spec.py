@@ -80,7 +80,7 @@ class LabelSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    src: str = Field(min_length=1, description="prefix, glob or manifest of images")
+    src: str = Field(min_length=1, description="prefix, glob, manifest or zip file of images")
     dst: str = Field(min_length=1, description="folder of the label store")
 
     include: tuple[str, ...] = Field((), description="globs of names to take")

@@ -1,4 +1,8 @@
-"""The command line: one file a command, each loaded only when it is called."""
+"""The command line: one file a command, each loaded only when it is called.
+
+A package of somebody else's adds a command by an entry point of the group `nightlabel.commands`,
+which names a click command: `hello = "my_package.hello:hello"`.
+"""
 
 import sys
 from importlib import import_module
@@ -34,15 +38,18 @@ COMMANDS = {
 }
 
 
+GROUP = "nightlabel.commands"
+
+
 class LazyGroup(click.Group):
     """Lists its commands without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(COMMANDS)
+        return list(_all_commands())
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            return None
+            return _from_outside(ctx, cmd_name)
         name = cmd_name.replace("-", "_")
         command: click.Command = getattr(import_module(f"pipeline.cli.{name}"), name)
         return command
@@ -51,19 +58,46 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name not in COMMANDS and name[:1] != "-" and not ctx.resilient_parsing:
+        known = name in COMMANDS or name[:1] == "-" or name in _all_commands()
+        if not known and not ctx.resilient_parsing:
             ctx.fail(_no_such_command(name))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl(list(_all_commands().items()))
+
+
+def _all_commands() -> dict[str, str]:
+    """Ours and those of installed packages, which tell what they do only when they are loaded."""
+    from importlib.metadata import entry_points
+
+    others = {
+        found.name: f"of the package {found.dist.name if found.dist else found.module}"
+        for found in entry_points(group=GROUP)
+    }
+    return COMMANDS | {name: words for name, words in others.items() if name not in COMMANDS}
+
+
+def _from_outside(ctx: click.Context, name: str) -> click.Command | None:
+    from importlib.metadata import entry_points
+
+    found = next(iter(entry_points(group=GROUP, name=name)), None)
+    if found is None:
+        return None
+    try:
+        command = found.load()
+    except (ImportError, AttributeError) as error:
+        ctx.fail(f"the package of {name} cannot be loaded: {error}")
+    if not isinstance(command, click.Command):
+        ctx.fail(f"{found.value} is no click command")
+    return command
 
 
 def _no_such_command(name: str) -> str:
     from difflib import get_close_matches
 
-    close = get_close_matches(name, COMMANDS, n=1)
+    close = get_close_matches(name, _all_commands(), n=1)
     meant = f"; did you mean {close[0]}?" if close else ""
     return f"no such command: {name}{meant}"
 

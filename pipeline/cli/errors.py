@@ -70,12 +70,15 @@ def _recipe(store: "LabelStore", asked: str | None) -> str | None:
 
 
 def _say(found: "list[FailedRows]", recipe: str | None) -> None:
+    from pipeline.storage import member_name
+
     total = sum(group.rows for group in found)
     say(f"{total:,} failed under recipe {recipe}" if total else f"no errors under recipe {recipe}")
     for group in found:
         say(f"\n{group.code}: {group.rows:,} ({group.meaning})")
         say(f"  what to do: {group.advice.replace('`', '')}")
         for row in group.newest:
-            say(f"  {row.at.astimezone():%Y-%m-%d %H:%M}  {row.uri}  {row.message or ''}".rstrip())
+            name = member_name(row.uri, row.member)
+            say(f"  {row.at.astimezone():%Y-%m-%d %H:%M}  {name}  {row.message or ''}".rstrip())
         if len(group.newest) < group.rows:
             say(f"  … {group.rows - len(group.newest):,} more; --last N shows more")

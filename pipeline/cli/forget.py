@@ -26,9 +26,9 @@ OUT_OF_REACH = (
 def forget(dst: str, uri: str, take_over: bool, as_json: bool, debug: bool) -> int:  # noqa: ARG001
     """Erase an image's rows from DST: every recipe, every file, every Delta version.
 
-    URI is an image's address or local path, LIST a local file of them (.txt, .csv, .jsonl,
-    .parquet). The image itself is not touched. Readers of older Delta versions lose them, as the
-    receipt says. If it is killed, call it again.
+    URI is an image's address or local path (photos.zip!/a/b.jpg for one in an archive), LIST a
+    local file of them (.txt, .csv, .jsonl, .parquet). The image itself is not touched. Readers of
+    older Delta versions lose them, as the receipt says. If it is killed, call it again.
 
     \b
     Example:

@@ -44,14 +44,15 @@ def label(
 ) -> int:
     """Bring the labels at DST up to date with the images at SRC.
 
-    Lists SRC (a folder, a glob or a manifest), subtracts what DST holds, labels the rest.
-    Run it every night; run it again after a crash. Every image gets exactly one row.
+    Lists SRC (a folder, a glob, a zip file or a manifest), subtracts what DST holds, labels the
+    rest. Run it every night; run it again after a crash. Every image gets exactly one row.
 
     \b
     Examples:
       nightlabel label s3://bucket/photos s3://bucket/labels
       nightlabel label ./photos ./labels --model ./my-vit --deadline 06:30
       nightlabel label urls.csv gs://bucket/labels --config night.toml
+      nightlabel label https://host/photos.zip ./labels
 
     Exit: 0 done, 1 failed, 2 usage, 3 gate, 4 incomplete, 5 busy.
     """

@@ -24,7 +24,7 @@ def move_src(
     as_json: bool,
     debug: bool,  # noqa: ARG001
 ) -> int:
-    """Keep the labels of an archive that moved from folder OLD to folder NEW.
+    """Keep the labels of an archive that moved from OLD to NEW: two folders, or two zip files.
 
     A row of DST moves if NEW lists the object with the same size and etag, or the same size and
     time where an etag is not known. Other rows stay, and the next run labels their images. Move

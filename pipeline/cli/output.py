@@ -68,7 +68,8 @@ def say_unreadable(named: Mapping[str, str], count: int) -> None:
     if count:
         say(
             "What lies there was not listed: its rows stay as they are. Give the right to read "
-            "it, or leave it out with --exclude 'FOLDER/'",
+            "it, or leave it out with --exclude 'FOLDER/'; put a whole copy in the place of an "
+            "archive that is damaged",
             err=True,
         )
 

@@ -14,14 +14,16 @@ What the next call needs to go on is deleted last: the files tell which parts of
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline import schema
 from pipeline.errors import MissingError, SpecError
 from pipeline.flow.tidy import inline, merge
 from pipeline.sources.base import is_text
+from pipeline.sources.containers import kind_by_name
 from pipeline.sources.manifest import HashRange, ManifestSource, is_manifest
-from pipeline.storage import Folder, canonical, identities, identity, public, recorded
+from pipeline.storage import MEMBER_MARK, Folder, canonical, identities, identity, public, recorded
 from pipeline.store.actions import LiveFile
 from pipeline.store.erase import DOCUMENTS, Objects, Search, documents_that_name
 from pipeline.store.lease import Lease
@@ -78,20 +80,34 @@ def objects_of(given: str) -> Objects:
     if not is_text(given):
         raise SpecError("uri", given, "is no text (UTF-8)")
     if "://" in given or not is_manifest(given):
-        name = identity(canonical(given))
-        return Objects.of([name, recorded(name)], [schema.object_id(name)])
+        return _named(given)
     if not Path(given).is_file():
         problem = f"no such list; of an image with that name give the uri, {canonical(given)}"
         raise SpecError("list", given, problem)
-    named, ids = set[str](), set[bytes]()
-    for page in ManifestSource(canonical(given)).refs(HashRange("all")):
-        named.update(
-            page.refs["uri"].to_pylist(), identities(page.refs["address"].drop_null().to_pylist())
-        )
+    return _listed(given)
+
+
+def _named(given: str) -> Objects:
+    """One object, or the member of an archive. (A folder `a.zip!` needs a list to be named.)"""
+    archive, mark, member = given.partition(MEMBER_MARK)
+    if mark and kind_by_name(archive) is not None:
+        name = identity(canonical(archive))
+        return Objects.of([], [schema.object_id(name, member)], [member])
+    name = identity(canonical(given))
+    return Objects.of([name, recorded(name)], [schema.object_id(name)])
+
+
+def _listed(given: str) -> Objects:
+    """What a local list names; with a column of members, those of archives alone."""
+    named, ids, members = set[str](), set[bytes](), set[str]()
+    for page in ManifestSource(canonical(given), opens_archives=False).refs(HashRange("all")):
+        loose = page.refs.filter(pc.is_null(page.refs["member"]))
+        named.update(loose["uri"].to_pylist(), identities(loose["address"].drop_null().to_pylist()))
         ids.update(page.refs["object_id"].to_pylist())
+        members.update(page.refs["member"].drop_null().to_pylist())
     if not ids:
         raise SpecError("list", given, "names no image")
-    return Objects.of(named, ids)
+    return Objects.of(named, ids, members)
 
 
 def _open(folder: Folder) -> Table:
@@ -106,7 +122,8 @@ def _forget(folder: Folder, table: Table, run_id: str, asked: Objects) -> Forgot
     files = table.live()
     _refuse_unread(folder, files, search)
     holding = [file for file in files if file.path in search.held]
-    telling = tell_of(folder, Traces.of(set(search.held), search.clean, objects.uris.to_pylist()))
+    names = objects.uris.to_pylist(), objects.members
+    telling = tell_of(folder, Traces.of(set(search.held), search.clean, *names))
     rewritten: list[Part] = []
     log_files = 0
     if search.held or telling:

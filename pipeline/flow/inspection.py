@@ -16,7 +16,7 @@ from pipeline.flow.node_room import NodeRoom
 from pipeline.images import Clipped, Depth, Room, clipping_warnings, decode, depths_of
 from pipeline.sources import Source, open_source, rules_of, wants_of
 from pipeline.spec import LabelSpec
-from pipeline.storage import read_many
+from pipeline.storage import member_name, read_many
 from pipeline.store.runs import Clipping
 
 READS: Final = 8
@@ -143,11 +143,15 @@ def _counted(
         largest=sizes[-1] if sizes else None,
         errors=Counter(str(error.code) for _, error in failed),
         failed=[
-            Failed(uri=refs["uri"][index].as_py(), code=error.code, message=error.message)
+            Failed(uri=_name(refs, index), code=error.code, message=error.message)
             for index, error in failed[:NAMED]
         ],
         clipping={mode: Clipping(**depth._asdict()) for mode, depth in depths.items()},
     )
+
+
+def _name(refs: pa.Table, index: int) -> str:
+    return member_name(refs["uri"][index].as_py(), refs["member"][index].as_py())
 
 
 def _counts(counts: dict[str, int]) -> str:

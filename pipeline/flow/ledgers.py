@@ -68,9 +68,10 @@ class FileReader:
 
     def _ask_source(self, file: Logged | str, in_scope: Mask) -> None:
         # Rows of other runs: the same archive may have been listed under another scope.
-        uris = self.read(file, ["uri"])["uri"]
-        for row in np.flatnonzero(~in_scope):
-            in_scope[row] = bool(self.source.contains(uris[int(row)].as_py()))
+        rows = self.read(file, ["uri", "member"])
+        uris, members = rows["uri"], rows["member"]
+        for row in map(int, np.flatnonzero(~in_scope)):
+            in_scope[row] = bool(self.source.contains(uris[row].as_py(), members[row].as_py()))
 
 
 def rows_of(files: Sequence[LiveFile]) -> int:

@@ -23,9 +23,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.errors import MissingError, SpecError
 from pipeline.flow.prepare import open_table
 from pipeline.flow.tidy import inline, merge
+from pipeline.sources import kind_of
+from pipeline.sources.archive import ArchiveSource, open_archive
+from pipeline.sources.containers import kind_by_name
 from pipeline.sources.prefix import PrefixSource, open_prefix
 from pipeline.spec import make_spec
-from pipeline.storage import Folder, as_folder, canonical, identity, public
+from pipeline.storage import Folder, as_folder, canonical, identity, public, recorded
 from pipeline.store.actions import LiveFile
 from pipeline.store.choice import load_current
 from pipeline.store.lease import Lease
@@ -34,6 +37,8 @@ from pipeline.store.relocate import SEEN, Listing, Prefixes, Relocation, Tally
 from pipeline.store.runs import Counts, RunSummary, load_runs, new_run_id, save_run
 from pipeline.store.table import Table
 from pipeline.store.upkeep import part_path
+
+Movable = PrefixSource | ArchiveSource
 
 
 class Moved(BaseModel):
@@ -77,9 +82,9 @@ def move_src(
     folder = Folder(canonical(dst))
     _table(folder)
     source = _source(dst, new, include, exclude)
-    prefixes = Prefixes(identity(as_folder(canonical(old))), identity(source.fixed))
+    prefixes = _prefixes(old, source)
     if prefixes.old == prefixes.new:
-        raise SpecError("new", public(source.fixed), "is the old place; give the new one")
+        raise SpecError("new", public(prefixes.new), "is the old place; give the new one")
     source.check(dst)
     run_id = new_run_id(datetime.now(UTC))
     with Lease(folder, run_id, take_over=take_over):
@@ -90,7 +95,7 @@ class _Move:
     """A move while it lasts, under the lease."""
 
     def __init__(
-        self, folder: Folder, table: Table, source: PrefixSource, prefixes: Prefixes, run_id: str
+        self, folder: Folder, table: Table, source: Movable, prefixes: Prefixes, run_id: str
     ) -> None:
         self._folder, self._table, self._source = folder, table, source
         self._prefixes, self._run_id = prefixes, run_id
@@ -189,6 +194,8 @@ class _Move:
 
     def _was_of_old(self, run: RunSummary) -> bool:
         src = str(run.scope.get("src"))
+        if self._prefixes.archives:
+            return run.scope.get("kind") == "archive" and self._prefixes.moves(src)
         inside = run.scope.get("kind") == "prefix" and self._prefixes.moves(src)
         return inside and not self._prefixes.new.startswith(src)
 
@@ -204,14 +211,29 @@ class _Move:
         save_run(self._folder, move)
 
 
-def _source(dst: str, new: str, include: Sequence[str], exclude: Sequence[str]) -> PrefixSource:
+def _source(dst: str, new: str, include: Sequence[str], exclude: Sequence[str]) -> Movable:
     fields = {"include": tuple(include), "exclude": tuple(exclude)}
-    source = open_prefix(make_spec(src=new, dst=dst, manifest=False, **fields))
+    spec = make_spec(src=new, dst=dst, manifest=False, **fields)
+    if kind_of(spec) == "archive":
+        return open_archive(spec)
+    source = open_prefix(spec)
     if source.glob:
         raise SpecError(
             "new", public(source.src), "is no folder; give the one that took OLD's place"
         )
     return source
+
+
+def _prefixes(old: str, source: Movable) -> Prefixes:
+    if not isinstance(source, ArchiveSource):
+        return Prefixes(identity(as_folder(canonical(old))), identity(source.fixed))
+    if kind_by_name(old) is None:
+        raise SpecError("old", public(old), "is no archive, and NEW is; give two of a kind")
+    ends = identity(canonical(old)), identity(source.src)
+    for end, name in zip(("old", "new"), ends, strict=True):
+        if recorded(name) != name:  # rows have digests of it
+            raise SpecError(end, public(name), "has parameters, by which no archive is moved")
+    return Prefixes(*ends, archives=True)
 
 
 def _table(folder: Folder) -> Table:

@@ -31,7 +31,9 @@ def conclude(
     """
     if reason in _STOPPED and _STOPPED[reason][1] is not Exit.INCOMPLETE:
         return _STOPPED[reason]
-    unreadable = f"{counts.unreadable:,} folders cannot be read" if counts.unreadable else None
+    unreadable = (
+        f"{counts.unreadable:,} folders or archives cannot be read" if counts.unreadable else None
+    )
     if over_gate(spec, counts):
         return "gate", Exit.GATE, _gate_words(spec, counts)
     if spec.strict_listing and counts.unreadable:

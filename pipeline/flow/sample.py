@@ -14,7 +14,7 @@ from pipeline.flow.memory_budget import budget_here
 from pipeline.flow.node_room import NodeRoom
 from pipeline.sources import rules_of, wants_of
 from pipeline.spec import LabelSpec
-from pipeline.storage import read_many
+from pipeline.storage import member_name, read_many
 from pipeline.tasks import Difference, Recipe, Task
 
 READS: Final = 8
@@ -37,7 +37,8 @@ class Sample(BaseModel):
 
 
 def check_sample(task: Task, spec: LabelSpec, recipe: Recipe, rows: pa.Table) -> Sample:
-    """Work on `rows` (uri, etag, size, modified, address, the task's columns) again and compare.
+    """Work on `rows` again and compare. They have uri, member, etag, size, modified, address, place
+    and data as of REFS, and the task's columns.
 
     Raises BadModelError if the recipe's model is no longer what made the rows.
     """
@@ -52,6 +53,7 @@ def check_sample(task: Task, spec: LabelSpec, recipe: Recipe, rows: pa.Table) ->
         with suppress(ImageError):  # counted as unreadable; other limits may hold today
             truth = reference(outcome)
             row = rows.slice(index, 1).to_pylist()[0]
+            row["uri"] = member_name(row["uri"], row["member"])
             found.append(task.agree(row, truth, recipe))
     differences = [difference for difference in found if difference is not None]
     return Sample(

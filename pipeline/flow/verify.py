@@ -6,7 +6,7 @@ objects from SRC, and a sample is worked on again from its bytes by the task's r
 
 import random
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,7 @@ from pipeline.flow.sample import Sample, check_sample
 from pipeline.flow.usage import check_paths
 from pipeline.sources import Source, open_source
 from pipeline.spec import LabelSpec
-from pipeline.storage import public
+from pipeline.storage import BUCKETS, public, scheme
 from pipeline.store.actions import LiveFile
 from pipeline.store.parts import read_part
 from pipeline.store.reader import LabelStore
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 SAMPLE_IMAGES = 16
 
 #: What a read needs of an object.
-_OF_AN_OBJECT = ("uri", "object_id", "etag", "size", "modified")
+_OF_AN_OBJECT = ("uri", "member", "object_id", "etag", "size", "modified")
 
 
 class Verification(BaseModel):
@@ -115,7 +115,7 @@ def verify(
         task, made_by = _recipe(store, recipe, model)
         drawn = _draw(store, task, there, sample, seed)
         if drawn.num_rows:
-            checked = check_sample(task, spec, made_by, _with_addresses(source, drawn))
+            checked = check_sample(task, spec, made_by, _with_places(source, drawn))
     return Verification(
         recipe=recipe,
         version=store.version,
@@ -167,7 +167,7 @@ class _NewerThan:
 def _listing_problems(spec: LabelSpec, counts: Counts) -> list[str]:
     if not spec.strict_listing or not counts.unreadable:
         return []
-    return [f"{counts.unreadable:,} folders of SRC cannot be read"]
+    return [f"{counts.unreadable:,} folders or archives of SRC cannot be read"]
 
 
 def _row_problems(doubled: int, missing: int, rows: int, files: "Sequence[LiveFile]") -> list[str]:
@@ -214,21 +214,32 @@ def _draw(
     return rows.take(pa.array(drawn, pa.int64()))  # a file may hold errors alone
 
 
-def _with_addresses(source: Source, rows: pa.Table) -> pa.Table:
-    """`rows` and where each is read today: the table has the uris of signed urls without their
-    secrets, so the source is read again for those of the sample."""
-    uris, ids = rows["uri"].to_pylist(), rows["object_id"].to_pylist()
-    pairs = zip(uris, ids, strict=True)
-    left = {name for uri, name in pairs if uri.startswith(("http://", "https://"))}
-    found: dict[bytes, str] = {}
-    names = ("object_id", "uri", "address")
+def _with_places(source: Source, rows: pa.Table) -> pa.Table:
+    """`rows` and how each is read today. The table has the uris of signed urls without their
+    secrets, of members no place, and no bytes that a source gives itself, so the source is read
+    again for those of the sample."""
+    facts = (rows[name].to_pylist() for name in ("uri", "member", "object_id", "etag"))
+    listed = list(zip(*facts, strict=True))
+    left = {
+        name: (member, etag)
+        for uri, member, name, etag in listed
+        if member is not None or scheme(uri) not in {"file", *BUCKETS}
+    }
+    found: dict[bytes, tuple[str, Any, bytes | None]] = {}
+    wanted = pa.array(sorted(left), pa.binary())
     pages = (page for shard in source.shards() for page in source.refs(shard))
-    while left - found.keys() and (page := next(pages, None)):
-        ours = pc.is_in(page.refs["object_id"], value_set=pa.array(sorted(left), pa.binary()))
-        columns = (page.refs.filter(ours)[name].to_pylist() for name in names)
-        for name, uri, address in zip(*columns, strict=True):
-            found[name] = address or uri
-    return rows.append_column("address", pa.array(map(found.get, ids), pa.string()))
+    while left.keys() - found.keys() and (page := next(pages, None)):
+        ours = page.refs.filter(pc.is_in(page.refs["object_id"], value_set=wanted))
+        for row in ours.to_pylist():
+            member, etag = left[row["object_id"]]
+            # Of a member that is another one now there is nothing to compare with.
+            same = member is None or row["etag"] == etag
+            read = (row["place"], row["data"]) if same else (None, None)
+            found[row["object_id"]] = (row["address"] or row["uri"], *read)
+    reads = [found.get(name, (None, None, None)) for _, _, name, _ in listed]
+    for name, values in zip(("address", "place", "data"), zip(*reads, strict=True), strict=True):
+        rows = rows.append_column(name, pa.array(values, schema.REFS.field(name).type))
+    return rows
 
 
 def _recipe(store: LabelStore, recipe: str, model: str | None) -> tuple[Task, Recipe]:

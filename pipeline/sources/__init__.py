@@ -1,48 +1,99 @@
 """Where images come from: one file a kind.
 
 To add an input kind, write one file in this folder with an `open_…(spec)` that returns a
-`Source`, and one line in `REGISTRY`.
+`Source`, and one line in `REGISTRY`. Archives of many images are containers, one file a kind too:
+see `containers/base.py`.
+
+A package of somebody else's adds a source by an entry point of the group `nightlabel.sources` that
+names such a function: `album = "my_package.album:open_album"`. Its name is the scheme of SRC:
+`album://summer`.
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 from pipeline.errors import SpecError
-from pipeline.sources.base import Page, Shard, Source, rules_of, wants_of
+from pipeline.sources.base import Page, Shard, Source, refs_of, rules_of, with_data
+from pipeline.sources.containers import kind_by_name
+from pipeline.sources.reads import wants_of
 from pipeline.spec import IMAGE_SUFFIXES, LabelSpec
-from pipeline.storage import local_path
+from pipeline.storage import BUCKETS, local_path
+
+Opener = Callable[[LabelSpec], Source]
 
 #: Kind → the module and the function in it that opens such a source.
 REGISTRY: Final[Mapping[str, tuple[str, str]]] = {
-    "prefix": ("pipeline.sources.prefix", "open_prefix"),
+    "archive": ("pipeline.sources.archive", "open_archive"),
     "manifest": ("pipeline.sources.manifest", "open_manifest"),
+    "prefix": ("pipeline.sources.prefix", "open_prefix"),
 }
+GROUP: Final = "nightlabel.sources"
+_OURS: Final = {*BUCKETS, "file", "http", "https", "s3a", "s3n", "gcs", "azure"}
 
-__all__ = ["REGISTRY", "Page", "Shard", "Source", "kind_of", "open_source", "rules_of", "wants_of"]
+__all__ = [
+    "REGISTRY",
+    "Page",
+    "Shard",
+    "Source",
+    "kind_of",
+    "open_source",
+    "refs_of",
+    "rules_of",
+    "wants_of",
+    "with_data",
+]
 
 
 def open_source(spec: LabelSpec) -> Source:
     """The source that `spec` names; reads nothing yet. Raises SpecError for a bad SRC or glob."""
-    module, function = REGISTRY[kind_of(spec)]
-    opener: Callable[[LabelSpec], Source] = getattr(import_module(module), function)
+    kind = kind_of(spec)
+    if kind in REGISTRY:
+        module, function = REGISTRY[kind]
+        opener: Opener = getattr(import_module(module), function)
+        return opener(spec)
+    return _open_from_outside(spec, kind)
+
+
+def _open_from_outside(spec: LabelSpec, kind: str) -> Source:
+    found = _from_outside(kind)
+    assert found is not None  # noqa: S101 - kind_of found it
+    try:
+        opener: Opener = found.load()
+    except (ImportError, AttributeError) as error:
+        raise SpecError("src", spec.src, f"its package cannot be loaded: {error}") from error
     return opener(spec)
 
 
-def kind_of(spec: LabelSpec) -> str:
-    """`manifest` if the spec says so or SRC is called like one, else `prefix`.
+def _from_outside(kind: str) -> EntryPoint | None:
+    return next(iter(entry_points(group=GROUP, name=kind)), None)
 
-    Raises SpecError for a file that is called like neither a list nor an image.
+
+def kind_of(spec: LabelSpec) -> str:
+    """`manifest` if the spec says so or SRC is called like one, `archive` if it is called like a
+    container, the name of a source from outside that is the scheme of SRC, else `prefix`.
+
+    Raises SpecError for a file that is called like nothing of these, nor an image.
     """
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", spec.src)
+    if scheme and scheme[1] not in _OURS and _from_outside(scheme[1]):
+        return scheme[1]
     from pipeline.sources.list_files import LISTS
     from pipeline.sources.manifest import holds_lists, is_manifest
 
-    if spec.manifest is not None:
-        return "manifest" if spec.manifest else "prefix"
+    if spec.manifest:
+        return "manifest"
+    archive = _is_archive(spec.src)
+    if spec.manifest is not None and not archive:
+        return "prefix"
     listed = is_manifest(spec.src)
     if spec.check_changes and not listed:
         raise SpecError("check_changes", True, "is for manifests; a listing shows changes itself")
+    if archive:
+        return "archive"
     path = local_path(spec.src)
     # os.path's answer False for a name that is too long, where pathlib's raise.
     if path is not None and os.path.isdir(path):  # noqa: PTH112
@@ -53,3 +104,17 @@ def kind_of(spec: LabelSpec) -> str:
         mend = "--manifest reads it as a list, --no-manifest --include '*' labels it as an image"
         raise SpecError("src", spec.src, f"{problem}; {mend}")
     return "manifest" if listed else "prefix"
+
+
+def _is_archive(src: str) -> bool:
+    """Whether SRC is called like a container; a folder or a glob may be too."""
+    if src.endswith("/") or kind_by_name(src) is None:
+        return False
+    path = local_path(src)
+    if path is not None:
+        return not os.path.isdir(path) and (os.path.exists(path) or not _is_glob(src))  # noqa: PTH110, PTH112
+    return src.startswith(("http://", "https://")) or not _is_glob(src)
+
+
+def _is_glob(src: str) -> bool:
+    return re.search(r"[*?\[]", src) is not None

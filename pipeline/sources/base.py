@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -16,12 +16,10 @@ from pipeline.storage import (
     UNKNOWN_TIME,
     Entry,
     Rules,
-    Want,
     all_recorded,
     identities,
+    microseconds,
 )
-
-_MICROSECOND = timedelta(microseconds=1)
 
 NOTHING: Final = ()
 _NONE: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -72,8 +70,9 @@ class Source(Protocol):
     def refs(self, shard: Shard) -> Iterator[Page]:
         """The refs of one shard, each object once over all shards."""
 
-    def contains(self, uri: str) -> bool | None:
-        """Whether a labelled uri is in this scope; None where the uri alone cannot tell."""
+    def contains(self, uri: str, member: str | None = None) -> bool | None:
+        """Whether a labelled object is in this scope, by the uri in its row, and the member where
+        it is one of an archive; None where these alone cannot tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +94,6 @@ def since_of(spec: LabelSpec) -> Since | None:
 def rules_of(spec: LabelSpec) -> Rules:
     """What a job asks of web addresses."""
     return Rules(allow_private=spec.allow_private, seconds=spec.max_seconds)
-
-
-def wants_of(rows: pa.Table) -> list[Want]:
-    """What to read for rows that have the columns uri, etag, size, modified and address."""
-    modified = rows["modified"].cast(pa.int64())
-    columns = [rows["uri"], rows["etag"], rows["size"], modified, rows["address"]]
-    return [Want(*row) for row in zip(*(c.to_pylist() for c in columns), strict=True)]
-
-
-def microseconds(time: datetime) -> int:
-    """µs since the epoch, exactly."""
-    return (time - UNKNOWN_TIME) // _MICROSECOND
 
 
 def refs_of_entries(entries: Iterable[Entry]) -> pa.Table:
@@ -176,8 +163,16 @@ def refs_table(
         "version": versions,
         "replaces": pa.nulls(count, pa.int32()),
         "address": _column(addresses, count, pa.string()),
+        "place": pa.nulls(count, schema.PLACE),
+        "data": pa.nulls(count, pa.large_binary()),
     }
     return pa.Table.from_pydict(columns, schema.REFS)
+
+
+def with_data(refs: pa.Table, data: Sequence[bytes | None]) -> pa.Table:
+    """`refs` whose bytes the source had to read anyway; those without are read as others are."""
+    at = refs.schema.get_field_index("data")
+    return refs.set_column(at, refs.schema.field(at), pa.array(data, pa.large_binary()))
 
 
 def _column(values: Sequence[Any] | None, count: int, kind: pa.DataType) -> pa.Array:

@@ -10,6 +10,7 @@ from pipeline.sources.list_files import ListFile
 from pipeline.sources.rows import (
     ETAG_COLUMNS,
     INVENTORY_FLAGS,
+    MEMBER_COLUMNS,
     SIZE_COLUMNS,
     TIME_COLUMNS,
     URI_COLUMNS,
@@ -62,7 +63,7 @@ def _object(uri: str, line: int, value: Any) -> dict[str, Any]:
         raise malformed(uri, line, "no JSON object")
     given = {name.strip().lower(): one for name, one in value.items()}
     used = {"anything": True} if given else {}
-    for kind in (ETAG_COLUMNS, SIZE_COLUMNS, TIME_COLUMNS):
+    for kind in (ETAG_COLUMNS, SIZE_COLUMNS, TIME_COLUMNS, MEMBER_COLUMNS):
         name = next((name for name in kind if given.get(name) is not None), None)
         if name is not None:
             used[kind[0]] = given[name]

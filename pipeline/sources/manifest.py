@@ -7,14 +7,14 @@ nobody holds the whole.
 """
 
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, compress
+from itertools import chain, compress, repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from pipeline import schema
 from pipeline.errors import MissingError, SpecError
@@ -24,13 +24,14 @@ from pipeline.sources.base import (
     Shard,
     Since,
     is_text,
-    microseconds,
     refs_of,
     rules_of,
     since_of,
 )
 from pipeline.sources.formats import read_rows
 from pipeline.sources.list_files import LISTS, estimated_rows, suffix
+from pipeline.sources.listed_archives import NamedArchives, archives_among
+from pipeline.sources.resolver import WEB, resolver
 from pipeline.sources.rows import Rows
 from pipeline.spec import LabelSpec
 from pipeline.storage import (
@@ -43,9 +44,9 @@ from pipeline.storage import (
     as_folder,
     canonical,
     identities,
-    join,
     list_pages,
     local_path,
+    microseconds,
     public,
     recorded,
     scheme,
@@ -53,10 +54,11 @@ from pipeline.storage import (
     stat_many,
 )
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 #: Object ids that one task remembers to know doubles: about 100 bytes each.
 ROWS_A_SHARD = 2_000_000
-WEB = frozenset({"http", "https"})
+#: Archives that one task lists, one after the other; each task reads the whole list.
+ARCHIVES_A_SHARD = 16
+MOST_ARCHIVE_SHARDS = 16
 #: Of a folder; Spark writes thousands.
 _MOST_FILES = 100_000
 
@@ -78,6 +80,10 @@ class ManifestSource:
     check_changes: bool = False
     rules: Rules = STRICT
     since: Since | None = None
+    #: Of members of archives.
+    default_excludes: bool = True
+    #: Whether archives that it names are opened, or refs like others.
+    opens_archives: bool = True
 
     @property
     def scope(self) -> dict[str, Any]:
@@ -97,9 +103,18 @@ class ManifestSource:
             raise SpecError("src", public(self.src), "an empty manifest")
 
     def shards(self) -> Iterator[Shard]:
-        count = 1 if self.limit else -(-self._estimated_rows() // ROWS_A_SHARD)
-        for index in range(max(1, count)):
-            yield HashRange(f"hash-{index:03d}", index, max(1, count))
+        count = 1 if self.limit else self._shard_count()
+        for index in range(count):
+            yield HashRange(f"hash-{index:03d}", index, count)
+
+    def _shard_count(self) -> int:
+        """By the rows; and by the archives among the first of them, each of which is a listing."""
+        rows = self._estimated_rows()
+        first = next(self._rows(self._files()), None)
+        archives = len(archives_among(list(first.uris))) if first else 0
+        named = rows * archives // len(first.uris) if first and archives else 0
+        of_archives = min(MOST_ARCHIVE_SHARDS, -(-named // ARCHIVES_A_SHARD))
+        return max(1, -(-rows // ROWS_A_SHARD), of_archives)
 
     def _files(self) -> list[Entry]:
         """The manifest itself, or where SRC is a folder, the lists in it by name."""
@@ -125,10 +140,8 @@ class ManifestSource:
 
     def refs(self, shard: Shard) -> Iterator[Page]:
         assert isinstance(shard, HashRange)  # noqa: S101 - a shard of this source
-        seen: set[bytes] = set()
         left = self.limit
-        for rows in self._rows(self._files()):
-            page = self._page(rows, shard, seen).as_new_as(self.since)
+        for page in (page.as_new_as(self.since) for page in self._pages(shard)):
             if left is not None:
                 page = page._replace(refs=page.refs.slice(0, left))
                 left -= page.refs.num_rows
@@ -136,22 +149,61 @@ class ManifestSource:
             if left == 0:
                 return
 
-    def _page(self, rows: Rows, shard: HashRange, seen: set[bytes]) -> Page:
-        named = self._named(rows)
+    def _pages(self, shard: HashRange) -> Iterator[Page]:
+        seen: set[bytes] = set()
+        archives = NamedArchives(self.include, self.exclude, self.default_excludes)
+        for rows in self._rows(self._files()):
+            named = self._named(rows)
+            if self.opens_archives:
+                named = self._apart(named, rows, shard, archives)
+            yield self._page(rows, named, shard, seen)
+        yield from archives.pages(self.rules)
+
+    def _apart(
+        self, named: "_Named", rows: Rows, shard: HashRange, archives: NamedArchives
+    ) -> "_Named":
+        """The rows that are no archives; those that are, and are the shard's, are noted."""
+        places = archives_among(named.addresses)
+        if not places:
+            return named
+        ours = _in_range([schema.object_id(named.uris[place]) for place in places], shard)
+        for place in compress(places, ours):
+            member = rows.members[named.rows[place]] if rows.members else None
+            archives.add(named.addresses[place], member)
+        loose = [True] * len(named.uris)
+        for place in places:
+            loose[place] = False
+        return named.where(loose)
+
+    def _page(self, rows: Rows, named: "_Named", shard: HashRange, seen: set[bytes]) -> Page:
         taken = named.where(self._taken(named))
         excluded = len(named.uris) - len(taken.uris) if shard.index == 0 else 0
-        object_ids = [schema.object_id(uri) for uri in taken.uris]
+        members = self._members(rows, taken)
+        object_ids = [*map(schema.object_id, taken.uris, members or repeat(None))]
         fresh = _fresh(object_ids, shard, seen)
         kept = taken.where(fresh)
         facts = _facts(rows, kept.rows)
         if self.check_changes:
             facts = _checked(kept.addresses, facts, self.rules)
         ids = list(compress(object_ids, fresh))
-        return Page(refs_of(kept.addresses, kept.uris, *facts, ids), excluded)
+        refs = refs_of(kept.addresses, kept.uris, *facts, ids)
+        if members is not None:
+            column = pa.array(compress(members, fresh), pa.string())
+            refs = refs.set_column(refs.schema.get_field_index("member"), "member", column)
+        return Page(refs, excluded)
+
+    def _members(self, rows: Rows, taken: "_Named") -> list[str | None] | None:
+        """The members that rows name, where archives are refs like others."""
+        if self.opens_archives or rows.members is None:
+            return None
+        named: list[str | None] = [None] * len(taken.uris)
+        for place in archives_among(taken.addresses):
+            named[place] = rows.members[taken.rows[place]]
+        return named
 
     def _named(self, rows: Rows) -> "_Named":
         """The rows that are not blank."""
-        resolve = _resolver(self.src)
+        resolve = resolver(self.src)
         places = [n for n, text in enumerate(rows.uris) if text and not text.isspace()]
         addresses = []
         for place in places:
@@ -173,9 +225,9 @@ class ManifestSource:
         pairs = zip(named.addresses, named.uris, strict=True)
         return [is_text(address + uri) and wanted(uri) for address, uri in pairs]
 
-    def contains(self, uri: str) -> bool | None:
+    def contains(self, uri: str, member: str | None = None) -> bool | None:
         """Only the whole manifest could tell."""
-        del uri
+        del uri, member
         return None
 
 
@@ -239,36 +291,6 @@ def _checked(addresses: list[str], facts: Facts, rules: Rules) -> Facts:
     return etags, sizes, times  # type: ignore[return-value]
 
 
-def _resolver(src: str) -> Callable[[str], str]:
-    """Entries as canonical uris; a relative one starts at the manifest's folder.
-
-    A manifest from the web is not ours, so it names nothing that only we can read.
-    """
-    from_web = scheme(src) in WEB
-    parent = (src.partition("?")[0] if from_web else src).rstrip("/").rpartition("/")[0]
-
-    def resolve(text: str) -> str:
-        if text.startswith(("s3://", "https://", "http://", "gs://")):
-            return text  # canonical as it stands
-        if text.startswith("/"):
-            return canonical(text)
-        if not _SCHEME.match(text):
-            return canonical(join(parent, text))
-        try:
-            return canonical(text)
-        except SpecError:  # a file of another host: a row that says so when it is read
-            return f"file://{text[len('file://') :]}"
-
-    def resolve_of_web(text: str) -> str:
-        uri = resolve(text)
-        hidden = "://" in text and not _SCHEME.match(text)  # an address within another's words
-        if scheme(uri) not in WEB or hidden:
-            raise SpecError("uri", text, "a manifest from the web may name web addresses only")
-        return uri
-
-    return resolve_of_web if from_web else resolve
-
-
 def is_manifest(src: str) -> bool:
     """True if the name of SRC says that it is a manifest."""
     return suffix(src) in LISTS
@@ -313,4 +335,5 @@ def open_manifest(spec: LabelSpec) -> ManifestSource:
         spec.check_changes,
         rules_of(spec),
         since_of(spec),
+        spec.default_excludes,
     )

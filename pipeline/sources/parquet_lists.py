@@ -14,6 +14,7 @@ from pipeline.sources.list_files import ListFile
 from pipeline.sources.rows import (
     ETAG_COLUMNS,
     INVENTORY_FLAGS,
+    MEMBER_COLUMNS,
     NO_URI,
     SIZE_COLUMNS,
     TIME_COLUMNS,
@@ -130,6 +131,7 @@ _KINDS: Final[tuple[tuple[tuple[str, ...], Callable[[pa.DataType], bool], str], 
     (URI_COLUMNS, _is_any_of(*_TEXT[:-1]), "is no text; call the column of addresses `uri`"),
     (ETAG_COLUMNS, _is_any_of(*_TEXT), "is no text; call it something else"),
     (SIZE_COLUMNS, _is_any_of(*_TEXT, *_NUMBER), ""),
+    (MEMBER_COLUMNS, _is_any_of(*_TEXT), ""),
     (
         TIME_COLUMNS,
         _is_any_of(*_TEXT, pa.types.is_integer, pa.types.is_timestamp),

@@ -142,7 +142,9 @@ class PrefixSource:
         if (last := sorter.last()) is not None:
             yield last
 
-    def contains(self, uri: str) -> bool | None:
+    def contains(self, uri: str, member: str | None = None) -> bool | None:
+        if member is not None:
+            return False  # archives among other objects are not opened
         for name in (recorded(self.fixed), identity(self.fixed)):
             if name != self.fixed and uri.startswith(name):  # the table knows no passwords
                 uri = self.fixed + uri.removeprefix(name)

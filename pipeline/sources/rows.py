@@ -14,8 +14,7 @@ from hashlib import blake2b
 from typing import Any, Final, TypeVar
 
 from pipeline.errors import SpecError
-from pipeline.sources.base import microseconds
-from pipeline.storage import public
+from pipeline.storage import microseconds, public
 
 #: The longest entry that may be an address, in letters.
 ENTRY_SIZE: Final = 64 * 1024
@@ -39,6 +38,8 @@ URI_COLUMNS: Final = (
 ETAG_COLUMNS: Final = ("etag", "e_tag")
 SIZE_COLUMNS: Final = ("size",)
 TIME_COLUMNS: Final = ("modified", "last_modified", "last_modified_date", "mtime")
+#: Of an archive at the uri; elsewhere it is not looked at.
+MEMBER_COLUMNS: Final = ("member",)
 INVENTORY_FLAGS: Final = ("is_latest", "is_delete_marker")
 NO_URI: Final = f"no column for the uri; call it one of {', '.join(URI_COLUMNS)}"
 
@@ -62,6 +63,7 @@ class Rows:
     modified_us: Sequence[int | None] | None = None
     too_long: frozenset[int] = field(default=frozenset())
     unit: str = "line"
+    members: Sequence[str | None] | None = None
 
     def malformed(self, place: int, problem: str) -> SpecError:
         return malformed(self.file, self.lines[place], problem, self.unit)
@@ -105,6 +107,7 @@ def rows_of(
         _converted(blank, _first(columns, TIME_COLUMNS), _time, "modified is no ISO 8601 time"),
         frozenset(too_long),
         unit,
+        _converted(blank, _first(columns, MEMBER_COLUMNS), str, "member is no text"),
     )
 
 

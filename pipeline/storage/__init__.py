@@ -12,7 +12,7 @@ Foreign exceptions are judged (`faults.py`) and translated here (`translate.py`)
 
 from pipeline.storage.addresses import TOO_LONG
 from pipeline.storage.delta_root import DeltaRoot
-from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry
+from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry, microseconds
 from pipeline.storage.faults import Unsupported, no_panic
 from pipeline.storage.folder import Folder
 from pipeline.storage.hooks import deliver
@@ -22,25 +22,30 @@ from pipeline.storage.named_file import open_to_append
 from pipeline.storage.objects import open_binary, stat, stat_many
 from pipeline.storage.parallel import BYTES_IN_FLIGHT
 from pipeline.storage.private import guarded_folder, private_folder
-from pipeline.storage.reading import Want, read_many
+from pipeline.storage.ranges import Ranged, Unread, open_ranged
+from pipeline.storage.reading import read_many
 from pipeline.storage.secrets import all_recorded, identities, identity, recorded, redacted
 from pipeline.storage.steady import Canaries, read_steadily
 from pipeline.storage.translate import border, delta_error
 from pipeline.storage.uris import (
     BUCKETS,
+    MEMBER_MARK,
     as_folder,
     canonical,
     join,
     local_path,
+    member_name,
     public,
     relative,
     scheme,
 )
+from pipeline.storage.wants import Failed, Piece, Want
 from pipeline.storage.web import STRICT, Rules
 
 __all__ = [
     "BUCKETS",
     "BYTES_IN_FLIGHT",
+    "MEMBER_MARK",
     "STRICT",
     "TOO_LONG",
     "UNKNOWN_SIZE",
@@ -48,8 +53,12 @@ __all__ = [
     "Canaries",
     "DeltaRoot",
     "Entry",
+    "Failed",
     "Folder",
+    "Piece",
+    "Ranged",
     "Rules",
+    "Unread",
     "Unsupported",
     "Visit",
     "Want",
@@ -68,8 +77,11 @@ __all__ = [
     "join",
     "list_pages",
     "local_path",
+    "member_name",
+    "microseconds",
     "no_panic",
     "open_binary",
+    "open_ranged",
     "open_to_append",
     "private_folder",
     "public",

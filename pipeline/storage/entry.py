@@ -43,6 +43,11 @@ def moment(microseconds: int) -> datetime:
     return UNKNOWN_TIME + timedelta(microseconds=microseconds)
 
 
+def microseconds(time: datetime) -> int:
+    """µs since the epoch, exactly."""
+    return (time - UNKNOWN_TIME) // _MICROSECOND
+
+
 def in_utc(time: datetime) -> datetime:
     """`time` in UTC, a naive one taken for UTC; UNKNOWN_TIME for one beyond the calendar."""
     try:

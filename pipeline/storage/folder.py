@@ -15,14 +15,14 @@ from pipeline.storage.beneath import UNFINISHED, Beneath, Found
 from pipeline.storage.buckets import connect, is_bucket, odd
 from pipeline.storage.entry import Entry
 from pipeline.storage.faults import Kind, foreign, judge
-from pipeline.storage.local_listing import utc
-from pipeline.storage.ranges import (
+from pipeline.storage.file_ranges import (
     NEAR_IN_BUCKETS,
     NEAR_ON_DISK,
     BucketRanges,
     Ranges,
     disk_ranges,
 )
+from pipeline.storage.local_listing import utc
 from pipeline.storage.translate import border
 from pipeline.storage.uris import canonical, public, relative, scheme, split
 from pipeline.storage.web import unquoted

@@ -32,7 +32,7 @@ def stat(uri: str, rules: Rules = web.STRICT) -> Entry:
     """The facts of one object. Raises MissingError, DeniedError, StoreError, and SpecError for
     a web address against the `rules`."""
     with border(uri):
-        return with_retries(partial(_stat, uri, rules), at_most=rules.seconds)
+        return with_retries(partial(stat_once, uri, rules), at_most=rules.seconds)
 
 
 def stat_many(
@@ -44,12 +44,13 @@ def stat_many(
 
 def _try_stat(rules: Rules, uri: str) -> Entry | ImageError | TransientError:
     try:
-        return with_retries(lambda: _stat(uri, rules), at_most=rules.seconds)
+        return with_retries(lambda: stat_once(uri, rules), at_most=rules.seconds)
     except foreign() as error:
         return row_error(error)
 
 
-def _stat(uri: str, rules: Rules) -> Entry:
+def stat_once(uri: str, rules: Rules) -> Entry:
+    """The same in one try. Raises what storage libraries raise."""
     if problem := impossible(uri):
         raise Nowhere(problem)
     kind = scheme(uri)

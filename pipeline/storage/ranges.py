@@ -1,164 +1,255 @@
-"""Ranges of one stored file, and the file as far as they were read.
+"""Objects read in ranges: an archive's directory and its members, all of one version."""
 
-A request to a bucket takes some 20 ms, in which it could have sent a megabyte. On local disk to
-read 256 KiB costs no more than to find out which of them are needed. So ranges that lie nearer to
-each other than that are read as one, and a file that is no larger is read as a whole. No read of
-ranges then takes longer than one of the whole file, but for its first request.
-"""
-
-import mmap
+import errno
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Final, Protocol
+import stat as modes
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.errors import StoreError
-from pipeline.storage.faults import Kind, foreign, judge
-from pipeline.storage.translate import border
-from pipeline.storage.uris import public
+from pipeline.errors import ImageError, NightlabelError, SpecError, TransientError
+from pipeline.storage import aws, long_paths, web
+from pipeline.storage.addresses import impossible
+from pipeline.storage.buckets import connect, is_bucket, odd
+from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry, microseconds
+from pipeline.storage.faults import (
+    Answer,
+    Damaged,
+    Fault,
+    Kind,
+    Nowhere,
+    Unsupported,
+    foreign,
+    judge,
+    of_library,
+)
+from pipeline.storage.listing import filesystem, fsspec_entry
+from pipeline.storage.objects import stat_once
+from pipeline.storage.translate import fault_error, fault_row, with_retries
+from pipeline.storage.uris import public, scheme, split
+from pipeline.storage.wants import ITS_OWN, Want, same_etag, same_file
+from pipeline.storage.web import Rules
+from pipeline.storage.web_ranges import get_range, get_tail
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-    from pipeline.storage.beneath import Beneath
-
-NEAR_IN_BUCKETS: Final = 2**20
-NEAR_ON_DISK: Final = 2**18
-
-#: (the first byte, the first one after it)
-Range = tuple[int, int]
-
-
-class Ranges(Protocol):
-    """An open file. Its methods raise what `Folder.read` raises."""
-
-    near: int
-
-    def size(self) -> int:
-        """Bytes of the whole file."""
-        ...
-
-    def read(self, ranges: Sequence[Range]) -> Sequence[Any]:
-        """The bytes of each range, fewer where the file ends; `size` is of the same read."""
-        ...
+Connect = Callable[[str], "ObjectStore"]
+_WEB: Final = frozenset({"http", "https"})
+#: Azure's store answers no request for the end of an object.
+_KNOW_TAILS: Final = frozenset({"s3", "gs"})
+#: What a store says of the end of an object without bytes.
+_NO_SUCH_RANGE: Final = "the store answered 416"
 
 
-class DiskRanges:
-    """Of a file that was opened without following a link."""
-
-    near = NEAR_ON_DISK
-
-    def __init__(self, uri: str, handle: int) -> None:
-        self._uri, self._handle = uri, handle
-
-    def size(self) -> int:
-        return os.fstat(self._handle).st_size
-
-    def read(self, ranges: Sequence[Range]) -> Sequence[bytes]:
-        with border(self._uri):
-            return [self._read(start, end) for start, end in ranges]
-
-    def _read(self, start: int, end: int) -> bytes:
-        pieces = []
-        while start < end and (piece := os.pread(self._handle, end - start, start)):
-            pieces.append(piece)
-            start += len(piece)
-        return b"".join(pieces)
+def _connect(root: str) -> "ObjectStore":
+    return connect(root, retry=False)
 
 
-class BucketRanges:
-    """Of an object. Its size comes with the first range, or by a request of its own."""
+class Unread(Exception):  # noqa: N818 - a fault that is not told yet
+    """An archive, or its directory, that cannot be read: its row's fate or the run's."""
 
-    near = NEAR_IN_BUCKETS
+    def __init__(self, fault: Fault, uri: str) -> None:
+        super().__init__(fault.detail)
+        self.fault, self._uri = fault, uri
 
-    def __init__(self, uri: str, store: "ObjectStore", key: str) -> None:
-        self._uri, self._store, self._key = uri, store, key
-        self._size: int | None = None
+    @property
+    def of_its_own(self) -> bool:
+        """Whether it says nothing of the store that the archive lies in."""
+        own = ITS_OWN | {Kind.MISSING, Kind.CHANGED}
+        return scheme(self._uri) in _WEB or self.fault.kind in own
 
-    def size(self) -> int:
-        import obstore
+    @property
+    def is_gone(self) -> bool:
+        """Whether there is no such archive."""
+        return self.fault.kind is Kind.MISSING
 
-        if self._size is None:
-            with border(self._uri):
-                self._size = obstore.head(self._store, self._key)["size"]
-        return self._size
+    @property
+    def refused(self) -> bool:
+        """Whether the store let everything be read but this."""
+        return self.fault.kind in {Kind.DENIED, Kind.ARCHIVED, Kind.REJECTED}
 
-    def read(self, ranges: Sequence[Range]) -> Sequence[Any]:
-        import obstore
+    @property
+    def row(self) -> ImageError | TransientError:
+        """As the archive's own row says it."""
+        return fault_row(self.fault)
 
-        with border(self._uri):
-            if len(ranges) == 1:
-                return [self._read(ranges[0])]
-            starts, ends = zip(*ranges, strict=True)
-            return obstore.get_ranges(self._store, self._key, starts=starts, ends=ends, coalesce=0)
-
-    def _read(self, wanted: Range) -> Any:
-        import obstore
-
-        try:
-            found = obstore.get(self._store, self._key, options={"range": wanted})
-        except foreign() as error:
-            # What begins behind the end is refused with an error that does not tell the size.
-            if judge(error).kind is not Kind.REJECTED or self.size() > wanted[0]:
-                raise
-            return b""
-        self._size = found.meta["size"]
-        return found.bytes()
+    @property
+    def whole(self) -> NightlabelError:
+        """As the run says it that was asked for this archive."""
+        if self.fault.kind in ITS_OWN:
+            return SpecError("src", public(self._uri), self.fault.detail)
+        return fault_error(self.fault, self._uri)
 
 
 @contextmanager
-def disk_ranges(uri: str, top: "Beneath", path: str) -> Iterator[Ranges]:
-    """Of the file at `path` below `top`, open within the block."""
-    with ExitStack() as stack:
-        with border(uri):
-            file = stack.enter_context(top.open(path))
-        yield DiskRanges(uri, file.fileno())
+def _unread(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except foreign() as error:
+        raise Unread(judge(error), uri) from None
 
 
-class PartialFile:
-    """A file's bytes at their places in `data`, as far as they were read.
+class Ranged:
+    """One version of an object, read in ranges. `want` says which it is."""
 
-    The rest of `data` are zeros of which the system has not made memory. What is read is a copy,
-    so whatever is checked of it is what is used, even if the file changes meanwhile.
+    def __init__(self, want: Want, size: int, tail: bytes, rules: Rules) -> None:
+        self.want, self.size, self._tail, self._rules = want, size, tail, rules
+
+    def read(self, start: int, end: int) -> bytes:
+        """Bytes [start, end), which must lie inside. Raises Unread."""
+        if not 0 <= start <= end <= self.size:
+            raise ValueError(f"{start} to {end} of {self.size} bytes")
+        known = self.size - len(self._tail)
+        if start >= known:
+            return self._tail[start - known : end - known]
+        read = partial(read_range, self.want, start, end, self._rules)
+        with _unread(self.want.where):
+            return with_retries(read, at_most=self._rules.seconds)
+
+
+def open_ranged(uri: str, address: str, rules: Rules, *, tail: int) -> Ranged:
+    """The object at `address`, whose recorded uri is `uri`, with its last `tail` bytes read.
+
+    Raises Unread.
     """
-
-    def __init__(self, uri: str, source: Ranges, size: int, tail: Any) -> None:
-        """Of `size` bytes, of which `tail` are the last."""
-        self.data = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self._uri, self._source, self._end = uri, source, size
-        self._copy([(size - len(tail), size)], [tail])
-        self._end -= len(tail)
-
-    def fetch_from(self, start: int) -> None:
-        """All from `start` on."""
-        if start < self._end:
-            ranges = [(start, self._end)]
-            self._copy(ranges, self._source.read(ranges))
-            self._end = start
-
-    def fetch(self, ranges: Iterable[Range]) -> None:
-        """What is lacking of some ranges."""
-        cut = ((start, min(end, self._end)) for start, end in ranges)
-        lacking = joined((one for one in cut if one[0] < one[1]), self._source.near)
-        if lacking:
-            self._copy(lacking, self._source.read(lacking))
-
-    def _copy(self, ranges: Sequence[Range], pieces: Sequence[Any]) -> None:
-        with memoryview(self.data) as data:
-            for (start, end), piece in zip(ranges, pieces, strict=True):
-                if len(piece) != end - start:
-                    raise StoreError(
-                        f"{public(self._uri)} ended while it was read: another program wrote there"
-                    )
-                data[start:end] = memoryview(piece)
+    with _unread(address):
+        return with_retries(lambda: _open(uri, address, rules, tail), at_most=rules.seconds)
 
 
-def joined(ranges: Iterable[Range], near: int) -> list[Range]:
-    """Ranges in their order, those as one between which lie fewer than `near` bytes."""
-    found: list[Range] = []
-    for start, end in sorted(ranges):
-        if found and start - found[-1][1] < near:
-            found[-1] = found[-1][0], max(end, found[-1][1])
-        else:
-            found.append((start, end))
-    return found
+def _open(uri: str, address: str, rules: Rules, tail: int) -> Ranged:
+    if problem := impossible(address):
+        raise Nowhere(problem)
+    try:
+        if scheme(address) in _WEB:
+            return _open_web(uri, address, rules, tail)
+        if scheme(address) in _KNOW_TAILS and not odd(split(address)[1]):
+            return _open_bucket(uri, address, rules, tail)
+    except foreign() as error:
+        if judge(error).detail.startswith(_NO_SUCH_RANGE):
+            return Ranged(Want(uri, size=0, address=address), 0, b"", rules)
+        raise
+    entry = stat_once(address, rules)
+    if entry.size == UNKNOWN_SIZE:
+        raise Unsupported("its size is not known, so its members can't be found")
+    want = Want(uri, entry.etag, entry.size, _microseconds(entry.modified), address)
+    start = max(0, entry.size - tail)
+    data = read_range(want, start, entry.size, rules) if entry.size else b""
+    return Ranged(want, entry.size, data, rules)
+
+
+def _open_web(uri: str, address: str, rules: Rules, tail: int) -> Ranged:
+    part = get_tail(address, rules, tail)
+    want = Want(uri, part.etag, part.total, _microseconds(part.modified), address)
+    return Ranged(want, part.total, part.data, rules)
+
+
+def _open_bucket(uri: str, address: str, rules: Rules, tail: int) -> Ranged:
+    # Not HEAD first, whose answer has no words: it can't tell a bucket that is gone from a key.
+    import obstore
+
+    root, key = split(address)
+    options: Any = {"range": {"suffix": tail}}
+    with of_library():
+        found = obstore.get(_connect(root), key, options=options)
+        meta, data = found.meta, found.bytes().to_bytes()
+    size, modified_us = meta["size"], _microseconds(meta["last_modified"])
+    want = Want(uri, web.unquoted(meta["e_tag"]), size, modified_us, address)
+    if len(data) != min(tail, size):
+        raise Damaged("the body is shorter than its range")
+    return Ranged(want, size, data, rules)
+
+
+def _microseconds(time: datetime | None) -> int | None:
+    return None if time is None or time is UNKNOWN_TIME else microseconds(time)
+
+
+def read_range(want: Want, start: int, end: int, rules: Rules, store: Connect = _connect) -> bytes:
+    """Bytes [start, end) of an object, which must be as it was listed.
+
+    Raises Answer(412) where it is another one now, and what storage libraries raise.
+    """
+    kind = scheme(want.where)
+    if kind == "file":
+        data = _local(want, start, end)
+    elif kind in _WEB:
+        data = _of_web(want, start, end, rules)
+    else:
+        data = _of_store(want, start, end, rules, store)
+    if len(data) != end - start:
+        raise Damaged("the body is shorter than its range")
+    return data
+
+
+def _of_web(want: Want, start: int, end: int, rules: Rules) -> bytes:
+    part = get_range(want.where, rules, start, end, want.etag)
+    if want.size not in (None, part.total):
+        raise Answer(412)
+    listed, now = want.modified_us, _microseconds(part.modified)
+    if want.etag is None and None not in (listed, now) and listed != now:
+        raise Answer(412)
+    return part.data
+
+
+def _local(want: Want, start: int, end: int) -> bytes:
+    path = want.where.removeprefix("file://")
+    handle = long_paths.open_file(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        status = os.fstat(handle)
+        if not modes.S_ISREG(status.st_mode):
+            raise OSError(errno.ENODEV, "no regular file")
+        same_file(want, status)
+        data = _pread(handle, start, end)
+        same_file(want, os.fstat(handle))
+    finally:
+        os.close(handle)
+    return data
+
+
+def _pread(handle: int, start: int, end: int) -> bytes:
+    pieces = []
+    while start < end and (piece := os.pread(handle, end - start, start)):
+        pieces.append(piece)
+        start += len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _of_store(want: Want, start: int, end: int, rules: Rules, store: Connect) -> bytes:
+    if not is_bucket(want.where):
+        return _fsspec(want, start, end, rules)
+    root, key = split(want.where)
+    if odd(key):
+        if scheme(root) != "s3":
+            raise Nowhere("such a name is only read on s3://")
+        url = aws.signed_url(root.removeprefix("s3://"), "get_object", Key=key)
+        return get_range(url, web.OURS, start, end, want.etag).data
+    return _bucket(want, store(root), key, (start, end))
+
+
+def _bucket(want: Want, store: "ObjectStore", key: str, asked: tuple[int, int]) -> bytes:
+    import obstore
+
+    options: Any = {"range": asked}
+    if want.etag:
+        options["if_match"] = f'"{want.etag}"'
+    with of_library():
+        found = obstore.get(store, key, options=options)
+        meta = found.meta
+    same_etag(want, web.unquoted(meta["e_tag"]))  # some stores ignore If-Match
+    if want.size not in (None, meta["size"]):
+        raise Answer(412)
+    with of_library():
+        return found.bytes().to_bytes()
+
+
+def _fsspec(want: Want, start: int, end: int, rules: Rules) -> bytes:
+    system, path = filesystem(want.where, rules)
+    with of_library():
+        entry: Entry = fsspec_entry(want.uri, system.info(path))
+    same_etag(want, entry.etag)
+    if want.size not in (None, entry.size):
+        raise Answer(412)
+    with of_library():
+        return bytes(system.cat_file(path, start=start, end=end))

@@ -9,65 +9,37 @@ import os
 import re
 import stat as modes
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import ErrorCode, ImageError, StoreError, TransientError
 from pipeline.storage import aws, long_paths, web
 from pipeline.storage.addresses import impossible
 from pipeline.storage.buckets import connect, is_bucket, odd
-from pipeline.storage.entry import UNKNOWN_TIME, Entry, moment
+from pipeline.storage.entry import Entry
 from pipeline.storage.faults import Answer, Damaged, Fault, Kind, foreign, judge, of_library
 from pipeline.storage.listing import filesystem, fsspec_entry
 from pipeline.storage.parallel import in_parallel
+from pipeline.storage.ranges import read_range
 from pipeline.storage.translate import fault_row, with_retries
 from pipeline.storage.uris import scheme, split
+from pipeline.storage.wants import ITS_OWN, Failed, Outcome, Piece, Want, same_etag, same_file
 from pipeline.storage.web import Rules
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-Outcome = bytes | ImageError | TransientError
+__all__ = ["Failed", "Outcome", "Piece", "Want", "attempt_many", "read_many"]
 
 _GUESS = 2**20
+
+#: What a member may take in its archive beyond its own bytes: headers, and a bad packing.
+_AROUND_A_MEMBER: Final = 2**18
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 #: Folders where an etag that looks like an MD5 is none (SSE-KMS and some other stores), and
 #: those where one was.
 _no_md5: set[str] = set()
 _md5_seen: set[str] = set()
-
-
-@dataclass(frozen=True, slots=True)
-class Want:
-    """An object as it was listed: `size` in bytes, `modified_us` in µs since the epoch.
-
-    What is given is held to: other bytes than those listed are `changed`. `address` is where it
-    is read, if not at its uri; it may hold a secret.
-    """
-
-    uri: str
-    etag: str | None = None
-    size: int | None = None
-    modified_us: int | None = None
-    address: str | None = field(default=None, repr=False)
-
-    @property
-    def where(self) -> str:
-        return self.address or self.uri
-
-
-#: Faults that say nothing of the store.
-_ITS_OWN = frozenset({Kind.REFUSED, Kind.SLOW, Kind.NO_FILE, Kind.UNSUPPORTED, Kind.BROKEN})
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """Why there are no bytes: as the row says it, and what the store said, if it may be why."""
-
-    error: ImageError | TransientError
-    fault: Fault | None = None
 
 
 def read_many(
@@ -99,7 +71,8 @@ def attempt_many(
     """Like `read_many`, with what the store said where it failed."""
 
     def cost(want: Want) -> int:
-        return min(want.size or _GUESS, max_bytes)
+        packed = min(want.piece.length, max_bytes) if want.piece else 0
+        return min(want.size or _GUESS, max_bytes) + packed
 
     reader = _Reader(max_bytes, rules)
     return in_parallel(reader.attempt, wants, in_flight=in_flight, cost=cost)
@@ -112,30 +85,6 @@ def _may_be_md5(want: Want) -> bool:
 
 def _md5(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-
-def _same(want: Want, status: os.stat_result) -> None:
-    listed, modified_us = want.modified_us, status.st_mtime_ns // 1000
-    if want.size not in (None, status.st_size):
-        raise Answer(412)
-    if listed is not None and _differ(listed, modified_us) and listed != _as_listed(modified_us):
-        raise Answer(412)
-
-
-def _differ(listed_us: int, modified_us: int) -> bool:
-    """A manifest may have written the time in whole seconds or milliseconds."""
-    unit = next(unit for unit in (1_000_000, 1_000, 1) if listed_us % unit == 0)
-    return listed_us != modified_us // unit * unit
-
-
-def _as_listed(modified_us: int) -> int:
-    """What a listing makes of a time beyond the calendar."""
-    return (moment(modified_us) - UNKNOWN_TIME) // timedelta(microseconds=1)
-
-
-def _same_etag(want: Want, etag: str | None) -> None:
-    if None not in (want.etag, etag) and want.etag != etag:
-        raise Answer(412)
 
 
 def _same_size(want: Want, data: bytes) -> bytes:
@@ -154,24 +103,57 @@ class _Reader:
     def attempt(self, want: Want) -> bytes | Failed:
         """The bytes of one object, or why there are none."""
         try:
+            if want.refused is not None:
+                return Failed(want.refused)
             if want.size == 0:
                 return Failed(ImageError(ErrorCode.EMPTY, "0 bytes"))
             self._fits(want.size)
             if problem := impossible(want.where):
                 raise ImageError(ErrorCode.MISSING, problem)
-            data = with_retries(lambda: self._checked(want), at_most=self._rules.seconds)
+            data = self._given(want) if want.data is not None else self._retried(want)
         except (ImageError, TransientError) as error:
             return Failed(error)
         except StoreError as error:
             return Failed(TransientError(str(error)), Fault(Kind.OTHER, str(error)))
         except foreign() as error:
             fault = judge(error)
-            return Failed(fault_row(fault), None if fault.kind in _ITS_OWN else fault)
+            return Failed(fault_row(fault), None if fault.kind in ITS_OWN else fault)
         return data or Failed(ImageError(ErrorCode.EMPTY, "0 bytes"))
+
+    def _given(self, want: Want) -> bytes:
+        """What the source read already."""
+        data = want.data or b""
+        self._fits(len(data))
+        return data
+
+    def _retried(self, want: Want) -> bytes:
+        read = self._checked if want.piece is None else self._member
+        return with_retries(lambda: read(want), at_most=self._rules.seconds)
 
     def _fits(self, size: int | None) -> None:
         if size is not None and size > self.max_bytes:
             raise web.too_large(size, self.max_bytes)
+
+    def _member(self, want: Want) -> bytes:
+        """A member of an archive, unpacked.
+
+        One that turns out to be damaged is read again: two equal readings mean that it is.
+        """
+        piece = want.piece
+        assert piece is not None  # noqa: S101 - its caller's case
+        if piece.length > self.max_bytes + _AROUND_A_MEMBER:
+            raise web.too_large(piece.length, self.max_bytes)
+        raw = self._piece(piece)
+        try:
+            return piece.unpack(raw)
+        except ImageError as error:
+            if error.code is not ErrorCode.UNDECODABLE or self._piece(piece) == raw:
+                raise
+            raise Damaged("it was damaged on its way") from None
+
+    def _piece(self, piece: Piece) -> bytes:
+        end = piece.offset + piece.length
+        return read_range(piece.whole, piece.offset, end, self._rules, self._store)
 
     def _checked(self, want: Want) -> bytes:
         """The bytes, held against an etag that is their MD5.
@@ -214,7 +196,7 @@ class _Reader:
             status = os.fstat(handle)
             if not modes.S_ISREG(status.st_mode):
                 raise ImageError(ErrorCode.NOT_AN_IMAGE, "no regular file")
-            _same(want, status)
+            same_file(want, status)
             self._fits(status.st_size)
             with open(handle, "rb", buffering=0, closefd=False) as file:
                 data = file.read(status.st_size + 1)
@@ -235,7 +217,7 @@ class _Reader:
         with of_library():
             found = obstore.get(self._store(root), key, options=options)
         meta = found.meta
-        _same_etag(want, web.unquoted(meta["e_tag"]))  # some stores ignore If-Match
+        same_etag(want, web.unquoted(meta["e_tag"]))  # some stores ignore If-Match
         if want.etag is None and want.size not in (None, meta["size"]):
             raise Answer(412)  # times are no use: listings and headers round them differently
         self._fits(meta["size"])
@@ -258,12 +240,12 @@ class _Reader:
         system, path = filesystem(want.where, self._rules)
         before = _facts(want, system, path)
         self._fits(before.size)
-        _same_etag(want, before.etag)
+        same_etag(want, before.etag)
         with of_library():
             data = bytes(system.cat_file(path, end=self.max_bytes + 1))
         if want.etag is not None:
             # There is no If-Match: it must have been as listed before and after.
-            _same_etag(want, _facts(want, system, path).etag)
+            same_etag(want, _facts(want, system, path).etag)
         return _same_size(want, data)
 
 

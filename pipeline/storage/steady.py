@@ -127,7 +127,8 @@ def read_steadily(
             index = left[at]
             store = _store(wants[index].uri)
             if not isinstance(got, Failed):
-                canaries.sing(wants[index])
+                if wants[index].data is None:
+                    canaries.sing(wants[index])
                 yield index, got
             elif got.fault is not None and got.fault.kind in _suspects(store):
                 held[store][index] = got

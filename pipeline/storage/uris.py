@@ -88,6 +88,15 @@ def local_path(uri: str) -> Path | None:
     return Path(uri.removeprefix("file://")) if uri.startswith("file://") else None
 
 
+#: Stands between an archive and its member where people write or read both.
+MEMBER_MARK: Final = "!/"
+
+
+def member_name(uri: str, member: str | None) -> str:
+    """How people are told of an object: `photos.zip!/a/b.jpg` for a member of an archive."""
+    return uri if member is None else f"{uri}{MEMBER_MARK}{member}"
+
+
 def public(uri: str) -> str:
     """`uri` without what may hold a secret (parameters, a user's name and password)."""
     if uri.startswith("file://"):

@@ -34,7 +34,7 @@ _TIMEOUT: Final = urllib3.Timeout(connect=peers.CONNECT_SECONDS, read=peers.SEND
 _HEADERS: Final = {"User-Agent": "nightlabel", "Accept-Encoding": "identity"}
 _LARGEST: Final = 2**63 - 1
 #: Success with the whole object; 203 says that a proxy has changed something on the way.
-_WHOLE: Final = frozenset({200, 203})
+WHOLE: Final = frozenset({200, 203})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,29 +75,28 @@ def get(
     Raises Answer for any status but 200 and 203, Refused, Slow, ImageError(too_large), and
     urllib3's errors.
     """
-    strong = etag is not None and etag.isascii() and etag.isprintable() and etag[:2] != "W/"
-    with _answered("GET", url, rules, {"If-Match": f'"{etag}"'} if strong else {}) as response:
-        if response.status not in _WHOLE:
+    with answered("GET", url, rules, if_match(etag)) as response:
+        if response.status not in WHOLE:
             raise answer(response)
         found = unquoted(response.headers.get("ETag"))
         if etag is not None and found is not None and found != etag:
             raise Answer(412)
-        data, stored = _read(response, max_bytes)
+        data, stored = read(response, max_bytes)
         return Body(data, found, stored)
 
 
 def stream(url: str, rules: Rules = STRICT) -> Iterator[bytes]:
     """The body of `url` in pieces, all within the time of the rules. Raises what `get` raises."""
-    with _answered("GET", url, rules) as response:
-        if response.status not in _WHOLE:
+    with answered("GET", url, rules) as response:
+        if response.status not in WHOLE:
             raise answer(response)
         yield from encodings.plain(response)
 
 
 def head(url: str, rules: Rules = STRICT) -> tuple[int | None, str | None, datetime | None]:
     """(size, etag, modified) as a server tells them, each None where it does not."""
-    with _answered("HEAD", url, rules) as response:
-        if response.status not in _WHOLE:
+    with answered("HEAD", url, rules) as response:
+        if response.status not in WHOLE:
             raise answer(response)
         found = response.headers
         packed = found.get("Content-Encoding", "identity").lower() != "identity"
@@ -106,25 +105,25 @@ def head(url: str, rules: Rules = STRICT) -> tuple[int | None, str | None, datet
         return (
             size if size is not None and size <= _LARGEST else None,
             unquoted(found.get("ETag")),
-            _time(found.get("Last-Modified")),
+            modified(response),
         )
 
 
 def headers(url: str, rules: Rules = OURS) -> Mapping[str, str]:
     """The headers that one of our own endpoints answers a HEAD with, whatever its status."""
-    with _answered("HEAD", url, rules, redirects=0) as response:
+    with answered("HEAD", url, rules, redirects=0) as response:
         return response.headers
 
 
 def post(url: str, body: bytes, extra: Mapping[str, str], rules: Rules) -> None:
     """POST `body` once. Raises Answer for what is no 2xx, redirects too, and what `get` raises."""
-    with _answered("POST", url, rules, extra, redirects=0, body=body) as response:
+    with answered("POST", url, rules, extra, redirects=0, body=body) as response:
         if not 200 <= response.status < 300:
             raise Answer(response.status)
 
 
 @contextmanager
-def _answered(
+def answered(
     method: str,
     url: str,
     rules: Rules,
@@ -233,7 +232,7 @@ def _pool(
     return pool
 
 
-def _read(response: urllib3.BaseHTTPResponse, max_bytes: int | None) -> tuple[bytes, int]:
+def read(response: urllib3.BaseHTTPResponse, max_bytes: int | None) -> tuple[bytes, int]:
     """(the body unpacked, how many bytes came)"""
     length = response.length_remaining
     if max_bytes is not None and length is not None and length > max_bytes:
@@ -265,6 +264,17 @@ def _seconds(retry_after: str) -> float | None:
         return float(text)
     moment = _time(text)
     return max(0.0, (moment - datetime.now(UTC)).total_seconds()) if moment else None
+
+
+def if_match(etag: str | None) -> dict[str, str]:
+    """The header that asks for this version alone; none for an etag that is weak or no header."""
+    strong = etag is not None and etag.isascii() and etag.isprintable() and etag[:2] != "W/"
+    return {"If-Match": f'"{etag}"'} if strong else {}
+
+
+def modified(response: urllib3.BaseHTTPResponse) -> datetime | None:
+    """When the object was last written, as its server tells."""
+    return _time(response.headers.get("Last-Modified"))
 
 
 def _time(text: str | None) -> datetime | None:

@@ -29,18 +29,22 @@ _BETWEEN_WORDS: Final = re.compile(r"[\s\"',;`]+")
 
 @dataclass(frozen=True, slots=True)
 class Objects:
-    """Objects by ids and by the uris of their rows, members of archives included.
+    """Objects by ids and by the uris of their rows; an archive's uri takes all its members along.
 
-    One object may have rows of two spellings: version 0.2 wrote more of an address.
+    One object may have rows of two spellings: version 0.2 wrote more of an address. `members` are
+    names of members, to find what tells of them.
     """
 
     uris: pa.Array
     object_ids: pa.Array
+    members: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, uris: Iterable[str], object_ids: Iterable[bytes]) -> "Objects":
+    def of(
+        cls, uris: Iterable[str], object_ids: Iterable[bytes], members: Iterable[str] = ()
+    ) -> "Objects":
         named, ids = sorted(set(uris)), sorted(set(object_ids))
-        return cls(pa.array(named, pa.string()), pa.array(ids, pa.binary()))
+        return cls(pa.array(named, pa.string()), pa.array(ids, pa.binary()), frozenset(members))
 
     def __len__(self) -> int:
         return len(self.object_ids)
@@ -50,17 +54,28 @@ class Objects:
         uris, ids = set(self.uris.to_pylist()), set(self.object_ids.to_pylist())
         held = search.held.values()
         return Objects.of(
-            uris.union(*(one.uris for one in held)), ids.union(*(one.object_ids for one in held))
+            uris.union(*(one.uris for one in held)),
+            ids.union(*(one.object_ids for one in held)),
+            self.members.union(*(one.members for one in held)),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Rows of the objects in one file."""
+    """Rows of the objects in one file; `uris` of those that are no members of archives."""
 
     num_rows: int
     object_ids: tuple[bytes, ...]
     uris: frozenset[str]
+    members: frozenset[str]
+
+    @classmethod
+    def of(cls, rows: pa.Table) -> "Held":
+        columns = (rows[name].to_pylist() for name in ("object_id", "uri", "member"))
+        ids, uris, members = columns
+        loose = {uri for uri, member in zip(uris, members, strict=True) if member is None}
+        named = {member for member in members if member is not None}
+        return cls(rows.num_rows, tuple(sorted(set(ids))), frozenset(loose), frozenset(named))
 
 
 @dataclass(slots=True)
@@ -86,8 +101,7 @@ class Search:
             if rows is None:
                 self.unread.append(path)
             elif (ours := _rows_of(objects, rows)).num_rows:
-                ids, uris = set(ours["object_id"].to_pylist()), ours["uri"].to_pylist()
-                self.held[path] = Held(ours.num_rows, tuple(sorted(ids)), frozenset(uris))
+                self.held[path] = Held.of(ours)
 
 
 def documents_that_name(folder: Folder, objects: Objects) -> list[str]:
@@ -96,7 +110,8 @@ def documents_that_name(folder: Folder, objects: Objects) -> list[str]:
     The store's own, since patterns given to a run may name an image, and what others put into
     the log's folder.
     """
-    names = {uri.rpartition("/")[2] for uri in objects.uris.to_pylist()} - {""}
+    full = [*objects.uris.to_pylist(), *objects.members]
+    names = {name.rpartition("/")[2] for name in full} - {""}
     in_log = [e for e in folder.list(LOG) if not is_ours(folder.relative(e.uri))]
     return sorted(
         path
@@ -132,16 +147,18 @@ def _data_files(folder: Folder) -> dict[str, int]:
 
 
 def _read_ids(folder: Folder, path: str) -> pa.Table | None:
-    """The uris and ids of a file; None if it has none, or is no Parquet file."""
+    """Uris, members and ids of a file; None if it has none, or is no Parquet file."""
     data = folder.read(path, at_most=FILE_BYTES)
     try:
-        return unpack(data, pa.schema(map(schema.COMMON.field, ["uri", "object_id"])), path)
+        return unpack(
+            data, pa.schema(map(schema.COMMON.field, ["uri", "member", "object_id"])), path
+        )
     except UNREADABLE:
         return None
 
 
 def _rows_of(objects: Objects, rows: pa.Table) -> pa.Table:
-    """The uris and ids of the rows of the objects."""
+    """Those of the rows of the objects."""
     ours = pc.or_(
         pc.is_in(rows["object_id"], value_set=objects.object_ids),
         pc.is_in(rows["uri"], value_set=objects.uris),

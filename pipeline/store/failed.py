@@ -13,7 +13,7 @@ from pipeline.errors import ADVICE, MEANINGS, ErrorCode
 from pipeline.store.parts import read_part
 from pipeline.store.reader import LabelStore
 
-_COLUMNS: Final = ["error_code", "uri", "error_message", "labelled_at"]
+_COLUMNS: Final = ["error_code", "uri", "member", "error_message", "labelled_at"]
 _NEWEST_FIRST: Final = [("labelled_at", "descending"), ("uri", "ascending")]
 
 
@@ -23,6 +23,7 @@ class FailedRow(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     uri: str
+    member: str | None = None
     message: str | None
     at: datetime
 
@@ -72,7 +73,12 @@ def _described(code: str, rows: int, newest: pa.Table) -> FailedRows:
         meaning=MEANINGS[known] if known else "a newer version of nightlabel wrote it",
         advice=ADVICE[known] if known else "Update nightlabel.",
         newest=[
-            FailedRow(uri=row["uri"], message=row["error_message"], at=row["labelled_at"])
+            FailedRow(
+                uri=row["uri"],
+                member=row["member"],
+                message=row["error_message"],
+                at=row["labelled_at"],
+            )
             for row in newest.to_pylist()
         ],
     )

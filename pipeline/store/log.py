@@ -41,24 +41,33 @@ class LogFile:
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """What betrays objects in a log: files that hold their rows, and their uris as bounds.
+    """What betrays objects in a log: files that hold their rows, and their names as bounds.
 
-    Bounds of long uris are cut, so those of a file that was read and is `clean` are others'.
+    `bounds` are of the columns uri and member. Those of long names are cut, so those of a file that
+    was read and is `clean` are others'.
     """
 
     files: Set[str]
     clean: Set[str]
-    bounds: Set[str]
+    bounds: Set[tuple[str, str]]
 
     @classmethod
-    def of(cls, files: Set[str], clean: Set[str], uris: Iterable[str]) -> "Traces":
-        return cls(files, clean, {bound for uri in uris for bound in bounds_of_text(uri)})
+    def of(
+        cls,
+        files: Set[str],
+        clean: Set[str],
+        uris: Iterable[str],
+        members: Iterable[str] = (),
+    ) -> "Traces":
+        named = [("uri", uri) for uri in uris] + [("member", member) for member in members]
+        bounds = {(column, bound) for column, name in named for bound in bounds_of_text(name)}
+        return cls(files, clean, bounds)
 
     def in_action(self, action: Mapping[str, Any]) -> bool:
         path = unquote(action.get("path") or "")
         if path in self.files or path in self.clean:
             return path in self.files
-        return not self.bounds.isdisjoint(_uri_bounds(action))
+        return not self.bounds.isdisjoint(_name_bounds(action))
 
 
 def log_files(folder: Folder) -> list[LogFile]:
@@ -158,11 +167,12 @@ def _of_checkpoint(data: bytes) -> Iterator[Mapping[str, Any]]:
         yield from (add for add in batch.column(0).to_pylist() if add)
 
 
-def _uri_bounds(action: Mapping[str, Any]) -> Iterator[str]:
-    """Delta's `stats` are JSON; some checkpoints have them as columns too."""
+def _name_bounds(action: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(column, bound). Delta's `stats` are JSON; some checkpoints have them as columns too."""
     given = json.loads(action.get("stats") or "{}"), action.get("stats_parsed") or {}
     for stats in given:
         for side in ("minValues", "maxValues"):
-            bound = (stats.get(side) or {}).get("uri")
-            if isinstance(bound, str):
-                yield bound
+            for column in ("uri", "member"):
+                bound = (stats.get(side) or {}).get(column)
+                if isinstance(bound, str):
+                    yield column, bound

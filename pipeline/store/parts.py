@@ -19,7 +19,7 @@ from pipeline import schema
 from pipeline.errors import StoreError
 from pipeline.parquet import Data, open_parquet, ranges_of, read_groups, refuse_larger
 from pipeline.storage import Folder, public
-from pipeline.storage.ranges import Range
+from pipeline.storage.file_ranges import Range
 from pipeline.store.projection import FILE_BYTES as FILE_BYTES
 from pipeline.store.projection import Projection, read_whole
 
@@ -240,7 +240,7 @@ def rewrite_without(
 
 
 def merge_parts(folder: Folder, files: Sequence[Logged | str], new_path: str, recipe: str) -> Part:
-    """One file with the rows of many, in the order of their uris.
+    """One file with the rows of many, in the order of their uris, and of members in archives.
 
     Sorted rows compress better, and their min and max let readers skip whole files.
     """
@@ -250,7 +250,10 @@ def merge_parts(folder: Folder, files: Sequence[Logged | str], new_path: str, re
     except pa.ArrowException as error:
         problem = str(error).partition("\n")[0][:_PROBLEM_LENGTH]
         raise StoreError(f"files of {public(folder.uri)} do not go together: {problem}") from None
-    rows = rows.sort_by([("uri", "ascending")])
+    order = [("uri", "ascending")]
+    if rows["member"].null_count < rows.num_rows:  # a second key takes its time
+        order.append(("member", "ascending"))
+    rows = rows.sort_by(order)
     return write_part(folder, new_path, recipe, rows)
 
 

@@ -1,7 +1,7 @@
 """The bytes of a part that some of its columns need: its footer and their chunks.
 
 A ledger needs 21 bytes a row, whatever else a row holds. A file is read as a whole where that is
-no slower (see `storage.ranges`): up to 1 MiB in a bucket with one request. A larger part takes
+no slower (see `storage.file_ranges`): up to 1 MiB in a bucket with one request. A larger part takes
 one request for its end and one for the columns, a merged file of half a million rows two for each
 of its four row groups, side by side, for a quarter of its bytes.
 """
@@ -11,7 +11,7 @@ from typing import Final
 from pipeline.errors import StoreError
 from pipeline.parquet import Data, footer_start
 from pipeline.storage import Folder, public
-from pipeline.storage.ranges import PartialFile, Range, Ranges
+from pipeline.storage.file_ranges import PartialFile, Range, Ranges
 
 #: A larger file is none of ours: merged ones end at 256 MiB, parts not far above 128.
 FILE_BYTES: Final = 4 * 2**30

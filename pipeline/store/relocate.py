@@ -27,17 +27,23 @@ _NOTHING, _LABEL, _ERROR, _OTHER_VERSION = range(4)
 
 @dataclass(frozen=True, slots=True)
 class Prefixes:
-    """Two folders as their uris, each ending in a slash."""
+    """Two folders as their uris, each ending in a slash; or two archives, whose members move."""
 
     old: str
     new: str
+    archives: bool = False
 
     def moves(self, uri: str) -> bool:
         """Whether `uri` is to move: below `old`, and not at its new place already."""
+        if self.archives:
+            return uri == self.old
         return uri.startswith(self.old) and not (self._nested and uri.startswith(self.new))
 
     def which(self, rows: pa.Table) -> Mask:
-        """The same for each of `rows` (uri, member). Members of archives stay."""
+        """The same for each of `rows` (uri, member). Members of archives move with theirs alone."""
+        if self.archives:
+            members = pc.is_valid(rows["member"])
+            return _mask(pc.and_(pc.equal(rows["uri"], self.old), members))
         mask = pc.and_(pc.starts_with(rows["uri"], self.old), pc.is_null(rows["member"]))
         if self._nested:
             mask = pc.and_(mask, pc.invert(pc.starts_with(rows["uri"], self.new)))
@@ -126,7 +132,8 @@ class Relocation:
         at = np.flatnonzero(self._prefixes.which(rows))
         asked = rows.take(pa.array(at))
         uris = self._prefixes.renamed(asked["uri"])
-        ids = pa.array([schema.object_id(uri) for uri in uris], pa.binary())
+        pairs = zip(uris, asked["member"].to_pylist(), strict=True)
+        ids = pa.array([schema.object_id(*pair) for pair in pairs], pa.binary())
         found = self._listing.index.find(Ids.of(pa.chunked_array([ids])))
         facts = self._listing.facts.take(pa.array(found.place, mask=~found.known))
         taken = np.zeros(len(at), bool)

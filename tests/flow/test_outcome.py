@@ -59,7 +59,7 @@ def test_how_a_run_ended(found: Counts, reason: str, options: dict, expected: tu
 
 def test_folders_that_cannot_be_read_fail_a_run_only_on_demand() -> None:
     found = counts(new=5, labelled=5, unreadable=2)
-    words = "2 folders cannot be read"
+    words = "2 folders or archives cannot be read"
     for options, reason, want in (
         ({}, None, ("complete", Exit.OK, words)),
         ({"strict_listing": True}, None, ("failed", Exit.FAILED, words)),

@@ -22,7 +22,7 @@ from pipeline.spec import make_spec
 from pipeline.storage import Folder
 from pipeline.store.choice import Choice, choose
 from pipeline.store.parts import write_part
-from pipeline.store.runs import save_recipe
+from pipeline.store.recipes import save_recipe
 from pipeline.store.table import Table
 from pipeline.tasks import task_named
 from pipeline.tasks.base import OF_A_NETWORK
@@ -63,7 +63,8 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         task_named.cache_clear()
         yield folder
     task_named.cache_clear()
-    sys.modules.pop("outside_tasks", None)
+    for name in ("outside_tasks", "outside_more"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +231,41 @@ def test_a_task_from_outside_has_its_nights_and_its_poison_costs_a_row(
     assert "sky of outside" in night("recipes", dst).out
     planned = night("plan", photos, dst, "--task", "sky", "--json")
     assert (planned.code, planned.json["counts"]["done"]) == (0, 10)
+
+
+def test_a_source_a_task_and_a_command_from_outside_share_a_night(
+    night: Here, tmp_path: Path
+) -> None:
+    src, dst = "album://summer/9", tmp_path / "skies"
+    first = night("label", src, dst, "--set", "task=sky", "--json")
+    assert first.code == 0, first.err
+    assert (first.json["counts"]["labelled"], first.json["counts"]["failed"]) == (9, 0)
+    found = table(dst, "blue")
+    assert found["8.png"]["blue"] == pytest.approx(160 / 255, abs=0.01)
+    again = night("label", src, dst, "--set", "task=sky", "--json")
+    assert (again.code, again.json["counts"]["done"]) == (0, 9)
+    proof = night("verify", src, dst, "--json")
+    assert (proof.code, proof.json["sample"]["agree"]) == (0, 9), proof.out
+    assert night("verify", src, dst).code == 0
+    fewer = night("label", "album://summer/8", dst, "--set", "task=sky", "--json")
+    assert (fewer.json["counts"]["listed"], fewer.json["counts"]["gone"]) == (8, 0)
+
+    assert night("greet", "night", "--loud").out == "hello, night!\n"
+    assert "of the package outside-tasks" in night("--help").out
+    assert night("greet", "--help").out.startswith("Usage: nightlabel greet")
+
+
+def test_what_cannot_be_a_source_or_a_command_is_told(outside: Path, tmp_path: Path) -> None:
+    for words, problem in (
+        (("plan", "lost://a", tmp_path / "x", "--task", "fingerprint"), "cannot be loaded"),
+        (("mistaken",), "outside_more:picture is no click command"),
+        (("absent",), "the package of absent cannot be loaded"),
+        (("gret",), "did you mean greet?"),
+    ):
+        found = _run_here(*words)
+        assert (found.code, problem in found.err) == (2, True), found.err
+    assert "bring the labels at DST up to date" in _run_here("--help").out
+    assert _run_here("label", "--help").out.startswith("Usage: nightlabel label")
 
 
 def test_a_task_from_outside_adds_a_column_to_a_store(

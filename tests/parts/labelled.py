@@ -12,6 +12,7 @@ from pipeline import schema
 from pipeline.flow.ledgers import FileReader
 from pipeline.flow.listing import ledgers_of, survey
 from pipeline.flow.tidy import inline, merge
+from pipeline.sources import open_source
 from pipeline.sources.prefix import open_prefix
 from pipeline.spec import make_spec
 from pipeline.storage import Folder
@@ -116,7 +117,7 @@ def all_rows(folder: Folder) -> list[dict[str, Any]]:
 
 def counts_of(src: str, recipe: str, dst: str = "labels") -> dict[str, int]:
     """What a night over `src` would find, by the code that it subtracts with."""
-    folder, source = Folder(dst), open_prefix(make_spec(src=src, dst=dst))
+    folder, source = Folder(dst), open_source(make_spec(src=src, dst=dst))
     table = Table.open(folder)
     assert table is not None
     files = [file for file in table.live() if file.recipe == recipe]

@@ -1,4 +1,4 @@
-"""A package of somebody else's that brings a task with a column of its own.
+"""A package of somebody else's that brings tasks with columns of their own, a source and commands.
 
 It is written into a folder that stands on PYTHONPATH, as an installed one stands in site-packages.
 """
@@ -95,12 +95,81 @@ class NoTask:
     """What an entry point may name by mistake."""
 '''
 
+MORE: Final = '''
+"""A source, `album://NAME/COUNT`, which makes its images itself, and a command."""
+
+import io
+from dataclasses import dataclass
+
+import click
+from PIL import Image
+from pipeline.sources import Page, Shard, refs_of, with_data
+
+
+@dataclass(frozen=True)
+class Half(Shard):
+    first: int = 0
+
+
+@dataclass(frozen=True)
+class Album:
+    src: str
+
+    @property
+    def scope(self):
+        return {"kind": "album", "src": self.src}
+
+    def check(self, dst=None):
+        pass
+
+    def shards(self):
+        return (Half(str(first), first) for first in (0, 1))
+
+    def refs(self, shard):
+        numbers = range(shard.first, int(self.src.rpartition("/")[2]), 2)
+        names = [f"{self.src}/{number}.png" for number in numbers]
+        data = [picture(number) for number in numbers]
+        tags = [f"of {number}" for number in numbers]
+        yield Page(with_data(refs_of(names, names, tags, [*map(len, data)]), data), 0)
+
+    def contains(self, uri, member=None):
+        return member is None and uri.startswith(f"{self.src}/")
+
+
+def picture(number):
+    sink = io.BytesIO()
+    Image.new("RGB", (40, 30), (0, 0, 20 * number)).save(sink, "png")
+    return sink.getvalue()
+
+
+def open_album(spec):
+    return Album(spec.src)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--loud", is_flag=True)
+def greet(name, loud):
+    """Greet somebody."""
+    click.echo(f"hello, {name}" + ("!" if loud else ""))
+'''
+
 ENTRY_POINTS: Final = """
 [nightlabel.tasks]
 sky = outside_tasks:Sky
 contrast = outside_tasks:Contrast
 mistake = outside_tasks:NoTask
 gone = outside_tasks:Gone
+
+[nightlabel.sources]
+album = outside_more:open_album
+lost = outside_more:Lost
+
+[nightlabel.commands]
+greet = outside_more:greet
+mistaken = outside_more:picture
+absent = outside_more:Absent
+label = outside_more:greet
 """
 
 
@@ -108,6 +177,7 @@ def install(folder: Path) -> Path:
     """Put it into `folder`, which is to stand on PYTHONPATH; returns it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "outside_tasks.py").write_text(MODULE)
+    (folder / "outside_more.py").write_text(MORE)
     facts = folder / "outside_tasks-1.0.dist-info"
     facts.mkdir()
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: outside-tasks\nVersion: 1.0\n")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.storage.ranges import DiskRanges
+from pipeline.storage.file_ranges import DiskRanges
 from pipeline.store import projection
 from tests.parts.faults import FaultProxy, faulty
 from tests.parts.s3 import S3Server

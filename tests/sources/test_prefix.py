@@ -53,6 +53,8 @@ def test_refs_carry_what_was_listed(photos: str) -> None:
         "version": schema.version(None, 5, modified),
         "replaces": None,
         "address": None,
+        "place": None,
+        "data": None,
     }
 
 

@@ -14,7 +14,7 @@ from pipeline.errors import MissingError, StoreError
 from pipeline.flow.ledgers import FileReader, local_ledger
 from pipeline.flow.verify import _draw
 from pipeline.storage import Folder
-from pipeline.storage.ranges import NEAR_IN_BUCKETS, joined
+from pipeline.storage.file_ranges import NEAR_IN_BUCKETS, joined
 from pipeline.store.choice import Choice, choose
 from pipeline.store.failed import failed_rows
 from pipeline.store.ledger import Ids

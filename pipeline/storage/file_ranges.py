@@ -1,0 +1,164 @@
+"""Ranges of one stored file, and the file as far as they were read.
+
+A request to a bucket takes some 20 ms, in which it could have sent a megabyte. On local disk to
+read 256 KiB costs no more than to find out which of them are needed. So ranges that lie nearer to
+each other than that are read as one, and a file that is no larger is read as a whole. No read of
+ranges then takes longer than one of the whole file, but for its first request.
+"""
+
+import mmap
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from pipeline.errors import StoreError
+from pipeline.storage.faults import Kind, foreign, judge
+from pipeline.storage.translate import border
+from pipeline.storage.uris import public
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+    from pipeline.storage.beneath import Beneath
+
+NEAR_IN_BUCKETS: Final = 2**20
+NEAR_ON_DISK: Final = 2**18
+
+#: (the first byte, the first one after it)
+Range = tuple[int, int]
+
+
+class Ranges(Protocol):
+    """An open file. Its methods raise what `Folder.read` raises."""
+
+    near: int
+
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        ...
+
+    def read(self, ranges: Sequence[Range]) -> Sequence[Any]:
+        """The bytes of each range, fewer where the file ends; `size` is of the same read."""
+        ...
+
+
+class DiskRanges:
+    """Of a file that was opened without following a link."""
+
+    near = NEAR_ON_DISK
+
+    def __init__(self, uri: str, handle: int) -> None:
+        self._uri, self._handle = uri, handle
+
+    def size(self) -> int:
+        return os.fstat(self._handle).st_size
+
+    def read(self, ranges: Sequence[Range]) -> Sequence[bytes]:
+        with border(self._uri):
+            return [self._read(start, end) for start, end in ranges]
+
+    def _read(self, start: int, end: int) -> bytes:
+        pieces = []
+        while start < end and (piece := os.pread(self._handle, end - start, start)):
+            pieces.append(piece)
+            start += len(piece)
+        return b"".join(pieces)
+
+
+class BucketRanges:
+    """Of an object. Its size comes with the first range, or by a request of its own."""
+
+    near = NEAR_IN_BUCKETS
+
+    def __init__(self, uri: str, store: "ObjectStore", key: str) -> None:
+        self._uri, self._store, self._key = uri, store, key
+        self._size: int | None = None
+
+    def size(self) -> int:
+        import obstore
+
+        if self._size is None:
+            with border(self._uri):
+                self._size = obstore.head(self._store, self._key)["size"]
+        return self._size
+
+    def read(self, ranges: Sequence[Range]) -> Sequence[Any]:
+        import obstore
+
+        with border(self._uri):
+            if len(ranges) == 1:
+                return [self._read(ranges[0])]
+            starts, ends = zip(*ranges, strict=True)
+            return obstore.get_ranges(self._store, self._key, starts=starts, ends=ends, coalesce=0)
+
+    def _read(self, wanted: Range) -> Any:
+        import obstore
+
+        try:
+            found = obstore.get(self._store, self._key, options={"range": wanted})
+        except foreign() as error:
+            # What begins behind the end is refused with an error that does not tell the size.
+            if judge(error).kind is not Kind.REJECTED or self.size() > wanted[0]:
+                raise
+            return b""
+        self._size = found.meta["size"]
+        return found.bytes()
+
+
+@contextmanager
+def disk_ranges(uri: str, top: "Beneath", path: str) -> Iterator[Ranges]:
+    """Of the file at `path` below `top`, open within the block."""
+    with ExitStack() as stack:
+        with border(uri):
+            file = stack.enter_context(top.open(path))
+        yield DiskRanges(uri, file.fileno())
+
+
+class PartialFile:
+    """A file's bytes at their places in `data`, as far as they were read.
+
+    The rest of `data` are zeros of which the system has not made memory. What is read is a copy,
+    so whatever is checked of it is what is used, even if the file changes meanwhile.
+    """
+
+    def __init__(self, uri: str, source: Ranges, size: int, tail: Any) -> None:
+        """Of `size` bytes, of which `tail` are the last."""
+        self.data = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._uri, self._source, self._end = uri, source, size
+        self._copy([(size - len(tail), size)], [tail])
+        self._end -= len(tail)
+
+    def fetch_from(self, start: int) -> None:
+        """All from `start` on."""
+        if start < self._end:
+            ranges = [(start, self._end)]
+            self._copy(ranges, self._source.read(ranges))
+            self._end = start
+
+    def fetch(self, ranges: Iterable[Range]) -> None:
+        """What is lacking of some ranges."""
+        cut = ((start, min(end, self._end)) for start, end in ranges)
+        lacking = joined((one for one in cut if one[0] < one[1]), self._source.near)
+        if lacking:
+            self._copy(lacking, self._source.read(lacking))
+
+    def _copy(self, ranges: Sequence[Range], pieces: Sequence[Any]) -> None:
+        with memoryview(self.data) as data:
+            for (start, end), piece in zip(ranges, pieces, strict=True):
+                if len(piece) != end - start:
+                    raise StoreError(
+                        f"{public(self._uri)} ended while it was read: another program wrote there"
+                    )
+                data[start:end] = memoryview(piece)
+
+
+def joined(ranges: Iterable[Range], near: int) -> list[Range]:
+    """Ranges in their order, those as one between which lie fewer than `near` bytes."""
+    found: list[Range] = []
+    for start, end in sorted(ranges):
+        if found and start - found[-1][1] < near:
+            found[-1] = found[-1][0], max(end, found[-1][1])
+        else:
+            found.append((start, end))
+    return found
