@@ -10,12 +10,11 @@ import tomllib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from pydantic import (
     BaseModel,
     ConfigDict,
-    Field,
     SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
@@ -23,11 +22,14 @@ from pydantic import (
     model_serializer,
 )
 
-from pipeline.errors import ErrorCode, SpecError, error_codes
+from pipeline.errors import SpecError, error_codes
+from pipeline.job_options import DEFAULT_MODEL as DEFAULT_MODEL
+from pipeline.job_options import MAX_BYTES as MAX_BYTES
+from pipeline.job_options import MAX_PIXELS as MAX_PIXELS
+from pipeline.job_options import MAX_SECONDS as MAX_SECONDS
+from pipeline.job_options import JobOptions
 from pipeline.validation import first_problem
 from pipeline.words import DEFAULT_TASK
-
-DEFAULT_MODEL = "google/vit-base-patch16-224"
 
 #: What a prefix source takes by default; everything else is left out and counted.
 IMAGE_SUFFIXES = (
@@ -48,73 +50,17 @@ IMAGE_SUFFIXES = (
     ".webp",
 )
 
-#: Pillow's own limit for a decompression bomb (2 × `PIL.Image.MAX_IMAGE_PIXELS`).
-MAX_PIXELS = 178_956_970
-MAX_BYTES = 256 * 2**20
-#: Most images take milliseconds, the longest strip that is allowed some 10 s.
-MAX_SECONDS = 60.0
-
 #: So many errors are allowed by default, if more images than that succeeded.
 ERRORS_ALLOWED = 100
 
 #: Fields whose whole value may be a secret: who knows a webhook's address may post to it.
 SECRETS = frozenset({"notify"})
 
-Positive = Annotated[int, Field(gt=0)]
 
-
-class LabelSpec(BaseModel):
+class LabelSpec(JobOptions, BaseModel):
     """One labelling job. Field names are the CLI's option names with `_` for `-`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-    src: str = Field(min_length=1, description="prefix, glob or manifest of images")
-    dst: str = Field(min_length=1, description="folder of the label store")
-
-    include: tuple[str, ...] = Field((), description="globs of names to take")
-    exclude: tuple[str, ...] = Field((), description="globs of names to leave out")
-    limit: Positive | None = Field(None, description="take only the first N listed objects")
-    modified_since: str | None = Field(None, description="take only objects as new as this")
-    default_excludes: bool = Field(True, description="leave out thumbnails and bins of systems")
-    strict_listing: bool = Field(False, description="fail if a folder cannot be read")
-    manifest: bool | None = Field(None, description="read SRC as a manifest (default: by name)")
-    check_changes: bool = Field(False, description="ask the store for etags a manifest lacks")
-    allow_private: bool = Field(False, description="read web addresses that are not public")
-
-    task: str = Field(DEFAULT_TASK, min_length=1, description="what is asked of each image")
-    model: str = Field(DEFAULT_MODEL, min_length=1)
-    revision: str | None = None
-    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
-    top_k: Positive = 5
-    exif: bool = True
-    decode: Literal["exact", "fast"] = "exact"
-    max_pixels: Positive = MAX_PIXELS
-    max_bytes: Positive = MAX_BYTES
-    max_seconds: Annotated[float, Field(gt=0)] = MAX_SECONDS
-    node_memory: Positive | None = Field(None, description="bytes of a node that may be used")
-
-    address: str | None = None
-    predictors: str | None = None
-    gpus_per_predictor: Annotated[float, Field(gt=0, le=1)] | None = None
-    wait_for_nodes: Annotated[float, Field(ge=0)] = 60.0
-    batch_size: Positive | None = None
-    compile: bool = Field(False, description="compile the network for its device")
-    commit_seconds: Annotated[float, Field(gt=0)] = 30.0
-
-    new_recipe: bool = False
-    promote: bool = Field(False, description="let readers see this recipe once it is whole")
-    retry_errors: bool | tuple[ErrorCode, ...] = Field(
-        False, description="true: every permanent error; or the codes to try again"
-    )
-    delete: bool = False
-    take_over: bool = False
-    partial_ok: bool = False
-    max_images: Positive | None = None
-    max_errors: str | None = None
-    deadline: str | None = None
-
-    events: str | None = Field(None, min_length=1, description="file or folder of JSON lines")
-    notify: str | None = Field(None, description="web address told the end")
 
     @field_validator("src", "dst", "task", "model", "events")
     @classmethod

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 #: From the ground up. A unit imports from floors below its own, never from a sibling.
 FLOORS = (
     {"errors", "schema", "heap", "words"},
-    {"validation", "parquet"},
+    {"validation", "parquet", "job_options"},
     {"fields", "spec", "storage"},
     {"sources", "images", "models", "store", "events"},
     {"tasks"},

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 @options.progress
 @options.output
 def demo(dst: Path, no_progress: bool, as_json: bool, debug: bool) -> int:
-    """Label the sample archive that ships with the package, with the small ViT beside it.
+    """Label the sample images in this package with the small ViT beside them.
 
-    Needs no network and no account. Labels go to DST, by default ./nightlabel-demo.
+    Needs no network and no account. Writes labels to DST, by default ./nightlabel-demo.
 
     \b
     Example:

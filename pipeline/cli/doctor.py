@@ -3,20 +3,27 @@
 import click
 
 from pipeline.cli import options
+from pipeline.cli.declared import DECLARED
 from pipeline.cli.output import say, say_json
 from pipeline.errors import Exit
 
 
 @click.command()
 @options.both_ends
-@click.option("--model", help="Hub id or folder of a model to check.", shell_complete=options.paths)
-@click.option("--address", help="A Ray cluster to check.")
+@click.option(
+    "--model",
+    metavar="ID|FOLDER",
+    help="Hugging Face model id, or a model's folder, to check.",
+    shell_complete=options.paths,
+)
+@click.option("--address", metavar="HOST:PORT", help="Ray cluster to check, such as head:6379.")
 @click.option(
     "--sample",
     type=click.IntRange(min=1, max=10_000),
-    help="Read and decode so many images of SRC: formats, modes, sizes, errors.",
+    metavar="N",
+    help="Read and decode N images of SRC: their formats, modes, sizes and errors.",
 )
-@click.option("--allow-private", is_flag=True, help="SRC may be in your own network.")
+@click.option("--allow-private", is_flag=True, help=DECLARED["allow_private"].help)
 @options.output
 def doctor(
     src: str | None,
@@ -28,7 +35,7 @@ def doctor(
     as_json: bool,
     debug: bool,  # noqa: ARG001
 ) -> int:
-    """Check versions, devices, decoders, storage, model and cluster; name each mend.
+    """Check versions, devices, decoders, storage, model and cluster; say how to fix each problem.
 
     \b
     Examples:
@@ -36,8 +43,8 @@ def doctor(
       nightlabel doctor s3://bucket/photos s3://bucket/labels --model ./my-vit
       nightlabel doctor ./photos --sample 200
 
-    Exit: 0 all well or a warning, 3 something is wrong: with --sample, if more than half of the
-    images fail.
+    Exit: 0 all OK, or only warnings, 3 problems found; with --sample also if more than half of
+    the images fail.
     """
     if sample and src is None:
         raise click.UsageError("--sample needs SRC: name the folder, glob or list to look at")

@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("dst")
-@click.option("--code", "codes", multiple=True, metavar="CODE,…", help="Only these error codes.")
-@click.option("--recipe", metavar="ID", help="Errors of this recipe. [the current one]")
+@click.option("--code", "codes", multiple=True, metavar="CODE,…", help="Show only these codes.")
+@click.option("--recipe", metavar="ID", help="Show the errors of this recipe. [the current one]")
 @click.option(
     "--last",
     type=click.IntRange(min=0),
     default=20,
+    metavar="N",
     show_default=True,
-    help="Show the newest N of each code.",
+    help="Show the newest N images of each code.",
 )
 @options.output
 def errors(
@@ -33,7 +34,7 @@ def errors(
     as_json: bool,
     debug: bool,  # noqa: ARG001
 ) -> int:
-    """List the images that have no label, by error code, and say what to do about each.
+    """List the images that failed, by error code, and say how to fix each.
 
     \b
     Examples:

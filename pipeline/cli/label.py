@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=options.JobCommand)
 @options.job
-@click.option("--dry-run", is_flag=True, help="Say what would be done: the same as plan.")
+@options.dry_run
 @options.config
 @options.progress
 @options.output
@@ -44,8 +44,8 @@ def label(
 ) -> int:
     """Bring the labels at DST up to date with the images at SRC.
 
-    Lists SRC (a folder, a glob or a manifest), subtracts what DST holds, labels the rest.
-    Run it every night; run it again after a crash. Every image gets exactly one row.
+    Lists SRC (a folder, a glob or a list of images), skips what DST already has, and labels the
+    rest. Run it every night, and again after a crash. Every image gets exactly one row.
 
     \b
     Examples:
@@ -53,7 +53,7 @@ def label(
       nightlabel label ./photos ./labels --model ./my-vit --deadline 06:30
       nightlabel label urls.csv gs://bucket/labels --config night.toml
 
-    Exit: 0 done, 1 failed, 2 usage, 3 gate, 4 incomplete, 5 busy.
+    Exit: 0 done, 1 failed, 2 bad usage, 3 too many errors, 4 incomplete, 5 DST is in use.
     """
     if dry_run:
         from pipeline.cli.plan import plan

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 @click.command
-@click.option("--all", "others", is_flag=True, help="Those of other programs too.")
+@click.option("--all", "others", is_flag=True, help="Show jobs of other programs too.")
 @options.cluster
 @options.output
 def list(address: str, others: bool, as_json: bool, debug: bool) -> int:  # noqa: ARG001
-    """List the jobs that the cluster at --address knows, the newest last.
+    """List the jobs of the cluster at --address, the newest last.
 
     \b
     Example:

@@ -19,6 +19,7 @@ from pipeline.cli.progress import listener
 from pipeline.cli.quiet import quiet_libraries
 from pipeline.errors import Exit
 from pipeline.flow.progress import nobody
+from pipeline.job_options import Group
 from pipeline.words import LABELLING, Words
 
 if TYPE_CHECKING:
@@ -28,17 +29,22 @@ if TYPE_CHECKING:
 @click.command(cls=options.JobCommand)
 @options.job
 @options.task
-@click.option("--no-probe", is_flag=True, help="Do not label a few images to tell the time.")
+@options.option(
+    "--no-probe",
+    is_flag=True,
+    group=Group.RUN,
+    help="Do not label a few images to estimate the time.",
+)
 @options.config
 @options.output
 def plan(no_probe: bool, as_json: bool, debug: bool, **given: Any) -> int:
-    """Say what `label` would do: counts, bytes, what is done, the time it may take.
+    """Show what `label` would do: how many images, how many bytes, about how long.
 
     \b
     Example:
       nightlabel plan s3://bucket/photos s3://bucket/labels
 
-    Exit: 0 if label would start, 2 if it would refuse.
+    Exit: 0 if label would start, 2 if it would refuse to.
     """
     spec = options.spec_of_run(given)
     from pipeline.flow.plan import plan as run

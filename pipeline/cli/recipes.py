@@ -19,8 +19,8 @@ COLUMNS = ("", "recipe", "rows", "share", "last run", "model")
 def recipes(dst: str, as_json: bool, debug: bool) -> int:  # noqa: ARG001
     """List the recipes of the label store at DST, and which one readers see (marked *).
 
-    A recipe is what decides a label: model, preprocessing, options. The share is of all objects
-    that runs have listed. Below each: what differs from the current one.
+    A recipe is everything that decides a label: model, preprocessing, options. The share is of
+    all images that runs have listed. Below each recipe: how it differs from the current one.
 
     \b
     Example:

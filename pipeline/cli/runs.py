@@ -19,13 +19,18 @@ COLUMNS = ("run", "started", "took", "labelled", "failed", "remaining", "exit", 
 @click.command()
 @options.store
 @click.option(
-    "--last", type=click.IntRange(0), default=20, show_default=True, help="The newest N; 0 for all."
+    "--last",
+    type=click.IntRange(0),
+    default=20,
+    metavar="N",
+    show_default=True,
+    help="Show the newest N runs; 0: all.",
 )
 @options.output
 def runs(dst: str, last: int, as_json: bool, debug: bool) -> int:  # noqa: ARG001
     """List the runs that have written to the label store at DST, the newest last.
 
-    A run that was killed has left rows that are true, and no end: it is "died".
+    The status of a run that was killed is "died". The rows that it committed are valid.
 
     \b
     Example:
@@ -37,7 +42,7 @@ def runs(dst: str, last: int, as_json: bool, debug: bool) -> int:  # noqa: ARG00
     folder = Folder(canonical(dst))
     found = list(load_runs(folder))
     if not found:
-        raise MissingError(f"{dst} has no runs; `nightlabel label SRC {dst}` makes one")
+        raise MissingError(f"{dst} has no runs; start one with `nightlabel label SRC {dst}`")
     found = found[-last:] if last else found
     alive = _alive(folder)
     if as_json:
