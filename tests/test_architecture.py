@@ -34,7 +34,8 @@ TENSOR_HOMES = {"images", "models", "tasks"}
 TENSORS = {"torch", "transformers"}
 MAX_LINES = 400
 
-SOURCES = sorted([*(ROOT / "pipeline").rglob("*.py"), *(ROOT / "jobs").rglob("*.py")])
+PACKAGES = ("nightlabel", "pipeline", "jobs")
+SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
 
 
 @dataclass(frozen=True)

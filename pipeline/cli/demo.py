@@ -77,7 +77,7 @@ def _next_steps(dst: Path) -> str:
     recipe = f"pandas.read_json('{current}', typ='series').recipe"
     return f"""Read them (the first needs `pip install pandas`):
   {python} -c "import pandas; print(pandas.read_parquet('{dst}/recipe=' + {recipe}))"
-  {python} -c "import pipeline; print(pipeline.LabelStore('{dst}').to_table(['uri', 'label']))"
+  {python} -c "import nightlabel; print(nightlabel.LabelStore('{dst}').to_table(['uri', 'label']))"
 
 Next:
   {nightlabel} demo                                  again: nothing is labelled twice
