@@ -3,7 +3,7 @@
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import say_json
+from pipeline.cli.output import say, say_json
 
 
 @click.command()
@@ -25,5 +25,5 @@ def compact(dst: str, take_over: bool, as_json: bool, debug: bool) -> int:  # no
     if as_json:
         say_json({"files_before": before, "files_after": after})
     else:
-        click.echo(f"{before:,} files became {after:,}")
+        say(f"merged {before:,} files into {after:,}")
     return 0

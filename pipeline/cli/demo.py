@@ -10,7 +10,7 @@ import click
 
 from pipeline.cli import options
 from pipeline.cli.label import say_summary
-from pipeline.cli.output import say_json, say_table
+from pipeline.cli.output import say, say_json, say_table
 from pipeline.cli.progress import listener
 from pipeline.cli.quiet import quiet_libraries
 
@@ -53,11 +53,11 @@ def demo(dst: Path, no_progress: bool, as_json: bool, debug: bool) -> int:
         )
         return summary.exit_code
     say_summary(summary)
-    click.echo()
+    say("")
     counts = [(name or "(no label)", count) for name, count in store.label_counts()]
     say_table(counts, "labels")
-    click.echo(f"\n{right} of {known} labels are right ({right / known:.1%})\n")
-    click.echo(_next_steps(dst))
+    say(f"\n{right} of {known} labels are right ({right / known:.1%})\n")
+    say(_next_steps(dst))
     return summary.exit_code
 
 

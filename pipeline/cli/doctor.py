@@ -1,11 +1,21 @@
 """`nightlabel doctor`"""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from pipeline.cli import options
 from pipeline.cli.declared import DECLARED
-from pipeline.cli.output import say, say_json
+from pipeline.cli.output import say_json
+from pipeline.cli.tables import Column, Row, say_columns
 from pipeline.errors import Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pipeline.flow.doctor import Finding
+
+TABLE = (Column("", least=7, status=True, whole=True), Column("check"))
 
 
 @click.command()
@@ -54,8 +64,13 @@ def doctor(
     if as_json:
         say_json([finding.model_dump() for finding in findings])
     else:
-        for finding in findings:
-            say(f"{'ok   ' if finding.ok else 'WRONG'} {finding.check}: {finding.found}")
-            for warning in finding.warnings:
-                say(f"warn  {finding.check}: {warning}")
+        _say(findings)
     return Exit.OK if all(finding.ok for finding in findings) else Exit.GATE
+
+
+def _say(findings: "Iterable[Finding]") -> None:
+    rows = []
+    for one in findings:
+        rows.append(Row(("OK" if one.ok else "FAILED", f"{one.check}: {one.found}")))
+        rows += [Row(("WARNING", f"{one.check}: {warning}")) for warning in one.warnings]
+    say_columns(TABLE, rows, head=False)

@@ -6,11 +6,14 @@ import click
 
 from pipeline.cli import options
 from pipeline.cli.output import say, say_json
+from pipeline.cli.tables import Column, Row, say_columns
 from pipeline.errors import SpecError, error_codes
 
 if TYPE_CHECKING:
-    from pipeline.store.failed import FailedRows
+    from pipeline.store.failed import FailedRow, FailedRows
     from pipeline.store.reader import LabelStore
+
+TABLE = (Column("at", whole=True), Column("uri", padded=False), Column("message"))
 
 
 @click.command()
@@ -76,7 +79,10 @@ def _say(found: "list[FailedRows]", recipe: str | None) -> None:
     for group in found:
         say(f"\n{group.code}: {group.rows:,} ({group.meaning})")
         say(f"  what to do: {group.advice.replace('`', '')}")
-        for row in group.newest:
-            say(f"  {row.at.astimezone():%Y-%m-%d %H:%M}  {row.uri}  {row.message or ''}".rstrip())
+        say_columns(TABLE, [Row(_cells(row)) for row in group.newest], head=False)
         if len(group.newest) < group.rows:
             say(f"  … {group.rows - len(group.newest):,} more; --last N shows more")
+
+
+def _cells(row: "FailedRow") -> tuple[str, ...]:
+    return f"  {row.at.astimezone():%Y-%m-%d %H:%M}", row.uri, row.message or ""

@@ -1,12 +1,13 @@
 """What a command says at its end: text for people, or one JSON document."""
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.errors import printable
+from pipeline.cli.terminal import console_of, on_terminal, shown
 from pipeline.words import DEFAULT_TASK, LABELLING, Words
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ def words_of(spec: "LabelSpec | Mapping[str, Any]") -> Words:
 
 def say(text: str, *, err: bool = False) -> None:
     """A line, or a few, for people: names in it cannot write to their terminals."""
+    stream = sys.stderr if err else sys.stdout
     for line in text.split("\n"):
-        click.echo(printable(line), err=err)
+        click.echo(shown(line, stream), file=stream)
 
 
 def say_json(document: Any) -> None:
@@ -39,8 +41,25 @@ def say_table(rows: Iterable[tuple[str, object]], title: str | None = None) -> N
     if title:
         say(title)
     width = max((len(name) for name, _ in listed), default=0)
+    if on_terminal(sys.stdout):
+        _draw(listed, width)
+        return
     for name, value in listed:
         say(f"  {name:<{width}}  {value}")
+
+
+def _draw(rows: list[tuple[str, str]], width: int) -> None:
+    """The same on a terminal, where a long value is folded below itself."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(width=width + 2, no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        cells = (shown(f"  {name}", sys.stdout), shown(value, sys.stdout))
+        table.add_row(Text(cells[0], "dim"), Text(cells[1]))
+    console_of(sys.stdout).print(table)
 
 
 def _cell(value: object) -> str:

@@ -23,7 +23,8 @@ def quiet_libraries(*, debug: bool) -> Iterator[None]:
     os.dup2(nowhere, 2)
     os.close(nowhere)
     python_stderr = sys.stderr
-    sys.stderr = os.fdopen(terminal, "w", buffering=1)
+    encoding = python_stderr.encoding
+    sys.stderr = os.fdopen(terminal, "w", buffering=1, encoding=encoding, errors="backslashreplace")
     try:
         with Path(os.devnull).open("w") as nowhere_to_print, redirect_stdout(nowhere_to_print):
             yield

@@ -1,11 +1,13 @@
 """`nightlabel runs`"""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import duration, say, say_json, words_of
+from pipeline.cli.output import duration, say_json, words_of
+from pipeline.cli.tables import Column, Row, say_columns
 from pipeline.errors import MissingError
 from pipeline.words import LABELLING
 
@@ -13,7 +15,17 @@ if TYPE_CHECKING:
     from pipeline.storage import Folder
     from pipeline.store.runs import RunSummary
 
-COLUMNS = ("run", "started", "took", "labelled", "failed", "remaining", "exit", "status")
+TABLE = (
+    Column("run", whole=True),
+    Column("started", least=16, whole=True, spare=True),
+    Column("took", least=6, right=True),
+    Column("labelled", least=11, right=True),
+    Column("failed", least=9, right=True),
+    Column("remaining", least=11, right=True),
+    Column("exit", right=True),
+    Column("status", status=True),
+)
+COLUMNS = tuple(column.name for column in TABLE)
 
 
 @click.command()
@@ -49,12 +61,10 @@ def runs(dst: str, last: int, as_json: bool, debug: bool) -> int:  # noqa: ARG00
         say_json([run.model_dump(mode="json") | {"status": _status(run, alive)} for run in found])
         return 0
     words = words_of(found[-1].spec)
-    columns = tuple(words.done if name == LABELLING.done else name for name in COLUMNS)
-    rows = [columns, *(_row(run, alive) for run in found)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        say("  ".join(cells).rstrip())
+    columns = [
+        replace(one, name=words.done) if one.name == LABELLING.done else one for one in TABLE
+    ]
+    say_columns(columns, [Row(_row(run, alive)) for run in found])
     return 0
 
 

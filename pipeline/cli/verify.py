@@ -103,7 +103,7 @@ def _say(found: "Verification") -> None:
     if counts.unreadable:
         rows.append(("cannot be read", counts.unreadable))
     if found.unmerged_parts:
-        rows.append(("parts not merged yet", found.unmerged_parts))
+        rows.append(("files not merged yet", found.unmerged_parts))
     if found.sample:
         again = f"{found.sample.agree} of {found.sample.images} agree"
         unreadable = found.sample.unreadable
@@ -115,5 +115,11 @@ def _say(found: "Verification") -> None:
         )
     say_table(rows, f"recipe {found.recipe}, version {found.version}")
     for problem in found.problems:
-        say(f"WRONG: {problem}")
-    say("not true" if found.problems else "true")
+        say(f"problem: {problem}")
+    say(_verdict(len(found.problems)))
+
+
+def _verdict(problems: int) -> str:
+    if not problems:
+        return "OK"
+    return f"FAILED: {problems:,} problem{'s' if problems > 1 else ''}"
