@@ -163,7 +163,8 @@ class SpecError(NightlabelError):
     exit_code = Exit.USAGE
 
     def __init__(self, field: str, value: object, problem: str) -> None:
-        super().__init__(f"{field}={value!r}: {problem}")
+        given = field if value is None else f"{field}={value!r}"
+        super().__init__(f"{given}: {problem}")
         self.field, self.value, self.problem = field, value, problem
 
     def __reduce__(self) -> tuple[type, tuple[str, object, str]]:

@@ -31,7 +31,7 @@ from pipeline.job_options import JobOptions
 from pipeline.validation import first_problem
 from pipeline.words import DEFAULT_TASK
 
-#: What a prefix source takes by default; everything else is left out and counted.
+#: File names that a prefix source reads by default; others are skipped and counted.
 IMAGE_SUFFIXES = (
     ".apng",
     ".avif",
@@ -50,10 +50,10 @@ IMAGE_SUFFIXES = (
     ".webp",
 )
 
-#: So many errors are allowed by default, if more images than that succeeded.
+#: Errors allowed by default, if more images than that succeed.
 ERRORS_ALLOWED = 100
 
-#: Fields whose whole value may be a secret: who knows a webhook's address may post to it.
+#: Fields whose value may be a secret: whoever knows a webhook's address can post to it.
 SECRETS = frozenset({"notify"})
 
 
@@ -66,13 +66,13 @@ class LabelSpec(JobOptions, BaseModel):
     @classmethod
     def _names_hold_no_nul(cls, text: str | None) -> str | None:
         if text is not None and "\0" in text:
-            raise ValueError("holds a NUL, which no name has")
+            raise ValueError("must not contain a NUL character")
         return text
 
     @field_validator("predictors", "max_errors", mode="before")
     @classmethod
     def _number_as_text(cls, given: Any) -> Any:
-        """TOML and `--set` write a lone number without quotes."""
+        """TOML and `--set` give a single number without quotes."""
         is_number = isinstance(given, int | float) and not isinstance(given, bool)
         return str(given) if is_number else given
 
@@ -82,14 +82,14 @@ class LabelSpec(JobOptions, BaseModel):
         if text is not None:
             found = re.fullmatch(r"([0-9]{1,6})(?::([0-9]{1,6}))?", text)
             if found is None or not 1 <= int(found[1]) <= int(found[2] or found[1]):
-                raise ValueError("give a number, such as 2, or the least and the most, such as 1:8")
+                raise ValueError("give a number, such as 2, or a range, such as 1:8")
         return text
 
     @field_validator("max_errors")
     @classmethod
     def _errors_are_a_number_or_a_share(cls, text: str | None) -> str | None:
         if text is not None and not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?%?", text):
-            raise ValueError("give a number, such as 100, or a share, such as 0.5%")
+            raise ValueError("give a number, such as 100, or a percentage, such as 0.5%")
         return text
 
     @field_validator("notify")
@@ -129,12 +129,12 @@ class LabelSpec(JobOptions, BaseModel):
         for name in ("limit", "modified_since") if delete else ():
             if info.data.get(name):
                 option = f"--{name.replace('_', '-')}"
-                raise ValueError(f"needs the whole listing, which {option} cuts")
+                raise ValueError(f"needs the complete listing, which {option} cuts short")
         return delete
 
     @model_serializer(mode="wrap")
     def _without_the_first_task(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What is recorded, shipped and hashed of a job that classifies stays what it was."""
+        """Leave out the default task, so that records, job ids and hashes stay what they were."""
         told: dict[str, Any] = fields(self)
         return {k: v for k, v in told.items() if (k, v) != ("task", DEFAULT_TASK)}
 
@@ -147,11 +147,11 @@ class LabelSpec(JobOptions, BaseModel):
         return int(low), int(high or low)
 
     def errors_allowed(self, processed: int | None, failed: int) -> float:
-        """How many of `processed` objects, of which `failed` did fail, may do so.
+        """How many of `processed` images may fail; `failed` of them did.
 
-        By default 1% of them; or 100, but never more than succeeded: where more failed than
-        succeeded the gate is passed, however few they are. While the listing goes on it is not
-        known yet how many there will be (None), and only a plain number is a limit.
+        By default 1% or 100, whichever is more, but never more than succeeded: a run in which most
+        images fail is over the limit, however small it is. While the listing goes on, the number
+        of images is not known (None), and only a plain number is a limit.
         """
         if self.max_errors is not None and not self.max_errors.endswith("%"):
             return int(float(self.max_errors))
@@ -163,7 +163,7 @@ class LabelSpec(JobOptions, BaseModel):
 
 
 def make_spec(**fields: Any) -> LabelSpec:
-    """Build a spec; a bad field raises SpecError, which names it and its value."""
+    """Build a spec. Raises SpecError, which names the bad field and its value."""
     try:
         return LabelSpec(**fields)
     except ValidationError as error:
@@ -179,10 +179,10 @@ def parse_spec(document: str) -> LabelSpec:
 
 
 def load_spec(config: Path | None, sets: Mapping[str, str], flags: Mapping[str, Any]) -> LabelSpec:
-    """A spec from a TOML file, then `KEY=VALUE` settings, then flags; the later wins.
+    """A spec from a TOML file, then `KEY=VALUE` settings, then flags; later ones win.
 
     Keys may be written with `-` or `_`. Settings are TOML values, or else plain strings.
-    Raises SpecError for a file that is missing or no TOML, and for any bad field.
+    Raises SpecError if the file is missing or not TOML, and for any bad field.
     """
     fields = _read_toml(config) if config else {}
     fields |= {key: _toml_value(value) for key, value in sets.items()}
@@ -193,8 +193,8 @@ def load_spec(config: Path | None, sets: Mapping[str, str], flags: Mapping[str, 
 def deadline_at(text: str, now: datetime) -> datetime:
     """When a deadline falls: `6h`, `90m`, `1h30m`, `45s` from now, or the next `06:30`.
 
-    `now` must be aware. A clock time is that of this machine's clock, also where it is changed
-    before. A moment with its zone, as of `datetime.isoformat`, is itself, past or not.
+    `now` must have a zone. A clock time is one of this machine's clock, also if daylight saving
+    changes it before then. An ISO time with its zone is itself, past or not.
     Raises ValueError.
     """
     if re.fullmatch(r"\d{4}-\d\d-\d\dT[^ ]+", text):
@@ -209,9 +209,9 @@ def deadline_at(text: str, now: datetime) -> datetime:
 
 
 def since_at(text: str, now: datetime) -> datetime:
-    """The moment that `--modified-since` means: a date or a time of day, or so long before `now`.
+    """The time that `--modified-since` means: a date, a date and time, or a duration before `now`.
 
-    A date begins at midnight; what names no zone is meant in this machine's. Raises ValueError.
+    A date begins at midnight. Without a zone, this machine's zone is meant. Raises ValueError.
     """
     problem = "give a date (2026-01-31), a time (2026-01-31T06:30) or a duration (7d, 36h)"
     if duration := re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?", text):
@@ -221,7 +221,7 @@ def since_at(text: str, now: datetime) -> datetime:
         try:
             return now - timedelta(days=days, hours=hours, minutes=minutes)
         except OverflowError:
-            raise ValueError("that is before all dates; leave the option out") from None
+            raise ValueError("that is before all dates; leave out the option") from None
     if not re.fullmatch(r"\d{4}-\d\d-\d\d(T\d\d:\d\d\S*)?", text):
         raise ValueError(problem)
     try:
@@ -260,7 +260,7 @@ def _moment(text: str) -> datetime:
     except ValueError:
         moment = datetime.min  # noqa: DTZ901 - without a zone, as below
     if moment.tzinfo is None:
-        raise ValueError("give a moment with its zone, such as 2026-01-31T06:30:00+01:00")
+        raise ValueError("give a time with its zone, such as 2026-01-31T06:30:00+01:00")
     return moment
 
 

@@ -1,4 +1,4 @@
-"""What a command says at its end: text for people, or one JSON document."""
+"""What a command prints at its end: text for people, or one JSON document."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def words_of(spec: "LabelSpec | Mapping[str, Any]") -> Words:
-    """How people call what a run does, by its specification or what it recorded of that."""
+    """The words for what a run does, by its specification or by what it recorded of it."""
     task = spec.get("task", DEFAULT_TASK) if isinstance(spec, Mapping) else spec.task
     if task == DEFAULT_TASK:
         return LABELLING  # without loading Arrow
@@ -25,7 +25,7 @@ def words_of(spec: "LabelSpec | Mapping[str, Any]") -> Words:
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """A line, or a few, for people: names in it cannot write to their terminals."""
+    """Print lines for people; names in them cannot control a terminal."""
     stream = sys.stderr if err else sys.stdout
     for line in text.split("\n"):
         click.echo(shown(line, stream), file=stream)
@@ -36,7 +36,7 @@ def say_json(document: Any) -> None:
 
 
 def say_table(rows: Iterable[tuple[str, object]], title: str | None = None) -> None:
-    """Two columns: a name and a value; numbers with thousands divided."""
+    """Print names and values in two columns; integers with thousands separators."""
     listed = [(name, _cell(value)) for name, value in rows]
     if title:
         say(title)
@@ -69,15 +69,15 @@ def _cell(value: object) -> str:
 
 
 def left_out_rows(left_out: Mapping[str, int]) -> list[tuple[str, object]]:
-    """The row of a table that names what default excludes left out, if they did."""
+    """A row that says what the default excludes skipped, if anything."""
     if not left_out:
         return []
     named = ", ".join(f"{number:,} {name}" for name, number in sorted(left_out.items()))
-    return [("left out by default", f"{named} (--no-default-excludes takes them)")]
+    return [("left out by default", f"{named} (--no-default-excludes reads them)")]
 
 
 def say_unreadable(named: Mapping[str, str], count: int) -> None:
-    """Name, on stderr, what could not be listed; `count` is how much that was in all."""
+    """Name on stderr what could not be listed; `count` is the total."""
     from pipeline.storage import public
 
     for uri, why in named.items():
@@ -86,8 +86,8 @@ def say_unreadable(named: Mapping[str, str], count: int) -> None:
         say(f"and {count - len(named):,} more", err=True)
     if count:
         say(
-            "What lies there was not listed: its rows stay as they are. Give the right to read "
-            "it, or leave it out with --exclude 'FOLDER/'",
+            "Nothing in there was listed; its rows stay as they are. Grant read permission, or "
+            "skip it with --exclude 'FOLDER/'",
             err=True,
         )
 
@@ -102,7 +102,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes in the unit that reads best."""
+    """Bytes in a unit that fits: 999 B, 1.5 KB, 2.5 GB."""
     for unit in ("B", "KB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

@@ -86,7 +86,7 @@ def _say(found: "Plan", words: Words = LABELLING) -> None:
         rows.append(("memory here", found.memory))
     if probe := found.probe:
         loads = " and load the model" if words == LABELLING else ""
-        start = f"of it {duration(probe.start_seconds)} to start Ray{loads}"
+        start = f"including {duration(probe.start_seconds)} to start Ray{loads}"
         rows += [
             ("speed here", f"{probe.images_per_second} img/s on {probe.device}"),
             ("time here", f"{duration(probe.expected_seconds)}, {start}"),

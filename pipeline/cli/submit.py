@@ -86,7 +86,7 @@ def submit(
     if submitted.attached and job.over:
         return say_completed(server, spec, night, job, as_json=as_json)
     facts = {"attached": submitted.attached, "already_completed": False, "night": night}
-    told = f"job {job.id} {'is there already' if submitted.attached else 'submitted'}"
+    told = f"job {job.id} {'already exists' if submitted.attached else 'submitted'}"
     if wait:
         if not no_progress:
             say(told, err=True)

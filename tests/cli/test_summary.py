@@ -79,7 +79,7 @@ def test_plan_and_verify_and_runs_use_the_same_words(capsys: pytest.CaptureFixtu
     planned = table(capsys.readouterr().out)
     assert set(planned) - {"recipe", "speed here", "time here"} <= WORDS
     assert planned["to label"] == "28 (20 new, 5 changed, 3 retried)"
-    assert planned["time here"] == "7.8s, of it 5.0s to start Ray and load the model"
+    assert planned["time here"] == "7.8s, including 5.0s to start Ray and load the model"
     found = {"rows": 72, "doubled": 0, "missing": 0, "newer": 1, "unmerged_parts": 0}
     say_verification(
         Verification(
