@@ -162,7 +162,7 @@ def _table_of_options(command: Any, known: dict[str | None, str | None]) -> Iter
         yield from _rows(command, own)
     if shared:
         names = ", ".join(f"`{one.opts[0]}`" for one in shared)
-        yield from ["", *_paragraph(f"As of `label`: {names}.")]
+        yield from ["", *_paragraph(f"As in `label`: {names}.")]
 
 
 def _rows(command: Any, options: list[click.Option]) -> Iterator[str]:

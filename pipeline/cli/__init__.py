@@ -7,6 +7,7 @@ click command: `sky = "my_package.cli:sky"`. It cannot replace one of ours.
 import sys
 from functools import cache
 from importlib import import_module
+from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 import click
@@ -117,6 +118,8 @@ def cli() -> None:
 def main() -> None:
     """The console command: runs `cli` and exits with the code of `pipeline.errors.Exit`."""
     sys.excepthook = show_traceback
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: help has signs of its own
     code = exit_code_of(cli)
     if "ray" in sys.modules:
         from pipeline.flow.session import end_process

@@ -1,8 +1,10 @@
 """Progress and tables in a real terminal; and what stays plain, in one or not."""
 
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -144,6 +146,15 @@ def test_a_long_value_is_folded_below_itself() -> None:
     code = "from pipeline.cli.output import say_table\nsay_table([('a', 1), ('of it', 'x' * 60)])"
     seen = frames(in_terminal(python(code), 40))
     assert seen == ["  a      1", f"  of it  {'x' * 31}", f"         {'x' * 29}"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_help_in_any_encoding(encoding: str) -> None:
+    command = [Path(sys.executable).with_name("nightlabel"), "label", "--help"]
+    env = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, capture_output=True, env=env)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"--retry-errors" in done.stdout
 
 
 def test_a_log_has_no_escape_sequence() -> None:
