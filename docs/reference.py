@@ -191,7 +191,7 @@ def _spelled(option: click.Option) -> str:
 
 
 def _help(option: click.Option) -> str:
-    default = f" [{option.default}]" if option.show_default else ""
+    default = f" [default: {option.default}]" if option.show_default else ""
     return _cell((option.help or "") + default)
 
 

@@ -38,7 +38,7 @@ COMMANDS = {
     "logs": "show what a job has printed",
     "stop": "stop a job; what it labelled is committed first",
     "bench": "measure what limits the speed here",
-    "doctor": "check storage, model and machine, and say how to fix them",
+    "doctor": "check storage, model and machine, and say how to fix problems",
     "demo": "label the sample images in this package",
     "completion": "print a script for shell completion",
 }

@@ -34,7 +34,7 @@ class Declared:
     def help(self) -> str:
         """Its words, and its default in brackets."""
         default = self.words.default or _in_words(self.name, self.default)
-        return f"{self.words.help} [{default}]" if default else self.words.help
+        return f"{self.words.help} [default: {default}]" if default else self.words.help
 
 
 def names_of(*groups: Group, but: tuple[str, ...] = ()) -> list[str]:

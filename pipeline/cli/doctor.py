@@ -53,8 +53,8 @@ def doctor(
       nightlabel doctor s3://bucket/photos s3://bucket/labels --model ./my-vit
       nightlabel doctor ./photos --sample 200
 
-    Exit: 0 all OK, or only warnings, 3 problems found; with --sample also if more than half of
-    the images fail.
+    Exit: 0 OK, or only warnings; 3 problems found, or with --sample more than half of the images
+    failed.
     """
     if sample and src is None:
         raise click.UsageError("--sample needs SRC: name the folder, glob or list to look at")

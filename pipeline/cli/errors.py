@@ -19,7 +19,9 @@ TABLE = (Column("at", whole=True), Column("uri", padded=False), Column("message"
 @click.command()
 @click.argument("dst")
 @click.option("--code", "codes", multiple=True, metavar="CODE,…", help="Show only these codes.")
-@click.option("--recipe", metavar="ID", help="Show the errors of this recipe. [the current one]")
+@click.option(
+    "--recipe", metavar="ID", help="Show the errors of this recipe. [default: the current one]"
+)
 @click.option(
     "--last",
     type=click.IntRange(min=0),

@@ -99,6 +99,19 @@ store = click.argument("dst", shell_complete=paths)
 #: All that makes a labelling job. The task is the command's own.
 job = stack(both_ends, declared(*names_of(but=("task",))))
 
+#: The same for a job server, which has a URL.
+job_of_a_cluster = stack(
+    both_ends,
+    declared(*names_of(but=("task", "address"))),
+    option(
+        "--address",
+        metavar="URL",
+        group=Group.CLUSTER,
+        help="URL of the cluster's dashboard, such as http://head:8265. "
+        "[default: RAY_API_SERVER_ADDRESS, else RAY_ADDRESS]",
+    ),
+)
+
 #: The same for a task without a model.
 job_without_model = stack(both_ends, declared(*names_of(but=("task", *OF_A_NETWORK))))
 

@@ -15,14 +15,14 @@ from pipeline.job_options import Group
 
 
 @click.command(cls=options.JobCommand)
-@options.job
+@options.job_of_a_cluster
 @options.task
 @options.option(
     "--night",
     metavar="NAME",
     group=Group.RUN,
     help="Name of the night. The same night and options run once; another name runs them again. "
-    "[date of the last noon in UTC]",
+    "[default: date of the last noon in UTC]",
 )
 @options.option(
     "--image-has-package",
@@ -35,7 +35,7 @@ from pipeline.job_options import Group
     "--wait/--no-wait",
     default=True,
     group=Group.OUTPUT,
-    help="Follow the job, and exit with its exit code. [--wait]",
+    help="Follow the job, and exit with its exit code. [default: --wait]",
 )
 @options.config
 @options.progress

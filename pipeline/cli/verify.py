@@ -63,7 +63,7 @@ def verify(
     Example:
       nightlabel verify s3://bucket/photos s3://bucket/labels
 
-    Exit: 0 OK, 3 problems found, 4 OK, but images remain to be labelled.
+    Exit: 0 OK; 3 problems found; 4 OK, but images remain to be labelled.
     """
     from pipeline.flow.address import check_address
     from pipeline.flow.usage import check_paths
