@@ -35,12 +35,17 @@ def say_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, default=str))
 
 
-def say_table(rows: Iterable[tuple[str, object]], title: str | None = None) -> None:
-    """Print names and values in two columns; integers with thousands separators."""
+def say_table(
+    rows: Iterable[tuple[str, object]], title: str | None = None, *, least: int = 0
+) -> None:
+    """Print names and values in two columns; integers with thousands separators.
+
+    `least` is the width of the names in characters, so that logs of several nights are alike.
+    """
     listed = [(name, _cell(value)) for name, value in rows]
     if title:
         say(title)
-    width = max((len(name) for name, _ in listed), default=0)
+    width = max([least, *(len(name) for name, _ in listed)])
     if on_terminal(sys.stdout):
         _draw(listed, width)
         return

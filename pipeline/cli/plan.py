@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from pipeline.flow.plan import Plan
 
 
+#: "left out by default", the longest name of a row.
+LONGEST = 19
+
+
 @click.command(cls=options.JobCommand)
 @options.job
 @options.task
@@ -93,6 +97,6 @@ def _say(found: "Plan", words: Words = LABELLING) -> None:
         ]
         if probe.summary:
             rows.append((f"of {probe.images} images", probe.summary))
-    say_table(rows, f"{found.src} → {found.dst}")
+    say_table(rows, f"{found.src} → {found.dst}", least=LONGEST)
     if found.refused:
         say(f"{words.verb} would refuse: {found.refused}", err=True)

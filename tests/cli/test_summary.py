@@ -122,3 +122,14 @@ def test_summaries_of_older_versions_load() -> None:
     del stored["images_per_second"], stored["counts"]["failed_before_by_code"]
     old = RunSummary.model_validate(stored)
     assert (old.images_per_second, old.counts.failed_before_by_code) == (None, {})
+
+
+def test_rows_of_a_plan_stand_where_they_stand_every_night(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = set()
+    for counts in (Counts(**COUNTS), Counts(**COUNTS, unreadable=3, left_out={"._*": 1_000})):
+        say_plan(Plan(src="a", dst="b", recipe="r1", refused=None, counts=counts, probe=None))
+        rows = capsys.readouterr().out.splitlines()[1:]
+        places |= {len(line) - len(re.split(r"(?<=\S) {2,}", line, maxsplit=1)[1]) for line in rows}
+    assert places == {23}
