@@ -67,7 +67,7 @@ def label(
 
 
 def run_and_say(spec: "LabelSpec", *, silent: bool, as_json: bool, debug: bool) -> "RunSummary":
-    """A run of any task, with its progress on stderr and its end on stdout."""
+    """Run any task; print progress on stderr and the result on stdout."""
     words = words_of(spec)
     with quiet_libraries(debug=debug), listener(silent=silent, words=words) as listen:
         if listen is not None:
@@ -87,7 +87,7 @@ def run_and_say(spec: "LabelSpec", *, silent: bool, as_json: bool, debug: bool) 
 
 
 def say_summary(summary: "RunSummary") -> None:
-    """The end of a run, for people. docs/labels.md has the words."""
+    """Print the result of a run for people, in the words of docs/labels.md."""
     from pipeline.store.runs import word
 
     counts = summary.counts
@@ -121,7 +121,7 @@ def with_codes(number: int, by_code: dict[str, int]) -> str:
 
 
 def say_next(summary: "RunSummary") -> None:
-    """Where the labels are, how to read them, and what to do next."""
+    """Print where the labels are, how to read them, and what to do next."""
     dst = summary.spec["dst"]
     rows = [
         (words_of(summary.spec).results, dst),
@@ -145,7 +145,7 @@ def _next(summary: "RunSummary") -> list[str]:
 
 
 def _scope_options(spec: dict[str, Any]) -> list[str]:
-    """What chose the images of this run must choose those of the next command too."""
+    """The options that chose the images of this run; the next command needs them too."""
     found = [f"--{name}={glob}" for name in ("include", "exclude") for glob in spec.get(name) or ()]
     if spec.get("limit"):
         found.append(f"--limit={spec['limit']}")

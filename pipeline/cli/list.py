@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TABLE = (
     Column("job", whole=True),
     Column("status", least=9, status=True),
-    Column("started", least=16, whole=True),
+    Column("started", least=16, whole=True, spare=True),
     Column("images and labels"),
 )
 

@@ -82,7 +82,7 @@ def test_a_night_is_submitted_once_and_seen_through(done: Night) -> None:
     again = one.night("--night", told["night"])
     assert again.code == 0
     assert "already completed" in again.err
-    assert "no image has come or changed since" in again.err
+    assert "no image is new or changed since" in again.err
     assert len(_jobs(one, told["job"])) == 1
 
     [job] = _jobs(one, told["job"])
