@@ -109,7 +109,7 @@ def _rate(per_second: float, number: int, name: str) -> str:
 
 def _whole(found: "Bench") -> str:
     if not found.run_per_second:
-        return f"{found.run_images:,} images are too few to measure the speed"
+        return f"{found.run_images:,} images are too few to time"
     return f"{found.run_per_second:,.1f} img/s, {found.share:.0%} of that"
 
 
