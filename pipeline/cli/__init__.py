@@ -1,23 +1,13 @@
-"""The command line: one file a command, each loaded only when it is called.
-
-Another package adds a command by an entry point of the group `nightlabel.commands` that names a
-click command: `sky = "my_package.cli:sky"`. It cannot replace one of ours.
-"""
+"""The command line: one file a command, each loaded only when it is called."""
 
 import sys
-from functools import cache
 from importlib import import_module
 from io import TextIOWrapper
-from typing import TYPE_CHECKING
 
 import click
 
 from pipeline import __version__
 from pipeline.cli.failures import exit_code_of, show_traceback
-from pipeline.errors import SpecError
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
 
 COMMANDS = {
     "label": "bring the labels at DST up to date with SRC",
@@ -44,37 +34,15 @@ COMMANDS = {
 }
 
 
-GROUP = "nightlabel.commands"
-
-
-@cache
-def others() -> "dict[str, EntryPoint]":
-    """Commands of other installed packages by name; nothing of them is imported."""
-    from importlib.metadata import entry_points
-
-    return {one.name: one for one in entry_points(group=GROUP) if one.name not in COMMANDS}
-
-
-def _load(entry: "EntryPoint") -> click.Command:
-    """Raises SpecError if it cannot be imported or is not a click command."""
-    try:
-        found = entry.load()
-    except (ImportError, AttributeError) as error:
-        raise SpecError("command", entry.name, f"its package cannot be loaded: {error}") from error
-    if not isinstance(found, click.Command):
-        raise SpecError("command", entry.name, f"{entry.value} is not a click command")
-    return found
-
-
 class LazyGroup(click.Group):
     """Lists its commands without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return [*COMMANDS, *others()]
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
-            return _load(others()[cmd_name]) if cmd_name in others() else None
+            return None
         name = cmd_name.replace("-", "_")
         command: click.Command = getattr(import_module(f"pipeline.cli.{name}"), name)
         return command
@@ -83,23 +51,19 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        known = name in COMMANDS or name[:1] == "-" or name in others()
-        if not known and not ctx.resilient_parsing:
+        if name not in COMMANDS and name[:1] != "-" and not ctx.resilient_parsing:
             ctx.fail(_no_such_command(name))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
-        if others():
-            with formatter.section("Commands of other packages"):
-                formatter.write_dl([(one.name, f"from {one.value}") for one in others().values()])
 
 
 def _no_such_command(name: str) -> str:
     from difflib import get_close_matches
 
-    close = get_close_matches(name, [*COMMANDS, *others()], n=1)
+    close = get_close_matches(name, COMMANDS, n=1)
     meant = f"; did you mean {close[0]}?" if close else ""
     return f"no such command: {name}{meant}"
 

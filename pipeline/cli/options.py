@@ -96,13 +96,21 @@ both_ends = stack(
 #: The label store of commands that look at nothing else.
 store = click.argument("dst", shell_complete=paths)
 
-#: All that makes a labelling job. The task is the command's own.
-job = stack(both_ends, declared(*names_of(but=("task",))))
+
+def job_without(*names: str) -> Decorator[Any]:
+    """SRC, DST and all options of a job but those of the fields `names`, and but the task."""
+    return stack(both_ends, declared(*names_of(but=("task", *names))))
+
+
+#: All that makes a labelling job.
+job = job_without()
+
+#: The same for a task without a model.
+job_without_model = job_without(*OF_A_NETWORK)
 
 #: The same for a job server, which has a URL.
 job_of_a_cluster = stack(
-    both_ends,
-    declared(*names_of(but=("task", "address"))),
+    job_without("address"),
     option(
         "--address",
         metavar="URL",
@@ -112,8 +120,6 @@ job_of_a_cluster = stack(
     ),
 )
 
-#: The same for a task without a model.
-job_without_model = stack(both_ends, declared(*names_of(but=("task", *OF_A_NETWORK))))
 
 #: Where Ray's own commands look for the url of a job server.
 _JOB_SERVER = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")

@@ -17,7 +17,6 @@ from deltalake import DeltaTable
 from PIL import Image
 
 import pipeline
-from pipeline.cli import others
 from pipeline.errors import SpecError
 from pipeline.spec import make_spec
 from pipeline.storage import Folder
@@ -62,12 +61,9 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.syspath_prepend(folder)
         patch.setenv("PYTHONPATH", str(folder))
         task_named.cache_clear()
-        others.cache_clear()
         yield folder
     task_named.cache_clear()
-    others.cache_clear()
-    for name in ("outside_tasks", "outside_command"):
-        sys.modules.pop(name, None)
+    sys.modules.pop("outside_tasks", None)
 
 
 @pytest.fixture(scope="module")
@@ -216,12 +212,12 @@ def test_from_python(night: Here, photos: Path, tmp_path: Path) -> None:
     assert hashes["phash"].null_count == 1
 
 
-def test_a_task_and_a_command_from_outside_have_nights_and_poison_costs_a_row(
+def test_a_task_from_outside_has_its_nights_and_its_poison_costs_a_row(
     night: Here, photos: Path, tmp_path: Path
 ) -> None:
     (photos / "b" / "white.png").write_bytes(white())
     dst = tmp_path / "skies"
-    first = night("sky", photos, dst)
+    first = night("label", photos, dst, "--set", "task=sky")
     assert first.code == 0, first.err
     assert "looked at      10" in first.out
     assert f"skies      {dst}" in first.out

@@ -1,4 +1,4 @@
-"""A package of somebody else's that brings a task with a column of its own, and a command.
+"""A package of somebody else's that brings a task with a column of its own.
 
 It is written into a folder that stands on PYTHONPATH, as an installed one stands in site-packages.
 """
@@ -95,42 +95,7 @@ class NoTask:
     """What an entry point may name by mistake."""
 '''
 
-COMMAND: Final = '''
-"""`nightlabel sky`: a night of the task `sky`, with the options of a job."""
-
-import click
-
-from pipeline.cli import options
-from pipeline.cli.label import run_and_say
-from pipeline.job_options import Group
-
-
-@click.command(cls=options.JobCommand)
-@options.job_without_model
-@options.option("--quietly", is_flag=True, group=Group.OUTPUT, help="Print no progress.")
-@options.config
-@options.output
-def sky(quietly, as_json, debug, **given):
-    """Say how blue the images at SRC are.
-
-    \\b
-    Example:
-      nightlabel sky ./photos ./skies
-    """
-    spec = options.spec_of_run(given | {"task": "sky"})
-    return run_and_say(spec, silent=quietly, as_json=as_json, debug=debug).exit_code
-
-
-not_one = "a text"
-'''
-
 ENTRY_POINTS: Final = """
-[nightlabel.commands]
-sky = outside_command:sky
-label = outside_command:not_one
-broken = outside_command:not_one
-lost = outside_command:lost
-
 [nightlabel.tasks]
 sky = outside_tasks:Sky
 contrast = outside_tasks:Contrast
@@ -143,7 +108,6 @@ def install(folder: Path) -> Path:
     """Put it into `folder`, which is to stand on PYTHONPATH; returns it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "outside_tasks.py").write_text(MODULE)
-    (folder / "outside_command.py").write_text(COMMAND)
     facts = folder / "outside_tasks-1.0.dist-info"
     facts.mkdir()
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: outside-tasks\nVersion: 1.0\n")
