@@ -14,6 +14,7 @@ WORKDIR /src
 COPY locks locks
 RUN pip install --no-cache-dir --require-hashes --only-binary=:all: -r locks/build-system.txt
 COPY pyproject.toml MANIFEST.in README.md LICENSE ./
+COPY nightlabel nightlabel
 COPY pipeline pipeline
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels .
 

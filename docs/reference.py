@@ -10,6 +10,7 @@ import click
 from pydantic.fields import FieldInfo
 
 from pipeline.cli import COMMANDS, cli
+from pipeline.cli.grouped import JobCommand, in_groups
 from pipeline.errors import Exit
 from pipeline.events.kinds import KINDS, Event
 from pipeline.flow.metrics import METRICS
@@ -18,9 +19,9 @@ HERE = Path(__file__).with_name("reference.md")
 
 #: What to do about each, for whoever schedules nights.
 ADVICE = {
-    Exit.OK: "go on",
-    Exit.FAILED: "run it again; it goes on where it ended",
-    Exit.USAGE: "mend the command; another try changes nothing",
+    Exit.OK: "nothing",
+    Exit.FAILED: "run it again; it continues where it stopped",
+    Exit.USAGE: "correct the command; running it again changes nothing",
     Exit.GATE: "look at the errors (`error_code`); what was labelled is there",
     Exit.INCOMPLETE: "run it again, or wait for the next night; `--partial-ok` makes it 0",
     Exit.BUSY: "try again later",
@@ -34,7 +35,7 @@ def page() -> str:
     lines = [
         "# Reference: commands, exit codes, events, metrics",
         "",
-        "Made of the code by `make docs`; a test holds the two together.",
+        "`make docs` writes this page from the code; a test compares the two.",
         "",
         "## Exit codes",
         "",
@@ -158,10 +159,19 @@ def _table_of_options(command: Any, known: dict[str | None, str | None]) -> Iter
     own = [one for one in every if one not in shared]
     if own:
         yield from ["", "| option | |", "|---|---|"]
-        yield from (f"| `{_spelled(one)}` | {_help(one)} |" for one in own)
+        yield from _rows(command, own)
     if shared:
         names = ", ".join(f"`{one.opts[0]}`" for one in shared)
-        yield from ["", *_paragraph(f"As of `label`: {names}.")]
+        yield from ["", *_paragraph(f"As in `label`: {names}.")]
+
+
+def _rows(command: Any, options: list[click.Option]) -> Iterator[str]:
+    """A row an option; those of a job under the title that `--help` gives them."""
+    grouped = isinstance(command, JobCommand)
+    for title, members in in_groups(options) if grouped else [("", options)]:
+        if grouped:
+            yield f"| **{title}** | |"
+        yield from (f"| `{_spelled(one)}` | {_help(one)} |" for one in members)
 
 
 def _options(command: Any) -> list[click.Option]:
@@ -181,7 +191,7 @@ def _spelled(option: click.Option) -> str:
 
 
 def _help(option: click.Option) -> str:
-    default = f" [{option.default}]" if option.show_default else ""
+    default = f" [default: {option.default}]" if option.show_default else ""
     return _cell((option.help or "") + default)
 
 

@@ -1,10 +1,10 @@
 """Nightlabel: rsync for labels.
 
-import pipeline
+import nightlabel
 
-spec = pipeline.make_spec(src="s3://bucket/photos", dst="s3://bucket/labels")
-summary = pipeline.label(spec)
-table = pipeline.LabelStore("s3://bucket/labels").to_table(["uri", "label", "score"])
+spec = nightlabel.make_spec(src="s3://bucket/photos", dst="s3://bucket/labels")
+summary = nightlabel.label(spec)
+table = nightlabel.LabelStore("s3://bucket/labels").to_table(["uri", "label", "score"])
 """
 
 from importlib import import_module
@@ -45,8 +45,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Lazy, so that `nightlabel --help` loads neither Ray nor Arrow.
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
-    return getattr(import_module(_PUBLIC[name]), name)
+if not TYPE_CHECKING:  # or type checkers would take any name for one of the API
+
+    def __getattr__(name: str) -> Any:
+        # Lazy, so that `nightlabel --help` loads neither Ray nor Arrow.
+        if name not in _PUBLIC:
+            raise AttributeError(f"module 'pipeline' has no attribute {name!r}")
+        return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, in one tree.
+"""All errors, in one tree.
 
     NightlabelError                      exit
     ├── SpecError                        2     a bad option, field or value
@@ -47,11 +47,11 @@ EXIT_MEANINGS = {
     Exit.FAILED: "failed; the store is valid and the next run continues",
     Exit.USAGE: "bad usage, or a new recipe without `--new-recipe`",
     Exit.GATE: "too many errors (`--max-errors`; by default also where fewer than half of the "
-    "images succeeded), or `verify` or `doctor` found something wrong",
+    "images succeeded), or `verify` or `doctor` found problems",
     Exit.INCOMPLETE: "valid but incomplete: deadline, `--max-images`, or transient errors are left",
     Exit.BUSY: "another run is writing here",
     Exit.INTERRUPTED: "interrupted (SIGINT); what was labelled is committed",
-    Exit.TERMINATED: "terminated (SIGTERM), or its job was stopped; the same",
+    Exit.TERMINATED: "terminated (SIGTERM), or its job was stopped; what was labelled is committed",
 }
 
 
@@ -81,43 +81,45 @@ class ErrorCode(StrEnum):
 
     @property
     def advice(self) -> str:
-        """What to do about it, in one sentence or two."""
+        """How to fix it, in one or two sentences."""
         return ADVICE[self]
 
 
 TRANSIENT_CODES = frozenset({ErrorCode.CHANGED, ErrorCode.TRANSIENT})
 
 MEANINGS = {
-    ErrorCode.MISSING: "the object was not there when it was read, or its address is none",
+    ErrorCode.MISSING: "the object did not exist when it was read, or its address is not one",
     ErrorCode.EMPTY: "the object has no bytes",
-    ErrorCode.NOT_AN_IMAGE: "the content is of no known image format, whatever the name says",
-    ErrorCode.TRUNCATED: "the image, or the archive that should hold images, ends too soon",
-    ErrorCode.UNDECODABLE: "an image by its first bytes, but its decoder refused it; or damaged "
+    ErrorCode.NOT_AN_IMAGE: "the content is not in a known image format, whatever its name says",
+    ErrorCode.TRUNCATED: "the image data, or the archive that holds it, ends too early",
+    ErrorCode.UNDECODABLE: "it begins like an image, but the decoder rejected it; or it is damaged "
     "in its archive",
     ErrorCode.UNSUPPORTED: "a known image format, mode, protocol or archive that is not supported "
     "here",
-    ErrorCode.TOO_LARGE: "over --max-bytes or --max-pixels, found before decoding",
-    ErrorCode.DENIED: "the store refused to let this object be read, or its address is not public",
+    ErrorCode.TOO_LARGE: "larger than --max-bytes or --max-pixels allows",
+    ErrorCode.DENIED: "the store denied access to this object, or its address is not public",
     ErrorCode.CHANGED: "the object was replaced between listing and reading",
     ErrorCode.TRANSIENT: "the store kept failing (throttled, timed out, reset) after retries",
-    ErrorCode.CRASHED: "it ended the process that worked on it, or exceeded its time or its memory",
+    ErrorCode.CRASHED: "it crashed the process that worked on it, or exceeded its time or memory "
+    "limit",
 }
 
 ADVICE = {
-    ErrorCode.MISSING: "Make the list anew. Once the objects are back: `--retry-errors=missing`.",
-    ErrorCode.EMPTY: "Upload the image again; what changes is labelled by itself.",
-    ErrorCode.NOT_AN_IMAGE: "Leave it out with `--exclude`, or upload the image that it should be.",
-    ErrorCode.TRUNCATED: "Upload the whole image; what changes is labelled by itself.",
-    ErrorCode.UNDECODABLE: "Open it in another program: save it anew there, or restore a copy.",
-    ErrorCode.UNSUPPORTED: "Convert it, to JPEG or PNG for instance, and upload that.",
-    ErrorCode.TOO_LARGE: "Raise `--max-bytes` or `--max-pixels`, with `--retry-errors=too_large`.",
-    ErrorCode.DENIED: "Let these credentials read it, or restore it from the archive class; then "
-    "`--retry-errors=denied`. If its address is not public: `--allow-private`.",
-    ErrorCode.CHANGED: "Nothing: the next run labels what is there then.",
-    ErrorCode.TRANSIENT: "Run again. If it stays, the message says why: a store that is away, a "
-    "signed address that has expired.",
-    ErrorCode.CRASHED: "Raise `--max-seconds` if it took too long, with `--retry-errors=crashed`; "
-    "else convert it and upload that.",
+    ErrorCode.MISSING: "Make a new list. Once the objects are back: `--retry-errors=missing`.",
+    ErrorCode.EMPTY: "Upload the image again; the next run labels what has changed.",
+    ErrorCode.NOT_AN_IMAGE: "Skip it with `--exclude`, or upload the image that it should be.",
+    ErrorCode.TRUNCATED: "Upload the complete image; the next run labels what has changed.",
+    ErrorCode.UNDECODABLE: "Open it in another program and save it again, or restore a copy.",
+    ErrorCode.UNSUPPORTED: "Convert it, for example to JPEG or PNG, and upload the result.",
+    ErrorCode.TOO_LARGE: "Raise `--max-bytes` or `--max-pixels`, and add "
+    "`--retry-errors=too_large`.",
+    ErrorCode.DENIED: "Give these credentials read access, or restore it from its archive class; "
+    "then `--retry-errors=denied`. If its address is not public: `--allow-private`.",
+    ErrorCode.CHANGED: "Nothing: the next run labels the new version.",
+    ErrorCode.TRANSIENT: "Run again. If the error stays, its message says why: the store is down, "
+    "or a signed address has expired.",
+    ErrorCode.CRASHED: "If it took too long, raise `--max-seconds` and add "
+    "`--retry-errors=crashed`; otherwise convert it and upload the result.",
 }
 
 #: Ends the message of each row that is `denied` since its address is not public, so that a run
@@ -151,7 +153,7 @@ class Terminated(KeyboardInterrupt):
 
 
 class NightlabelError(Exception):
-    """Base of all errors that are meant for people: one clear line that names the mend."""
+    """Base of all errors that are meant for people: one line that says how to fix it."""
 
     exit_code: Exit = Exit.FAILED
 
@@ -165,7 +167,8 @@ class SpecError(NightlabelError):
     exit_code = Exit.USAGE
 
     def __init__(self, field: str, value: object, problem: str) -> None:
-        super().__init__(f"{field}={value!r}: {problem}")
+        given = field if value is None else f"{field}={value!r}"
+        super().__init__(f"{given}: {problem}")
         self.field, self.value, self.problem = field, value, problem
 
     def __reduce__(self) -> tuple[type, tuple[str, object, str]]:

@@ -10,12 +10,11 @@ import tomllib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
 from pydantic import (
     BaseModel,
     ConfigDict,
-    Field,
     SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
@@ -23,13 +22,16 @@ from pydantic import (
     model_serializer,
 )
 
-from pipeline.errors import ErrorCode, SpecError, error_codes
+from pipeline.errors import SpecError, error_codes
+from pipeline.job_options import DEFAULT_MODEL as DEFAULT_MODEL
+from pipeline.job_options import MAX_BYTES as MAX_BYTES
+from pipeline.job_options import MAX_PIXELS as MAX_PIXELS
+from pipeline.job_options import MAX_SECONDS as MAX_SECONDS
+from pipeline.job_options import JobOptions
 from pipeline.validation import first_problem
 from pipeline.words import DEFAULT_TASK
 
-DEFAULT_MODEL = "google/vit-base-patch16-224"
-
-#: What a prefix source takes by default; everything else is left out and counted.
+#: File names that a prefix source reads by default; others are skipped and counted.
 IMAGE_SUFFIXES = (
     ".apng",
     ".avif",
@@ -48,17 +50,8 @@ IMAGE_SUFFIXES = (
     ".webp",
 )
 
-#: Pillow's own limit for a decompression bomb (2 × `PIL.Image.MAX_IMAGE_PIXELS`).
-MAX_PIXELS = 178_956_970
-MAX_BYTES = 256 * 2**20
-#: Most images take milliseconds, the longest strip that is allowed some 10 s.
-MAX_SECONDS = 60.0
-
-#: So many errors are allowed by default, if more images than that succeeded.
+#: Errors allowed by default, if more images than that succeed.
 ERRORS_ALLOWED = 100
-
-#: Which vector of an image a network is asked for: see `models.pooling`.
-Pooling = Literal["cls", "mean", "pooler", "projection"]
 
 #: Not told of a job where they say nothing: what is recorded, shipped and hashed of one that only
 #: classifies is what it was before there were other tasks.
@@ -69,85 +62,26 @@ _UNTOLD: Final = {
     "embed": None,
 }
 
-#: Fields whose whole value may be a secret: who knows a webhook's address may post to it.
+#: Fields whose value may be a secret: whoever knows a webhook's address can post to it.
 SECRETS = frozenset({"notify"})
 
-Positive = Annotated[int, Field(gt=0)]
 
-
-class LabelSpec(BaseModel):
+class LabelSpec(JobOptions, BaseModel):
     """One labelling job. Field names are the CLI's option names with `_` for `-`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-    src: str = Field(min_length=1, description="prefix, glob, manifest or zip file of images")
-    dst: str = Field(min_length=1, description="folder of the label store")
-
-    include: tuple[str, ...] = Field((), description="globs of names to take")
-    exclude: tuple[str, ...] = Field((), description="globs of names to leave out")
-    limit: Positive | None = Field(None, description="take only the first N listed objects")
-    modified_since: str | None = Field(None, description="take only objects as new as this")
-    default_excludes: bool = Field(True, description="leave out thumbnails and bins of systems")
-    strict_listing: bool = Field(False, description="fail if a folder cannot be read")
-    manifest: bool | None = Field(None, description="read SRC as a manifest (default: by name)")
-    check_changes: bool = Field(False, description="ask the store for etags a manifest lacks")
-    allow_private: bool = Field(False, description="read web addresses that are not public")
-
-    task: str = Field(DEFAULT_TASK, min_length=1, description="what is asked of each image")
-    model: str = Field(DEFAULT_MODEL, min_length=1)
-    revision: str | None = None
-    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
-    top_k: Positive = 5
-    pooling: Pooling | None = Field(
-        None, description="which vector `embed` takes (default: by model)"
-    )
-    vector_dtype: Literal["float16", "float32"] = Field(
-        "float16", description="what the numbers of a vector are rounded to"
-    )
-    embed: Literal["cls", "mean", "pooler"] | None = Field(
-        None, description="which vector to keep beside labels, if any"
-    )
-    exif: bool = True
-    decode: Literal["exact", "fast"] = "exact"
-    max_pixels: Positive = MAX_PIXELS
-    max_bytes: Positive = MAX_BYTES
-    max_seconds: Annotated[float, Field(gt=0)] = MAX_SECONDS
-    node_memory: Positive | None = Field(None, description="bytes of a node that may be used")
-
-    address: str | None = None
-    predictors: str | None = None
-    gpus_per_predictor: Annotated[float, Field(gt=0, le=1)] | None = None
-    wait_for_nodes: Annotated[float, Field(ge=0)] = 60.0
-    batch_size: Positive | None = None
-    compile: bool = Field(False, description="compile the network for its device")
-    commit_seconds: Annotated[float, Field(gt=0)] = 30.0
-
-    new_recipe: bool = False
-    promote: bool = Field(False, description="let readers see this recipe once it is whole")
-    retry_errors: bool | tuple[ErrorCode, ...] = Field(
-        False, description="true: every permanent error; or the codes to try again"
-    )
-    delete: bool = False
-    take_over: bool = False
-    partial_ok: bool = False
-    max_images: Positive | None = None
-    max_errors: str | None = None
-    deadline: str | None = None
-
-    events: str | None = Field(None, min_length=1, description="file or folder of JSON lines")
-    notify: str | None = Field(None, description="web address told the end")
 
     @field_validator("src", "dst", "task", "model", "events")
     @classmethod
     def _names_hold_no_nul(cls, text: str | None) -> str | None:
         if text is not None and "\0" in text:
-            raise ValueError("holds a NUL, which no name has")
+            raise ValueError("must not contain a NUL character")
         return text
 
     @field_validator("predictors", "max_errors", mode="before")
     @classmethod
     def _number_as_text(cls, given: Any) -> Any:
-        """TOML and `--set` write a lone number without quotes."""
+        """TOML and `--set` give a single number without quotes."""
         is_number = isinstance(given, int | float) and not isinstance(given, bool)
         return str(given) if is_number else given
 
@@ -157,14 +91,14 @@ class LabelSpec(BaseModel):
         if text is not None:
             found = re.fullmatch(r"([0-9]{1,6})(?::([0-9]{1,6}))?", text)
             if found is None or not 1 <= int(found[1]) <= int(found[2] or found[1]):
-                raise ValueError("give a number, such as 2, or the least and the most, such as 1:8")
+                raise ValueError("give a number, such as 2, or a range, such as 1:8")
         return text
 
     @field_validator("max_errors")
     @classmethod
     def _errors_are_a_number_or_a_share(cls, text: str | None) -> str | None:
         if text is not None and not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?%?", text):
-            raise ValueError("give a number, such as 100, or a share, such as 0.5%")
+            raise ValueError("give a number, such as 100, or a percentage, such as 0.5%")
         return text
 
     @field_validator("notify")
@@ -204,7 +138,7 @@ class LabelSpec(BaseModel):
         for name in ("limit", "modified_since") if delete else ():
             if info.data.get(name):
                 option = f"--{name.replace('_', '-')}"
-                raise ValueError(f"needs the whole listing, which {option} cuts")
+                raise ValueError(f"needs the complete listing, which {option} cuts short")
         return delete
 
     @model_serializer(mode="wrap")
@@ -221,11 +155,11 @@ class LabelSpec(BaseModel):
         return int(low), int(high or low)
 
     def errors_allowed(self, processed: int | None, failed: int) -> float:
-        """How many of `processed` objects, of which `failed` did fail, may do so.
+        """How many of `processed` images may fail; `failed` of them did.
 
-        By default 1% of them; or 100, but never more than succeeded: where more failed than
-        succeeded the gate is passed, however few they are. While the listing goes on it is not
-        known yet how many there will be (None), and only a plain number is a limit.
+        By default 1% or 100, whichever is more, but never more than succeeded: a run in which most
+        images fail is over the limit, however small it is. While the listing goes on, the number
+        of images is not known (None), and only a plain number is a limit.
         """
         if self.max_errors is not None and not self.max_errors.endswith("%"):
             return int(float(self.max_errors))
@@ -237,7 +171,7 @@ class LabelSpec(BaseModel):
 
 
 def make_spec(**fields: Any) -> LabelSpec:
-    """Build a spec; a bad field raises SpecError, which names it and its value."""
+    """Build a spec. Raises SpecError, which names the bad field and its value."""
     try:
         return LabelSpec(**fields)
     except ValidationError as error:
@@ -253,10 +187,10 @@ def parse_spec(document: str) -> LabelSpec:
 
 
 def load_spec(config: Path | None, sets: Mapping[str, str], flags: Mapping[str, Any]) -> LabelSpec:
-    """A spec from a TOML file, then `KEY=VALUE` settings, then flags; the later wins.
+    """A spec from a TOML file, then `KEY=VALUE` settings, then flags; later ones win.
 
     Keys may be written with `-` or `_`. Settings are TOML values, or else plain strings.
-    Raises SpecError for a file that is missing or no TOML, and for any bad field.
+    Raises SpecError if the file is missing or not TOML, and for any bad field.
     """
     fields = _read_toml(config) if config else {}
     fields |= {key: _toml_value(value) for key, value in sets.items()}
@@ -267,8 +201,8 @@ def load_spec(config: Path | None, sets: Mapping[str, str], flags: Mapping[str, 
 def deadline_at(text: str, now: datetime) -> datetime:
     """When a deadline falls: `6h`, `90m`, `1h30m`, `45s` from now, or the next `06:30`.
 
-    `now` must be aware. A clock time is that of this machine's clock, also where it is changed
-    before. A moment with its zone, as of `datetime.isoformat`, is itself, past or not.
+    `now` must have a zone. A clock time is one of this machine's clock, also if daylight saving
+    changes it before then. An ISO time with its zone is itself, past or not.
     Raises ValueError.
     """
     if re.fullmatch(r"\d{4}-\d\d-\d\dT[^ ]+", text):
@@ -283,9 +217,9 @@ def deadline_at(text: str, now: datetime) -> datetime:
 
 
 def since_at(text: str, now: datetime) -> datetime:
-    """The moment that `--modified-since` means: a date or a time of day, or so long before `now`.
+    """The time that `--modified-since` means: a date, a date and time, or a duration before `now`.
 
-    A date begins at midnight; what names no zone is meant in this machine's. Raises ValueError.
+    A date begins at midnight. Without a zone, this machine's zone is meant. Raises ValueError.
     """
     problem = "give a date (2026-01-31), a time (2026-01-31T06:30) or a duration (7d, 36h)"
     if duration := re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?", text):
@@ -295,7 +229,7 @@ def since_at(text: str, now: datetime) -> datetime:
         try:
             return now - timedelta(days=days, hours=hours, minutes=minutes)
         except OverflowError:
-            raise ValueError("that is before all dates; leave the option out") from None
+            raise ValueError("that is before all dates; leave out the option") from None
     if not re.fullmatch(r"\d{4}-\d\d-\d\d(T\d\d:\d\d\S*)?", text):
         raise ValueError(problem)
     try:
@@ -334,7 +268,7 @@ def _moment(text: str) -> datetime:
     except ValueError:
         moment = datetime.min  # noqa: DTZ901 - without a zone, as below
     if moment.tzinfo is None:
-        raise ValueError("give a moment with its zone, such as 2026-01-31T06:30:00+01:00")
+        raise ValueError("give a time with its zone, such as 2026-01-31T06:30:00+01:00")
     return moment
 
 

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from pipeline.errors import SpecError
 
-#: By the beginning of pydantic's name for an error, the first that fits; `{…}` is of its context.
+#: By the prefix of pydantic's error type; the first match counts. `{…}` is from its context.
 _WORDS: Final[Mapping[str, str]] = {
-    "missing": "is needed; give it as an argument (nightlabel label SRC DST), or in --config FILE",
+    "missing": "is required; give it as an argument (nightlabel label SRC DST) or in --config FILE",
     "value_error": "{error}",
     "literal_error": "give {expected}",
     "greater_than_equal": "give {ge} or more",
@@ -19,22 +19,22 @@ _WORDS: Final[Mapping[str, str]] = {
     "less_than": "give a number below {lt}",
     "int_": "give a whole number",
     "float_": "give a number",
-    "finite_number": "give a number that has an end",
+    "finite_number": "give a finite number",
     "bool_": "give true or false",
-    "string_too_short": "may not be empty",
-    "string_unicode": "is not UTF-8",
-    "string_": 'give text, which in TOML stands in quotes: "…"',
+    "string_too_short": "must not be empty",
+    "string_unicode": "must be UTF-8",
+    "string_": 'give text; in TOML, put it in quotes: "…"',
     "tuple_": 'give a list, such as ["*.jpg", "*.png"]',
-    "json_invalid": "is no JSON: {error}",
-    "model_": "give an object with a field for each option",
+    "json_invalid": "is not JSON: {error}",
+    "model_": "give a JSON object with the options as its fields",
 }
-_UNKNOWN: Final = "is no value of this option; nightlabel label --help says what is"
+_UNKNOWN: Final = "is not a value of this option; nightlabel label --help lists them"
 
 
 def first_problem(
     error: ValidationError, fields: Collection[str], secrets: Collection[str]
 ) -> SpecError:
-    """The first of what pydantic found; the values of `secrets` are not shown."""
+    """The first problem that pydantic found; the values of `secrets` are not shown."""
     first = error.errors()[0]
     field = str(first["loc"][0]) if first["loc"] else "spec"
     if first["type"] == "extra_forbidden":
@@ -45,13 +45,13 @@ def first_problem(
 
 
 def no_such_option(name: str, known: Collection[str]) -> str:
-    """What to say of a name that none of the `known` has."""
+    """The message for an option name that is not `known`."""
     close = get_close_matches(name, known, n=1)
     return f"no such option; {did_you_mean(close) or 'nightlabel label --help lists them'}"
 
 
 def did_you_mean(close: list[str]) -> str:
-    """The question after a name that nothing has; empty where nothing is like it."""
+    """A question that follows an unknown name; empty if no known name is similar."""
     return f"did you mean {close[0]}?" if close else ""
 
 

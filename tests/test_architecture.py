@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 #: From the ground up. A unit imports from floors below its own, never from a sibling.
 FLOORS = (
     {"errors", "schema", "heap", "words"},
-    {"validation", "parquet"},
+    {"validation", "parquet", "job_options"},
     {"fields", "spec", "storage"},
     {"sources", "images", "models", "store", "events"},
     {"tasks"},
@@ -35,7 +35,8 @@ TENSOR_HOMES = {"images", "models", "tasks"}
 TENSORS = {"torch", "transformers"}
 MAX_LINES = 400
 
-SOURCES = sorted([*(ROOT / "pipeline").rglob("*.py"), *(ROOT / "jobs").rglob("*.py")])
+PACKAGES = ("nightlabel", "pipeline", "jobs")
+SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
 
 
 @dataclass(frozen=True)

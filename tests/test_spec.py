@@ -78,7 +78,7 @@ def test_a_bad_value_is_named(field: str, value: object) -> None:
 
 
 def test_a_missing_field_is_named() -> None:
-    with pytest.raises(SpecError, match=r"^dst=None: is needed"):
+    with pytest.raises(SpecError, match=r"^dst: is required; give it as an argument"):
         make_spec(src="s3://b/in/")
 
 

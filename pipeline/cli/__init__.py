@@ -6,6 +6,7 @@ which names a click command: `hello = "my_package.hello:hello"`.
 
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 
 import click
 
@@ -14,27 +15,27 @@ from pipeline.cli.failures import exit_code_of, show_traceback
 
 COMMANDS = {
     "label": "bring the labels at DST up to date with SRC",
-    "embed": "bring vectors of images up to date: for search, near-duplicates, heads",
-    "fingerprint": "bring perceptual hashes and measures of images up to date, without a model",
-    "plan": "say what label would do",
-    "verify": "prove that every image has exactly one true row",
+    "embed": "compute vectors of images: for search, near-duplicates and heads",
+    "fingerprint": "compute perceptual hashes and quality measures, without a model",
+    "plan": "show what label would do",
+    "verify": "check that every image has exactly one correct row",
     "runs": "list the runs of a label store",
-    "errors": "list the images that failed, and what to do about them",
+    "errors": "list the images that failed, and how to fix them",
     "recipes": "list the recipes of a label store, and which one readers see",
-    "use": "choose the recipe whose labels readers see",
-    "drop": "remove a recipe's labels",
+    "use": "choose the recipe that readers see",
+    "drop": "delete a recipe's labels",
     "move-src": "keep the labels of an archive that moved",
     "forget": "erase an image from every recipe, file and Delta version",
     "compact": "merge small files of a label store into large ones",
-    "submit": "run label as a job of a Ray cluster",
+    "submit": "run label as a job on a Ray cluster",
     "list": "list the jobs of a Ray cluster",
-    "status": "say how a job is",
+    "status": "show a job's status",
     "logs": "show what a job has printed",
-    "stop": "end a job; what it labelled is committed",
-    "bench": "measure what limits a run here",
-    "doctor": "check storage, model and machine, and say the mend",
-    "demo": "label the sample archive that ships with the package",
-    "completion": "print what makes a shell complete commands and options",
+    "stop": "stop a job; what it labelled is committed first",
+    "bench": "measure what limits the speed here",
+    "doctor": "check storage, model and machine, and say how to fix problems",
+    "demo": "label the sample images in this package",
+    "completion": "print a script for shell completion",
 }
 
 
@@ -105,7 +106,7 @@ def _no_such_command(name: str) -> str:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="nightlabel")
 def cli() -> None:
-    """rsync for labels: one true label for every image of an archive, every night.
+    """rsync for labels: keep one correct label for every image of an archive.
 
     \b
     Example:
@@ -116,6 +117,8 @@ def cli() -> None:
 def main() -> None:
     """The console command: runs `cli` and exits with the code of `pipeline.errors.Exit`."""
     sys.excepthook = show_traceback
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: help has signs of its own
     code = exit_code_of(cli)
     if "ray" in sys.modules:
         from pipeline.flow.session import end_process

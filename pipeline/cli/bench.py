@@ -11,26 +11,31 @@ from pipeline.cli.output import duration, say, say_json, say_table, size, words_
 from pipeline.cli.progress import listener
 from pipeline.cli.quiet import quiet_libraries
 from pipeline.errors import Exit, SpecError
+from pipeline.job_options import Group
 from pipeline.words import LABELLING, Words
 
 if TYPE_CHECKING:
     from pipeline.flow.bench import Bench
 
 
-@click.command()
+@click.command(cls=options.JobCommand)
 @click.argument("src", required=False, shell_complete=options.paths)
-@options.source
-@options.model
-@options.placement
-@options.task
-@click.option(
+@options.measured
+@options.option(
     "--seconds",
     type=click.FloatRange(0, min_open=True),
     default=10.0,
+    metavar="SECONDS",
     show_default=True,
-    help="For each part.",
+    group=Group.RUN,
+    help="Seconds for each part of the measurement.",
 )
-@click.option("--scratch", help="Where the run writes; with --address one that every node reaches.")
+@options.option(
+    "--scratch",
+    metavar="FOLDER",
+    group=Group.RUN,
+    help="Folder that the run writes to; with --address one that every node can reach.",
+)
 @options.config
 @options.progress
 @options.output
@@ -42,20 +47,20 @@ def bench(
     debug: bool,
     **given: Any,
 ) -> int:
-    """Measure what limits a run here: decoding, predicting, or what lies between.
+    """Measure what limits the speed of a run here: decoding, prediction, or the rest.
 
     Decodes on all cores, predicts on all devices, then labels a part of SRC into a scratch
-    folder that is removed. No label store is touched.
+    folder, which is removed. No label store is changed.
 
     \b
     Examples:
       nightlabel bench s3://bucket/photos --model ./my-vit
       nightlabel bench ./photos --precision int8 --decode fast
 
-    Exit: 0 measured, 1 failed, 2 usage.
+    Exit: 0 measured, 1 failed, 2 bad usage.
     """
     if given["address"] and not scratch:
-        raise SpecError("scratch", None, "name a folder that every node of the cluster reaches")
+        raise SpecError("scratch", None, "give a folder that every node of the cluster can reach")
     with ExitStack() as stack:
         folder = scratch or stack.enter_context(tempfile.TemporaryDirectory(prefix="nightlabel-"))
         spec = options.spec_of_run(given | {"dst": folder})
@@ -104,7 +109,7 @@ def _rate(per_second: float, number: int, name: str) -> str:
 
 def _whole(found: "Bench") -> str:
     if not found.run_per_second:
-        return f"{found.run_images:,} images are over too soon to tell"
+        return f"{found.run_images:,} images are too few to time"
     return f"{found.run_per_second:,.1f} img/s, {found.share:.0%} of that"
 
 

@@ -3,17 +3,17 @@
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import say_json
+from pipeline.cli.output import say, say_json
 
 
 @click.command()
 @options.store
-@click.option("--take-over", is_flag=True, help="Fence a run that holds the store.")
+@options.take_over
 @options.output
 def compact(dst: str, take_over: bool, as_json: bool, debug: bool) -> int:  # noqa: ARG001
     """Merge the small files of a label store into large ones.
 
-    Every run merges its own parts; over many nights small files gather all the same.
+    Every run merges its own files; over many nights small files still add up.
 
     \b
     Example:
@@ -25,5 +25,5 @@ def compact(dst: str, take_over: bool, as_json: bool, debug: bool) -> int:  # no
     if as_json:
         say_json({"files_before": before, "files_after": after})
     else:
-        click.echo(f"{before:,} files became {after:,}")
+        say(f"merged {before:,} files into {after:,}")
     return 0

@@ -1,4 +1,4 @@
-"""What submitting says of a night that is over: nothing runs, and what has come since."""
+"""What `submit` prints if the night's job has ended: nothing runs, and what is new since."""
 
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def say_completed(
     server: "JobServer", spec: "LabelSpec", night: str, job: "Job", *, as_json: bool
 ) -> int:
-    """Say when the job ended and what is not labelled; returns the exit code it ended with."""
+    """Print when the job ended and what is not labelled; returns its exit code."""
     from pipeline.cluster.following import summary_in
     from pipeline.cluster.submission import another_night
     from pipeline.flow.news import count_news
@@ -39,13 +39,13 @@ def _line(job: "Job", code: int, news: "News", other: str, done: str) -> str:
     ended = f" at {job.ended:%Y-%m-%d %H:%M} UTC" if job.ended else ""
     return (
         f"NOTHING WAS RUN: job {job.id} already completed{ended}, with exit code {code}; "
-        f"{_since(news, done)}. To run this night once more, submit it again with --night {other}"
+        f"{_since(news, done)}. To run this night again, use --night {other}"
     )
 
 
 def _since(news: "News", done: str) -> str:
     if news.unlabelled is None:
-        return f"images that came since are NOT {done} (not counted from here: {news.problem})"
+        return f"images that came since are NOT {done} (they could not be counted: {news.problem})"
     if news.unlabelled:
         many = (
             "image that is new or changed is"
@@ -54,5 +54,5 @@ def _since(news: "News", done: str) -> str:
         )
         return f"{'' if news.complete else 'at least '}{news.unlabelled:,} {many} NOT {done}"
     if news.complete:
-        return "no image has come or changed since"
-    return f"images that came since are NOT {done} (none is among those looked at from here)"
+        return "no image is new or changed since"
+    return f"images that came since are NOT {done} (none of those checked from here is new)"

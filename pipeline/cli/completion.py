@@ -14,7 +14,7 @@ VARIABLE = "_NIGHTLABEL_COMPLETE"
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), metavar="SHELL")
 @options.output
 def completion(shell: str, as_json: bool, debug: bool) -> int:  # noqa: ARG001
-    """Print what makes SHELL (bash, zsh or fish) complete commands, options and their values.
+    """Print the script with which SHELL (bash, zsh or fish) completes commands and options.
 
     \b
     Examples:

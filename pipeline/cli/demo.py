@@ -10,7 +10,7 @@ import click
 
 from pipeline.cli import options
 from pipeline.cli.label import say_summary
-from pipeline.cli.output import say_json, say_table
+from pipeline.cli.output import say, say_json, say_table
 from pipeline.cli.progress import listener
 from pipeline.cli.quiet import quiet_libraries
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 @options.progress
 @options.output
 def demo(dst: Path, no_progress: bool, as_json: bool, debug: bool) -> int:
-    """Label the sample archive that ships with the package, with the small ViT beside it.
+    """Label the sample images in this package with the small ViT beside them.
 
-    Needs no network and no account. Labels go to DST, by default ./nightlabel-demo.
+    Needs no network and no account. Writes labels to DST, by default ./nightlabel-demo.
 
     \b
     Example:
@@ -53,11 +53,11 @@ def demo(dst: Path, no_progress: bool, as_json: bool, debug: bool) -> int:
         )
         return summary.exit_code
     say_summary(summary)
-    click.echo()
+    say("")
     counts = [(name or "(no label)", count) for name, count in store.label_counts()]
     say_table(counts, "labels")
-    click.echo(f"\n{right} of {known} labels are right ({right / known:.1%})\n")
-    click.echo(_next_steps(dst))
+    say(f"\n{right} of {known} labels are right ({right / known:.1%})\n")
+    say(_next_steps(dst))
     return summary.exit_code
 
 
@@ -77,7 +77,7 @@ def _next_steps(dst: Path) -> str:
     recipe = f"pandas.read_json('{current}', typ='series').recipe"
     return f"""Read them (the first needs `pip install pandas`):
   {python} -c "import pandas; print(pandas.read_parquet('{dst}/recipe=' + {recipe}))"
-  {python} -c "import pipeline; print(pipeline.LabelStore('{dst}').to_table(['uri', 'label']))"
+  {python} -c "import nightlabel; print(nightlabel.LabelStore('{dst}').to_table(['uri', 'label']))"
 
 Next:
   {nightlabel} demo                                  again: nothing is labelled twice

@@ -1,23 +1,40 @@
 """`nightlabel doctor`"""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import say, say_json
+from pipeline.cli.declared import DECLARED
+from pipeline.cli.output import say_json
+from pipeline.cli.tables import Column, Row, say_columns
 from pipeline.errors import Exit
 from pipeline.words import DEFAULT_TASK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pipeline.flow.doctor import Finding
+
+TABLE = (Column("", least=7, status=True, whole=True), Column("check"))
 
 
 @click.command()
 @options.both_ends
-@click.option("--model", help="Hub id or folder of a model to check.", shell_complete=options.paths)
-@click.option("--address", help="A Ray cluster to check.")
+@click.option(
+    "--model",
+    metavar="ID|FOLDER",
+    help="Hugging Face model id, or a model's folder, to check.",
+    shell_complete=options.paths,
+)
+@click.option("--address", metavar="HOST:PORT", help="Ray cluster to check, such as head:6379.")
 @click.option(
     "--sample",
     type=click.IntRange(min=1, max=10_000),
-    help="Read and decode so many images of SRC: formats, modes, sizes, errors.",
+    metavar="N",
+    help="Read and decode N images of SRC: their formats, modes, sizes and errors.",
 )
-@click.option("--allow-private", is_flag=True, help="SRC may be in your own network.")
+@click.option("--allow-private", is_flag=True, help=DECLARED["allow_private"].help)
 @options.task
 @options.output
 def doctor(
@@ -32,7 +49,7 @@ def doctor(
     as_json: bool,
     debug: bool,  # noqa: ARG001
 ) -> int:
-    """Check versions, devices, decoders, storage, model and cluster; name each mend.
+    """Check versions, devices, decoders, storage, model and cluster; say how to fix each problem.
 
     \b
     Examples:
@@ -41,8 +58,8 @@ def doctor(
       nightlabel doctor --model ./dinov2 --task embed
       nightlabel doctor ./photos --sample 200
 
-    Exit: 0 all well or a warning, 3 something is wrong: with --sample, if more than half of the
-    images fail.
+    Exit: 0 OK, or only warnings; 3 problems found, or with --sample more than half of the images
+    failed.
     """
     if sample and src is None:
         raise click.UsageError("--sample needs SRC: name the folder, glob or list to look at")
@@ -61,8 +78,13 @@ def doctor(
     if as_json:
         say_json([finding.model_dump() for finding in findings])
     else:
-        for finding in findings:
-            say(f"{'ok   ' if finding.ok else 'WRONG'} {finding.check}: {finding.found}")
-            for warning in finding.warnings:
-                say(f"warn  {finding.check}: {warning}")
+        _say(findings)
     return Exit.OK if all(finding.ok for finding in findings) else Exit.GATE
+
+
+def _say(findings: "Iterable[Finding]") -> None:
+    rows = []
+    for one in findings:
+        rows.append(Row(("OK" if one.ok else "FAILED", f"{one.check}: {one.found}")))
+        rows += [Row(("WARNING", f"{one.check}: {warning}")) for warning in one.warnings]
+    say_columns(TABLE, rows, head=False)

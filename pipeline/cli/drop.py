@@ -9,19 +9,19 @@ from pipeline.cli.output import say, say_json
 @click.command()
 @click.argument("dst")
 @click.argument("recipe")
-@click.option("--take-over", is_flag=True, help="Fence a run that holds the store.")
+@options.take_over
 @options.output
 def drop(dst: str, recipe: str, take_over: bool, as_json: bool, debug: bool) -> int:  # noqa: ARG001
-    """Remove a recipe's labels from DST. The beginning of its id will do.
+    """Delete a recipe's labels from DST. The first characters of its id suffice.
 
-    Never the one that readers see: choose another first with `nightlabel use`. If it is killed,
-    call it again.
+    The recipe that readers see cannot be deleted: choose another first with `nightlabel use`. If
+    this command is killed, run it again.
 
     \b
     Example:
       nightlabel drop s3://bucket/labels r3f9c2a71
 
-    Exit: 0 removed, 2 no such recipe, or the current one, 5 a run is writing.
+    Exit: 0 deleted, 2 no such recipe or it is the current one, 5 a run is writing.
     """
     from pipeline.flow.recipes import drop_recipe
 
@@ -29,8 +29,8 @@ def drop(dst: str, recipe: str, take_over: bool, as_json: bool, debug: bool) -> 
     if as_json:
         say_json(dropped.model_dump(mode="json"))
         return 0
-    say(f"removed {dropped.recipe}: {dropped.rows:,} rows in {dropped.files:,} files")
+    say(f"deleted {dropped.recipe}: {dropped.rows:,} rows in {dropped.files:,} files")
     if dropped.parts_left:
         parts = f"{dropped.parts_left:,}"
-        say(f"parts kept for a day, for readers that opened the table before: {parts}")
+        say(f"{parts} files are kept for a day, for readers that have the table open")
     return 0

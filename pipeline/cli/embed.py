@@ -10,7 +10,7 @@ from pipeline.cli.label import run_and_say
 
 @click.command(cls=options.JobCommand)
 @options.job_of_vectors
-@click.option("--dry-run", is_flag=True, help="Say what would be done: the same as plan.")
+@options.dry_run
 @options.config
 @options.progress
 @options.output
@@ -26,10 +26,10 @@ def embed(
 ) -> int:
     """Bring the vectors at DST up to date with the images at SRC.
 
-    Each image gets one row, whose embedding is a vector as the network gives it, not normalised.
-    --model is any vision backbone of transformers (DINOv2, ViT, CLIP, ConvNeXt, …); of a
-    classifier the class head is left out. All else is as with label: run it again and it goes on.
-    DST must be another folder than that of labels.
+    Each image gets one row. Its embedding is the vector that the network gives, not normalised.
+    --model is any vision backbone of transformers (DINOv2, ViT, CLIP, ConvNeXt, …), or a
+    classifier, whose class head is then not used. Everything else works as in label: run it again
+    and it continues. DST must not be a folder of labels.
 
     \b
     Examples:
@@ -37,7 +37,7 @@ def embed(
       nightlabel embed ./photos ./vectors --model ./clip --pooling projection
       nightlabel embed ./photos ./vectors --model ./dinov2 --pooling mean --vector-dtype float32
 
-    Exit: 0 done, 1 failed, 2 usage, 3 gate, 4 incomplete, 5 busy.
+    Exit: 0 done, 1 failed, 2 bad usage, 3 too many errors, 4 incomplete, 5 DST is in use.
     """
     given["task"] = "embed"
     if dry_run:

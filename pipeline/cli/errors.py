@@ -6,23 +6,29 @@ import click
 
 from pipeline.cli import options
 from pipeline.cli.output import say, say_json
+from pipeline.cli.tables import Column, Row, say_columns
 from pipeline.errors import SpecError, error_codes
 
 if TYPE_CHECKING:
-    from pipeline.store.failed import FailedRows
+    from pipeline.store.failed import FailedRow, FailedRows
     from pipeline.store.reader import LabelStore
+
+TABLE = (Column("at", whole=True), Column("uri", padded=False), Column("message"))
 
 
 @click.command()
 @click.argument("dst")
-@click.option("--code", "codes", multiple=True, metavar="CODE,…", help="Only these error codes.")
-@click.option("--recipe", metavar="ID", help="Errors of this recipe. [the current one]")
+@click.option("--code", "codes", multiple=True, metavar="CODE,…", help="Show only these codes.")
+@click.option(
+    "--recipe", metavar="ID", help="Show the errors of this recipe. [default: the current one]"
+)
 @click.option(
     "--last",
     type=click.IntRange(min=0),
     default=20,
+    metavar="N",
     show_default=True,
-    help="Show the newest N of each code.",
+    help="Show the newest N images of each code.",
 )
 @options.output
 def errors(
@@ -33,7 +39,7 @@ def errors(
     as_json: bool,
     debug: bool,  # noqa: ARG001
 ) -> int:
-    """List the images that have no label, by error code, and say what to do about each.
+    """List the images that failed, by error code, and say how to fix each.
 
     \b
     Examples:
@@ -70,15 +76,19 @@ def _recipe(store: "LabelStore", asked: str | None) -> str | None:
 
 
 def _say(found: "list[FailedRows]", recipe: str | None) -> None:
-    from pipeline.storage import member_name
 
     total = sum(group.rows for group in found)
     say(f"{total:,} failed under recipe {recipe}" if total else f"no errors under recipe {recipe}")
     for group in found:
         say(f"\n{group.code}: {group.rows:,} ({group.meaning})")
         say(f"  what to do: {group.advice.replace('`', '')}")
-        for row in group.newest:
-            name = member_name(row.uri, row.member)
-            say(f"  {row.at.astimezone():%Y-%m-%d %H:%M}  {name}  {row.message or ''}".rstrip())
+        say_columns(TABLE, [Row(_cells(row)) for row in group.newest], head=False)
         if len(group.newest) < group.rows:
             say(f"  … {group.rows - len(group.newest):,} more; --last N shows more")
+
+
+def _cells(row: "FailedRow") -> tuple[str, ...]:
+    from pipeline.storage import member_name
+
+    name = member_name(row.uri, row.member)
+    return f"  {row.at.astimezone():%Y-%m-%d %H:%M}", name, row.message or ""

@@ -10,7 +10,7 @@ from pipeline.cli.label import run_and_say
 
 @click.command(cls=options.JobCommand)
 @options.job_without_model
-@click.option("--dry-run", is_flag=True, help="Say what would be done: the same as plan.")
+@options.dry_run
 @options.config
 @options.progress
 @options.output
@@ -27,15 +27,15 @@ def fingerprint(
     """Bring the measures at DST up to date with the images at SRC, without a model or a GPU.
 
     Each image gets one row: phash (a 64-bit perceptual hash; near-duplicates differ in few bits),
-    sharpness, brightness, colourfulness, aspect. All else is as with label: run it again and it
-    goes on. DST must be another folder than that of labels.
+    sharpness, brightness, colourfulness, aspect. Everything else works as in label: run it again
+    and it continues. DST must not be a folder of labels.
 
     \b
     Examples:
       nightlabel fingerprint s3://bucket/photos s3://bucket/measures
       nightlabel fingerprint ./photos ./measures --decode fast --json
 
-    Exit: 0 done, 1 failed, 2 usage, 3 gate, 4 incomplete, 5 busy.
+    Exit: 0 done, 1 failed, 2 bad usage, 3 too many errors, 4 incomplete, 5 DST is in use.
     """
     given["task"] = "fingerprint"
     if dry_run:

@@ -1,4 +1,4 @@
-"""Following a job on the terminal, for the commands that do."""
+"""Follow a job on the terminal."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,9 @@ def follow_to_the_end(
     as_json: bool,
     facts: Mapping[str, Any] | None = None,
 ) -> int:
-    """Show a job's lines on stderr, then how it ended; returns the exit code of its run.
+    """Print a job's lines on stderr, then how it ended; returns the exit code of its run.
 
-    `facts` stand in the JSON document too.
+    `facts` are added to the JSON document.
     """
     from pipeline.cluster.following import Follower, summary_in
     from pipeline.flow.feed import Stop
@@ -31,10 +31,8 @@ def follow_to_the_end(
         with Stop().on_signals():
             job = follower.follow()
     except KeyboardInterrupt:
-        say(
-            f"job {job_id} goes on; nightlabel stop {job_id} --address {server.address} ends it",
-            err=True,
-        )
+        stop = f"nightlabel stop {job_id} --address {server.address}"
+        say(f"job {job_id} continues; stop it with: {stop}", err=True)
         raise
     return say_end(job, summary_in(follower.log), facts or {}, as_json=as_json)
 
@@ -42,7 +40,7 @@ def follow_to_the_end(
 def say_end(
     job: "Job", summary: "RunSummary | None", facts: Mapping[str, Any], *, as_json: bool
 ) -> int:
-    """How a job ended; returns the exit code of its run."""
+    """Print how a job ended; returns the exit code of its run."""
     from pipeline.cluster.following import exit_code
 
     code = int(exit_code(job))

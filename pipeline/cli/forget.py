@@ -21,21 +21,21 @@ OUT_OF_REACH = (
 @click.command()
 @click.argument("dst")
 @click.argument("uri", metavar="URI|LIST")
-@click.option("--take-over", is_flag=True, help="Fence a run that holds the store.")
+@options.take_over
 @options.output
 def forget(dst: str, uri: str, take_over: bool, as_json: bool, debug: bool) -> int:  # noqa: ARG001
     """Erase an image's rows from DST: every recipe, every file, every Delta version.
 
-    URI is an image's address or local path (photos.zip!/a/b.jpg for one in an archive), LIST a
-    local file of them (.txt, .csv, .jsonl, .parquet). The image itself is not touched. Readers of
-    older Delta versions lose them, as the receipt says. If it is killed, call it again.
+    URI is an image's address or local path (photos.zip!/a/b.jpg for one in an archive); LIST is a
+    local file of them (.txt, .csv, .jsonl, .parquet). The image itself is not deleted. Older Delta
+    versions can no longer be read, as the receipt says. If this command is killed, run it again.
 
     \b
     Example:
       nightlabel forget s3://bucket/labels s3://bucket/photos/jane.jpg
       nightlabel forget s3://bucket/labels erase.txt --json
 
-    Exit: 0 erased, or nothing found; 1 some Parquet files in DST can't be read; 2 no such list;
+    Exit: 0 erased or nothing found, 1 some Parquet files in DST cannot be read, 2 no such list,
     5 a run is writing.
     """
     from pipeline.flow import forget as flow

@@ -1,4 +1,4 @@
-"""What Ray runs: a specification in, an exit code out.
+"""What Ray runs as a job: it reads a specification and exits with the run's exit code.
 
     python -m pipeline.cli.job job.toml
     python -m pipeline.cli.job spec.json

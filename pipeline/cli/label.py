@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=options.JobCommand)
 @options.job
-@click.option("--dry-run", is_flag=True, help="Say what would be done: the same as plan.")
+@options.dry_run
 @options.config
 @options.progress
 @options.output
@@ -44,8 +44,8 @@ def label(
 ) -> int:
     """Bring the labels at DST up to date with the images at SRC.
 
-    Lists SRC (a folder, a glob, a zip file or a manifest), subtracts what DST holds, labels the
-    rest. Run it every night; run it again after a crash. Every image gets exactly one row.
+    Lists SRC (a folder, a glob, a zip file or a list of images), skips what DST already has, and
+    labels the rest. Run it every night, and again after a crash. Every image gets exactly one row.
 
     \b
     Examples:
@@ -54,7 +54,7 @@ def label(
       nightlabel label urls.csv gs://bucket/labels --config night.toml
       nightlabel label https://host/photos.zip ./labels
 
-    Exit: 0 done, 1 failed, 2 usage, 3 gate, 4 incomplete, 5 busy.
+    Exit: 0 done, 1 failed, 2 bad usage, 3 too many errors, 4 incomplete, 5 DST is in use.
     """
     if dry_run:
         from pipeline.cli.plan import plan
@@ -68,7 +68,7 @@ def label(
 
 
 def run_and_say(spec: "LabelSpec", *, silent: bool, as_json: bool, debug: bool) -> "RunSummary":
-    """A run of any task, with its progress on stderr and its end on stdout."""
+    """Run any task; print progress on stderr and the result on stdout."""
     words = words_of(spec)
     with quiet_libraries(debug=debug), listener(silent=silent, words=words) as listen:
         if listen is not None:
@@ -88,7 +88,7 @@ def run_and_say(spec: "LabelSpec", *, silent: bool, as_json: bool, debug: bool) 
 
 
 def say_summary(summary: "RunSummary") -> None:
-    """The end of a run, for people. docs/labels.md has the words."""
+    """Print the result of a run for people, in the words of docs/labels.md."""
     from pipeline.store.runs import word
 
     counts = summary.counts
@@ -122,7 +122,7 @@ def with_codes(number: int, by_code: dict[str, int]) -> str:
 
 
 def say_next(summary: "RunSummary") -> None:
-    """Where the labels are, how to read them, and what to do next."""
+    """Print where the labels are, how to read them, and what to do next."""
     dst = summary.spec["dst"]
     rows = [
         (words_of(summary.spec).results, dst),
@@ -146,7 +146,7 @@ def _next(summary: "RunSummary") -> list[str]:
 
 
 def _scope_options(spec: dict[str, Any]) -> list[str]:
-    """What chose the images of this run must choose those of the next command too."""
+    """The options that chose the images of this run; the next command needs them too."""
     found = [f"--{name}={glob}" for name in ("include", "exclude") for glob in spec.get(name) or ()]
     if spec.get("limit"):
         found.append(f"--limit={spec['limit']}")

@@ -6,19 +6,28 @@ import click
 
 from pipeline.cli import options
 from pipeline.cli.job_words import document_of
-from pipeline.cli.output import say, say_json
+from pipeline.cli.output import say_json
+from pipeline.cli.tables import Column, Row, say_columns
 from pipeline.errors import Exit
 
 if TYPE_CHECKING:
     from pipeline.cluster.server import Job
 
 
+TABLE = (
+    Column("job", whole=True),
+    Column("status", least=9, status=True),
+    Column("started", least=16, whole=True, spare=True),
+    Column("images and labels"),
+)
+
+
 @click.command
-@click.option("--all", "others", is_flag=True, help="Those of other programs too.")
+@click.option("--all", "others", is_flag=True, help="Show jobs of other programs too.")
 @options.cluster
 @options.output
 def list(address: str, others: bool, as_json: bool, debug: bool) -> int:  # noqa: ARG001
-    """List the jobs that the cluster at --address knows, the newest last.
+    """List the jobs of the cluster at --address, the newest last.
 
     \b
     Example:
@@ -31,11 +40,11 @@ def list(address: str, others: bool, as_json: bool, debug: bool) -> int:  # noqa
     if as_json:
         say_json([document_of(job) for job in found])
         return Exit.OK
-    for job in found:
-        ends = f"{job.metadata.get('src', '')} → {job.metadata.get('dst', '')}"
-        say(f"{job.id}  {job.status.lower():9}  {_clock(job)}  {ends if len(ends) > 3 else ''}")
+    say_columns(TABLE, [Row(_cells(job)) for job in found], head=False)
     return Exit.OK
 
 
-def _clock(job: "Job") -> str:
-    return f"{job.started.astimezone():%Y-%m-%d %H:%M}" if job.started else " " * 16
+def _cells(job: "Job") -> tuple[str, ...]:
+    ends = f"{job.metadata.get('src', '')} → {job.metadata.get('dst', '')}"
+    started = f"{job.started.astimezone():%Y-%m-%d %H:%M}" if job.started else ""
+    return job.id, job.status.lower(), started, ends if len(ends) > 3 else ""

@@ -10,11 +10,11 @@ from pipeline.errors import Exit
 
 @click.command()
 @click.argument("job")
-@click.option("-f", "--follow", is_flag=True, help="Go on to its end, and exit with its code.")
+@click.option("-f", "--follow", is_flag=True, help="Follow the job, and exit with its exit code.")
 @options.cluster
 @options.output
 def logs(job: str, follow: bool, address: str, as_json: bool, debug: bool) -> int:  # noqa: ARG001
-    """Show what a job has printed. Ctrl-C ends the following, not the job.
+    """Show what a job has printed. Ctrl-C stops following the job, not the job.
 
     \b
     Example:

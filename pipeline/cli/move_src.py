@@ -10,9 +10,8 @@ from pipeline.cli.output import say, say_json
 @click.argument("dst")
 @click.argument("old")
 @click.argument("new")
-@click.option("--include", multiple=True, metavar="GLOB", help="Take only these names.")
-@click.option("--exclude", multiple=True, metavar="GLOB", help="Leave these names out.")
-@click.option("--take-over", is_flag=True, help="Fence a run that holds the store.")
+@options.names
+@options.take_over
 @options.output
 def move_src(
     dst: str,
@@ -26,10 +25,10 @@ def move_src(
 ) -> int:
     """Keep the labels of an archive that moved from OLD to NEW: two folders, or two zip files.
 
-    A row of DST moves if NEW lists the object with the same size and etag, or the same size and
-    time where an etag is not known. Other rows stay, and the next run labels their images. Move
-    or copy the images first; OLD may be gone. Give --include and --exclude as your runs do. If it
-    is killed, call it again.
+    A row of DST moves if NEW lists the image with the same size and etag, or the same size and
+    time if an etag is not known. Other rows stay, and the next run labels their images. Move or
+    copy the images first; OLD may be gone. Give the same --include and --exclude as your runs. If
+    this command is killed, run it again.
 
     \b
     Example:
@@ -45,9 +44,9 @@ def move_src(
         return 0
     say(f"moved {moved.moved:,} rows in {moved.files:,} files to {moved.src}")
     for rows, why in (
-        (moved.missing, "no such object there"),
-        (moved.different, "the object there differs in size, etag or time"),
-        (moved.already, "labelled there already"),
+        (moved.missing, "no such image in NEW"),
+        (moved.different, "the image in NEW differs in size, etag or time"),
+        (moved.already, "already labelled in NEW"),
     ):
         if rows:
             say(f"left {rows:,} rows: {why}")

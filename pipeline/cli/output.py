@@ -1,12 +1,13 @@
-"""What a command says at its end: text for people, or one JSON document."""
+"""What a command prints at its end: text for people, or one JSON document."""
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.errors import printable
+from pipeline.cli.terminal import console_of, on_terminal, shown
 from pipeline.words import DEFAULT_TASK, LABELLING, Words
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def words_of(spec: "LabelSpec | Mapping[str, Any]") -> Words:
-    """How people call what a run does, by its specification or what it recorded of that."""
+    """The words for what a run does, by its specification or by what it recorded of it."""
     task = spec.get("task", DEFAULT_TASK) if isinstance(spec, Mapping) else spec.task
     if task == DEFAULT_TASK:
         return LABELLING  # without loading Arrow
@@ -24,23 +25,46 @@ def words_of(spec: "LabelSpec | Mapping[str, Any]") -> Words:
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """A line, or a few, for people: names in it cannot write to their terminals."""
+    """Print lines for people; names in them cannot control a terminal."""
+    stream = sys.stderr if err else sys.stdout
     for line in text.split("\n"):
-        click.echo(printable(line), err=err)
+        click.echo(shown(line, stream), file=stream)
 
 
 def say_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, default=str))
 
 
-def say_table(rows: Iterable[tuple[str, object]], title: str | None = None) -> None:
-    """Two columns: a name and a value; numbers with thousands divided."""
+def say_table(
+    rows: Iterable[tuple[str, object]], title: str | None = None, *, least: int = 0
+) -> None:
+    """Print names and values in two columns; integers with thousands separators.
+
+    `least` is the width of the names in characters, so that logs of several nights are alike.
+    """
     listed = [(name, _cell(value)) for name, value in rows]
     if title:
         say(title)
-    width = max((len(name) for name, _ in listed), default=0)
+    width = max([least, *(len(name) for name, _ in listed)])
+    if on_terminal(sys.stdout):
+        _draw(listed, width)
+        return
     for name, value in listed:
         say(f"  {name:<{width}}  {value}")
+
+
+def _draw(rows: list[tuple[str, str]], width: int) -> None:
+    """The same on a terminal, where a long value is folded below itself."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(width=width + 2, no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        cells = (shown(f"  {name}", sys.stdout), shown(value, sys.stdout))
+        table.add_row(Text(cells[0], "dim"), Text(cells[1]))
+    console_of(sys.stdout).print(table)
 
 
 def _cell(value: object) -> str:
@@ -50,15 +74,15 @@ def _cell(value: object) -> str:
 
 
 def left_out_rows(left_out: Mapping[str, int]) -> list[tuple[str, object]]:
-    """The row of a table that names what default excludes left out, if they did."""
+    """A row that says what the default excludes skipped, if anything."""
     if not left_out:
         return []
     named = ", ".join(f"{number:,} {name}" for name, number in sorted(left_out.items()))
-    return [("left out by default", f"{named} (--no-default-excludes takes them)")]
+    return [("left out by default", f"{named} (--no-default-excludes reads them)")]
 
 
 def say_unreadable(named: Mapping[str, str], count: int) -> None:
-    """Name, on stderr, what could not be listed; `count` is how much that was in all."""
+    """Name on stderr what could not be listed; `count` is the total."""
     from pipeline.storage import public
 
     for uri, why in named.items():
@@ -67,9 +91,8 @@ def say_unreadable(named: Mapping[str, str], count: int) -> None:
         say(f"and {count - len(named):,} more", err=True)
     if count:
         say(
-            "What lies there was not listed: its rows stay as they are. Give the right to read "
-            "it, or leave it out with --exclude 'FOLDER/'; put a whole copy in the place of an "
-            "archive that is damaged",
+            "Nothing in there was listed; its rows stay as they are. Grant read permission, or "
+            "skip it with --exclude 'FOLDER/'; replace a damaged archive with a whole copy",
             err=True,
         )
 
@@ -84,7 +107,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes in the unit that reads best."""
+    """Bytes in a unit that fits: 999 B, 1.5 KB, 2.5 GB."""
     for unit in ("B", "KB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

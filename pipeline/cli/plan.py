@@ -19,26 +19,36 @@ from pipeline.cli.progress import listener
 from pipeline.cli.quiet import quiet_libraries
 from pipeline.errors import Exit
 from pipeline.flow.progress import nobody
+from pipeline.job_options import Group
 from pipeline.words import LABELLING, Words
 
 if TYPE_CHECKING:
     from pipeline.flow.plan import Plan
 
 
+#: "left out by default", the longest name of a row.
+LONGEST = 19
+
+
 @click.command(cls=options.JobCommand)
 @options.job
 @options.task
-@click.option("--no-probe", is_flag=True, help="Do not label a few images to tell the time.")
+@options.option(
+    "--no-probe",
+    is_flag=True,
+    group=Group.RUN,
+    help="Do not label a few images to estimate the time.",
+)
 @options.config
 @options.output
 def plan(no_probe: bool, as_json: bool, debug: bool, **given: Any) -> int:
-    """Say what `label` would do: counts, bytes, what is done, the time it may take.
+    """Show what `label` would do: how many images, how many bytes, about how long.
 
     \b
     Example:
       nightlabel plan s3://bucket/photos s3://bucket/labels
 
-    Exit: 0 if label would start, 2 if it would refuse.
+    Exit: 0 if label would start, 2 if it would refuse to.
     """
     spec = options.spec_of_run(given)
     from pipeline.flow.plan import plan as run
@@ -80,13 +90,13 @@ def _say(found: "Plan", words: Words = LABELLING) -> None:
         rows.append(("memory here", found.memory))
     if probe := found.probe:
         loads = " and load the model" if words.loads_model else ""
-        start = f"of it {duration(probe.start_seconds)} to start Ray{loads}"
+        start = f"including {duration(probe.start_seconds)} to start Ray{loads}"
         rows += [
             ("speed here", f"{probe.images_per_second} img/s on {probe.device}"),
             ("time here", f"{duration(probe.expected_seconds)}, {start}"),
         ]
         if probe.summary:
             rows.append((f"of {probe.images} images", probe.summary))
-    say_table(rows, f"{found.src} → {found.dst}")
+    say_table(rows, f"{found.src} → {found.dst}", least=LONGEST)
     if found.refused:
         say(f"{words.verb} would refuse: {found.refused}", err=True)

@@ -1,4 +1,4 @@
-"""Keeping libraries' own words off the terminal."""
+"""Keep the messages of libraries off the terminal."""
 
 import os
 import sys
@@ -9,11 +9,11 @@ from pathlib import Path
 
 @contextmanager
 def quiet_libraries(*, debug: bool) -> Iterator[None]:
-    """Send what libraries print, and what C libraries write to descriptor 2, nowhere.
+    """Discard what libraries print, and what C libraries write to descriptor 2.
 
-    Python's `sys.stderr` still speaks. Ray's core warns of what is no concern of a user's,
-    whatever its log level, and tells of a dead worker on standard output, where it would
-    spoil the JSON document.
+    Python's `sys.stderr` still works. Whatever its log level, Ray's core prints warnings that do
+    not concern users, and reports dead workers on standard output, which would spoil the JSON
+    document.
     """
     if debug:
         yield
@@ -23,7 +23,8 @@ def quiet_libraries(*, debug: bool) -> Iterator[None]:
     os.dup2(nowhere, 2)
     os.close(nowhere)
     python_stderr = sys.stderr
-    sys.stderr = os.fdopen(terminal, "w", buffering=1)
+    encoding = python_stderr.encoding
+    sys.stderr = os.fdopen(terminal, "w", buffering=1, encoding=encoding, errors="backslashreplace")
     try:
         with Path(os.devnull).open("w") as nowhere_to_print, redirect_stdout(nowhere_to_print):
             yield

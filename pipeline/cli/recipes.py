@@ -5,12 +5,20 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import say, say_json
+from pipeline.cli.output import say_json
+from pipeline.cli.tables import Column, Row, say_columns
 
 if TYPE_CHECKING:
     from pipeline.flow.recipes import Listed
 
-COLUMNS = ("", "recipe", "rows", "share", "last run", "model")
+TABLE = (
+    Column("", least=1, status=True),
+    Column("recipe", whole=True),
+    Column("rows", least=11, right=True),
+    Column("share", least=6, right=True),
+    Column("last run", least=16, whole=True),
+    Column("model"),
+)
 
 
 @click.command()
@@ -19,8 +27,8 @@ COLUMNS = ("", "recipe", "rows", "share", "last run", "model")
 def recipes(dst: str, as_json: bool, debug: bool) -> int:  # noqa: ARG001
     """List the recipes of the label store at DST, and which one readers see (marked *).
 
-    A recipe is what decides a label: model, preprocessing, options. The share is of all objects
-    that runs have listed. Below each: what differs from the current one.
+    A recipe is everything that decides a label: model, preprocessing, options. The share is of
+    all images that runs have listed. Below each recipe: how it differs from the current one.
 
     \b
     Example:
@@ -32,13 +40,7 @@ def recipes(dst: str, as_json: bool, debug: bool) -> int:  # noqa: ARG001
     if as_json:
         say_json([row.model_dump(mode="json") for row in found])
         return 0
-    table = [COLUMNS, *map(_cells, found)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for cells, row in zip(table, [None, *found], strict=True):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
-        say(line.rstrip())
-        for difference in row.differences if row else ():
-            say(f"     {difference}")
+    say_columns(TABLE, [Row(_cells(row), row.differences) for row in found])
     return 0
 
 

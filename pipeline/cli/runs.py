@@ -1,11 +1,13 @@
 """`nightlabel runs`"""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import duration, say, say_json, words_of
+from pipeline.cli.output import duration, say_json, words_of
+from pipeline.cli.tables import Column, Row, say_columns
 from pipeline.errors import MissingError
 from pipeline.words import LABELLING
 
@@ -13,19 +15,34 @@ if TYPE_CHECKING:
     from pipeline.storage import Folder
     from pipeline.store.runs import RunSummary
 
-COLUMNS = ("run", "started", "took", "labelled", "failed", "remaining", "exit", "status")
+TABLE = (
+    Column("run", whole=True),
+    Column("started", least=16, whole=True, spare=True),
+    Column("took", least=6, right=True),
+    Column("labelled", least=11, right=True),
+    Column("failed", least=9, right=True),
+    Column("remaining", least=11, right=True),
+    Column("exit", right=True),
+    Column("status", status=True),
+)
+COLUMNS = tuple(column.name for column in TABLE)
 
 
 @click.command()
 @options.store
 @click.option(
-    "--last", type=click.IntRange(0), default=20, show_default=True, help="The newest N; 0 for all."
+    "--last",
+    type=click.IntRange(0),
+    default=20,
+    metavar="N",
+    show_default=True,
+    help="Show the newest N runs; 0: all.",
 )
 @options.output
 def runs(dst: str, last: int, as_json: bool, debug: bool) -> int:  # noqa: ARG001
     """List the runs that have written to the label store at DST, the newest last.
 
-    A run that was killed has left rows that are true, and no end: it is "died".
+    The status of a run that was killed is "died". The rows that it committed are valid.
 
     \b
     Example:
@@ -38,19 +55,17 @@ def runs(dst: str, last: int, as_json: bool, debug: bool) -> int:  # noqa: ARG00
     folder = Folder(canonical(dst))
     found = load_runs(folder, RunIndex.read(folder))
     if not found:
-        raise MissingError(f"{dst} has no runs; `nightlabel label SRC {dst}` makes one")
+        raise MissingError(f"{dst} has no runs; start one with `nightlabel label SRC {dst}`")
     found = found[-last:] if last else found
     alive = _alive(folder)
     if as_json:
         say_json([run.model_dump(mode="json") | {"status": _status(run, alive)} for run in found])
         return 0
     words = words_of(found[-1].spec)
-    columns = tuple(words.done if name == LABELLING.done else name for name in COLUMNS)
-    rows = [columns, *(_row(run, alive) for run in found)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        say("  ".join(cells).rstrip())
+    columns = [
+        replace(one, name=words.done) if one.name == LABELLING.done else one for one in TABLE
+    ]
+    say_columns(columns, [Row(_row(run, alive)) for run in found])
     return 0
 
 

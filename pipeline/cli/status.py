@@ -13,7 +13,7 @@ from pipeline.errors import Exit
 @options.cluster
 @options.output
 def status(job: str, address: str, as_json: bool, debug: bool) -> int:  # noqa: ARG001
-    """Say how a job is.
+    """Show a job's status.
 
     \b
     Example:

@@ -7,7 +7,7 @@ from pipeline.cli.job_words import document_of
 from pipeline.cli.output import say, say_json
 from pipeline.errors import ClusterError, Exit
 
-#: A job that is told to stop gets this long before it is said that it goes on.
+#: How long to wait for a job to stop.
 STOP_SECONDS = 120.0
 
 
@@ -16,10 +16,10 @@ STOP_SECONDS = 120.0
 @options.cluster
 @options.output
 def stop(job: str, address: str, as_json: bool, debug: bool) -> int:  # noqa: ARG001
-    """End a job. What it has labelled is committed first, and the next run goes on.
+    """Stop a job. What it has labelled is committed first, and the next run continues.
 
-    A cluster gives jobs RAY_JOB_STOP_WAIT_TIME_S seconds to end, as its head was started with;
-    give it 30.
+    A cluster gives a job RAY_JOB_STOP_WAIT_TIME_S seconds to stop, an environment variable of its
+    head; set it to 30.
 
     \b
     Example:
@@ -33,7 +33,7 @@ def stop(job: str, address: str, as_json: bool, debug: bool) -> int:  # noqa: AR
         server.stop(job)
     found = wait_until_over(server, job, STOP_SECONDS)
     if not found.over:
-        raise ClusterError(f"job {job} has not ended {STOP_SECONDS:.0f} s after it was told to")
+        raise ClusterError(f"job {job} has not stopped within {STOP_SECONDS:.0f} s; try again")
     if as_json:
         say_json(document_of(found))
     else:

@@ -11,21 +11,32 @@ from pipeline.cli.completed import say_completed
 from pipeline.cli.follow import follow_to_the_end
 from pipeline.cli.output import say, say_json
 from pipeline.errors import Exit, SpecError
+from pipeline.job_options import Group
 
 
 @click.command(cls=options.JobCommand)
-@options.job
+@options.job_of_a_cluster
 @options.task
-@click.option(
+@options.option(
     "--night",
     metavar="NAME",
-    help="One job a night and set of options; another name makes another job. "
-    "[date of the last noon in UTC, on every machine]",
+    group=Group.RUN,
+    help="Name of the night. The same night and options run once; another name runs them again. "
+    "[default: date of the last noon in UTC]",
 )
-@click.option(
-    "--image-has-package", is_flag=True, help="Nodes have this package: send only the job."
+@options.option(
+    "--image-has-package",
+    is_flag=True,
+    group=Group.CLUSTER,
+    rare=True,
+    help="The nodes have this package installed: send only the job.",
 )
-@click.option("--wait/--no-wait", default=True, help="Follow it, and exit with its code. [--wait]")
+@options.option(
+    "--wait/--no-wait",
+    default=True,
+    group=Group.OUTPUT,
+    help="Follow the job, and exit with its exit code. [default: --wait]",
+)
 @options.config
 @options.progress
 @options.output
@@ -38,12 +49,12 @@ def submit(
     debug: bool,  # noqa: ARG001
     **given: Any,
 ) -> int:
-    """Run label as a job of the Ray cluster at --address, the url of its head's dashboard.
+    """Run label as a job on the Ray cluster at --address, the URL of its dashboard.
 
-    Submit again and get the job that is there: it runs once a night, and after it failed.
-    A night goes from noon to noon in UTC. What comes after its job is over is left for the next
-    night, or for another --night. Ctrl-C ends the following, not the job. Paths of folders are
-    those of the cluster.
+    A job runs once a night: submit it again to follow the job that is there, or to run it again
+    if it failed. A night lasts from noon to noon in UTC. Images that arrive after the job has
+    ended wait for the next night; to label them earlier, give another --night. Ctrl-C stops
+    following the job, not the job. Local paths are those of the cluster's nodes.
 
     \b
     Examples:
@@ -51,7 +62,7 @@ def submit(
       nightlabel submit --config night.toml --deadline 06:30 --no-wait
       nightlabel submit --config night.toml --night 2026-01-31b
 
-    Exit: the job's own code (see label); 143 where it was stopped.
+    Exit: the job's own exit code (see label); 143 if it was stopped.
     """
     from pipeline.cluster.nights import checked, night_of
     from pipeline.cluster.url import job_server_url
@@ -59,7 +70,9 @@ def submit(
     spec = options.spec_from(given)
     address = spec.address or options.job_server()
     if address is None:
-        raise SpecError("address", None, "give the url of the cluster's dashboard")
+        raise SpecError(
+            "address", None, "give the url of the cluster's dashboard, such as http://head:8265"
+        )
     address = job_server_url(address)
     now = datetime.now(UTC)
     night = night_of(now) if night is None else checked(night)
@@ -73,7 +86,7 @@ def submit(
     if submitted.attached and job.over:
         return say_completed(server, spec, night, job, as_json=as_json)
     facts = {"attached": submitted.attached, "already_completed": False, "night": night}
-    told = f"job {job.id} {'is there already' if submitted.attached else 'submitted'}"
+    told = f"job {job.id} {'already exists' if submitted.attached else 'submitted'}"
     if wait:
         if not no_progress:
             say(told, err=True)

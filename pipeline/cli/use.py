@@ -11,16 +11,16 @@ from pipeline.cli.output import say, say_json
 @click.argument("recipe")
 @options.output
 def use(dst: str, recipe: str, as_json: bool, debug: bool) -> int:  # noqa: ARG001
-    """Choose the recipe whose labels readers of DST see. The beginning of its id will do.
+    """Choose the recipe whose labels readers of DST see. The first characters of its id suffice.
 
-    One atomic write; no label is touched, and a run may be writing meanwhile. To go back,
-    choose the one before. `nightlabel recipes DST` lists them.
+    This is one atomic write: no label is changed, and a run may be writing at the same time. To
+    go back, choose the previous recipe. `nightlabel recipes DST` lists them.
 
     \b
     Example:
       nightlabel use s3://bucket/labels r3f9c2a71
 
-    Exit: 0 chosen, 2 no such recipe, or one without rows, 5 it is being removed.
+    Exit: 0 chosen, 2 no such recipe or it has no rows, 5 it is being removed.
     """
     from pipeline.flow.recipes import use_recipe
 

@@ -9,29 +9,40 @@ from pipeline.cli.output import left_out_rows, say, say_json, say_table, say_unr
 from pipeline.cli.progress import listener
 from pipeline.cli.quiet import quiet_libraries
 from pipeline.flow.progress import nobody
+from pipeline.job_options import Group
 
 if TYPE_CHECKING:
     from pipeline.flow.verify import Verification
 
 
-@click.command()
+@click.command(cls=options.JobCommand)
 @options.both_ends
 @options.source
-@click.option(
+@options.option(
     "--model",
     "where",
     metavar="FOLDER",
-    help="Where the recipe's model is now.",
+    group=Group.MODEL,
+    help="Folder of the recipe's model, if it has moved.",
     shell_complete=options.paths,
 )
-@click.option(
+@options.option(
     "--sample",
     type=click.IntRange(0),
     default=16,
+    metavar="N",
     show_default=True,
-    help="Images to label again; 0 for none.",
+    group=Group.RUN,
+    help="Number of images to label again; 0: none.",
 )
-@click.option("--seed", default=0, show_default=True, help="Which images those are.")
+@options.option(
+    "--seed",
+    default=0,
+    metavar="N",
+    show_default=True,
+    group=Group.RUN,
+    help="Seed of the random sample.",
+)
 @options.address
 @options.config
 @options.output
@@ -43,16 +54,16 @@ def verify(
     debug: bool,
     **given: Any,
 ) -> int:
-    """Prove that listed = done + failed before + remaining, and that no row is there twice.
+    """Check that every image has exactly one correct row.
 
-    Holds SRC, the table and its files against each other, and labels a sample again with
-    the reference processor.
+    Compares SRC, the table and its files: listed = done + failed before + remaining, and no row
+    is there twice. Labels a sample again with the reference preprocessing, and compares.
 
     \b
     Example:
       nightlabel verify s3://bucket/photos s3://bucket/labels
 
-    Exit: 0 all true, 3 something is wrong, 4 true but objects remain to be labelled.
+    Exit: 0 OK; 3 problems found; 4 OK, but images remain to be labelled.
     """
     from pipeline.flow.address import check_address
     from pipeline.flow.usage import check_paths
@@ -92,7 +103,7 @@ def _say(found: "Verification") -> None:
     if counts.unreadable:
         rows.append(("cannot be read", counts.unreadable))
     if found.unmerged_parts:
-        rows.append(("parts not merged yet", found.unmerged_parts))
+        rows.append(("files not merged yet", found.unmerged_parts))
     if found.sample:
         again = f"{found.sample.agree} of {found.sample.images} agree"
         unreadable = found.sample.unreadable
@@ -104,5 +115,11 @@ def _say(found: "Verification") -> None:
         )
     say_table(rows, f"recipe {found.recipe}, version {found.version}")
     for problem in found.problems:
-        say(f"WRONG: {problem}")
-    say("not true" if found.problems else "true")
+        say(f"problem: {problem}")
+    say(_verdict(len(found.problems)))
+
+
+def _verdict(problems: int) -> str:
+    if not problems:
+        return "OK"
+    return f"FAILED: {problems:,} problem{'s' if problems > 1 else ''}"

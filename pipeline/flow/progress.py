@@ -15,11 +15,11 @@ STAGES: Final = {
     "model": "checking the model",
     "listing": "listing",
     "starting": "starting Ray",
-    "waiting": "waiting for nodes of the cluster",
+    "waiting": "waiting for cluster nodes",
     LOADING: "loading the model",
     COMPILING: "loading and compiling the model",
     LABELLING: "labelling",
-    "deleting": "removing rows of images that are gone",
+    "deleting": "deleting rows of images that are gone",
     "merging": "merging parts into large files",
 }
 

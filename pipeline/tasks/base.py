@@ -7,7 +7,7 @@ that loads it once. A task has no state: it travels to every worker with the job
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
@@ -15,25 +15,10 @@ from pydantic import BaseModel, ConfigDict
 from pipeline import schema
 from pipeline.errors import SpecError
 from pipeline.images import Preprocess, Room
+from pipeline.job_options import OF_A_NETWORK, OF_VECTORS
 from pipeline.spec import LabelSpec
 from pipeline.tasks.recipe import Recipe
 from pipeline.words import Words
-
-#: The options that mean nothing to a task without a network.
-OF_A_NETWORK: Final = (
-    "model",
-    "revision",
-    "precision",
-    "top_k",
-    "predictors",
-    "gpus_per_predictor",
-    "batch_size",
-    "compile",
-)
-
-
-#: Those that mean nothing to a task without vectors.
-OF_VECTORS: Final = ("embed", "pooling", "vector_dtype")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,10 @@ from tests.flow.test_bench import FOUND
 
 @pytest.mark.parametrize(
     ("per_second", "said"),
-    [(1800.0, "1,800.0 img/s, 90% of that"), (0.0, "20,000 images are over too soon to tell")],
+    [
+        (1800.0, "1,800.0 img/s, 90% of that"),
+        (0.0, "20,000 images are too few to time"),
+    ],
 )
 def test_a_run_that_was_too_short_to_time_says_so(per_second: float, said: str) -> None:
     assert _whole(FOUND.model_copy(update={"run_per_second": per_second})) == said

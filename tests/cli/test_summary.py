@@ -79,7 +79,7 @@ def test_plan_and_verify_and_runs_use_the_same_words(capsys: pytest.CaptureFixtu
     planned = table(capsys.readouterr().out)
     assert set(planned) - {"recipe", "speed here", "time here"} <= WORDS
     assert planned["to label"] == "28 (20 new, 5 changed, 3 retried)"
-    assert planned["time here"] == "7.8s, of it 5.0s to start Ray and load the model"
+    assert planned["time here"] == "7.8s, including 5.0s to start Ray and load the model"
     found = {"rows": 72, "doubled": 0, "missing": 0, "newer": 1, "unmerged_parts": 0}
     say_verification(
         Verification(
@@ -122,3 +122,14 @@ def test_summaries_of_older_versions_load() -> None:
     del stored["images_per_second"], stored["counts"]["failed_before_by_code"]
     old = RunSummary.model_validate(stored)
     assert (old.images_per_second, old.counts.failed_before_by_code) == (None, {})
+
+
+def test_rows_of_a_plan_stand_where_they_stand_every_night(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = set()
+    for counts in (Counts(**COUNTS), Counts(**COUNTS, unreadable=3, left_out={"._*": 1_000})):
+        say_plan(Plan(src="a", dst="b", recipe="r1", refused=None, counts=counts, probe=None))
+        rows = capsys.readouterr().out.splitlines()[1:]
+        places |= {len(line) - len(re.split(r"(?<=\S) {2,}", line, maxsplit=1)[1]) for line in rows}
+    assert places == {23}

@@ -314,7 +314,7 @@ def test_as_a_command(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = CliRunner().invoke(command, ["labels", "old", "new"]).output
     assert said.splitlines() == [
         f"moved 10 rows in 4 files to file://{here}/new/",
-        "left 2 rows: no such object there",
+        "left 2 rows: no such image in NEW",
     ]
     assert exit_code_of(command, ["labels", "old", "new", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["missing"] == 2

@@ -138,5 +138,5 @@ def test_an_address_that_is_none_is_a_warning(
 
 
 def test_an_event_log_of_no_possible_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"events=.*holds a NUL"):
+    with pytest.raises(SpecError, match=r"events=.*contain a NUL"):
         spec_of(tmp_path, events=f"{tmp_path}/a\x00b.jsonl")

@@ -88,7 +88,7 @@ def test_a_folder_that_cannot_be_read_keeps_its_rows(
     out = here(*night, "--exclude", "b/")
     assert (out.code, out.json["unreadable"], out.json["counts"]["gone"]) == (0, {}, 0)
     words = here("label", photos, dst, "--model", tiny_model, "--no-progress").out
-    assert "1 @eaDir (--no-default-excludes takes them)" in words
+    assert "1 @eaDir (--no-default-excludes reads them)" in words
 
     (photos / "b").unlink()
     (tmp_path / "away").rename(photos / "b")

@@ -82,7 +82,7 @@ def test_a_night_is_submitted_once_and_seen_through(done: Night) -> None:
     again = one.night("--night", told["night"])
     assert again.code == 0
     assert "already completed" in again.err
-    assert "no image has come or changed since" in again.err
+    assert "no image is new or changed since" in again.err
     assert len(_jobs(one, told["job"])) == 1
 
     [job] = _jobs(one, told["job"])
@@ -103,7 +103,7 @@ def test_a_night_that_is_over_says_so_and_the_night_that_it_names_works(
     line = one.night("--night", night).err.splitlines()[-1]
     assert re.match(r"NOTHING WAS RUN: job \S+ already completed at 2\S+ \d\d:\d\d UTC", line)
     assert "with exit code 0; 1 image that is new or changed is NOT labelled" in line
-    assert line.endswith(f"submit it again with --night {night}b")
+    assert line.endswith(f"use --night {night}b")
 
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     for waiting in ("--wait", "--no-wait"):

@@ -18,6 +18,7 @@ from PIL import Image
 
 import pipeline
 from pipeline.errors import SpecError
+from pipeline.job_options import OF_A_NETWORK
 from pipeline.spec import make_spec
 from pipeline.storage import Folder
 from pipeline.store.choice import Choice, choose
@@ -25,7 +26,6 @@ from pipeline.store.parts import write_part
 from pipeline.store.recipes import save_recipe
 from pipeline.store.table import Table
 from pipeline.tasks import task_named
-from pipeline.tasks.base import OF_A_NETWORK
 from tests.integration.conftest import Ran, _run_here, nightlabel
 from tests.parts.outside import install
 from tests.parts.ray import own_ray

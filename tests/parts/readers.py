@@ -17,7 +17,7 @@ import polars
 import pyarrow as pa
 import pyarrow.parquet
 
-import pipeline
+import nightlabel
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "labels.md").read_text()
@@ -25,8 +25,8 @@ PAGE = (ROOT / "docs" / "labels.md").read_text()
 MODULES = {
     "deltalake": deltalake,
     "json": json,
+    "nightlabel": nightlabel,
     "pandas": pandas,
-    "pipeline": pipeline,
     "polars": polars,
     "pyarrow": pyarrow,
 }

@@ -29,6 +29,7 @@ from tests.parts.family import below, title
 ROOT = Path(__file__).parents[2]
 BUILDER = ROOT / ".venv-build" / "bin" / "python"
 ENVIRONMENT = ROOT / ".venv-wheel"
+PACKAGES = ("nightlabel", "pipeline")
 KERNEL_SOURCES = {"pipeline/images/_resample.c", "pipeline/images/_resample_avx2.h"}
 KERNEL = "pipeline/images/_resample.abi3.so"
 SECONDS = 180
@@ -47,8 +48,8 @@ def build(out: Path, *options: str) -> Built:
 
 
 def tracked() -> set[str]:
-    """Files of the package: those that git has, or would add."""
-    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "pipeline"]
+    """Files of the packages: those that git has, or would add."""
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *PACKAGES]
     told = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True)
     return {name for name in told.stdout.splitlines() if (ROOT / name).is_file()}
 
@@ -90,8 +91,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
 def test_the_sdist_holds_what_the_wheel_is_built_from_and_nothing_else(built: Built) -> None:
     with tarfile.open(built.sdist) as archive:
         names = {m.name.partition("/")[2] for m in archive.getmembers() if m.isfile()}
-    beside = {name for name in names if not name.startswith(("pipeline/", "nightlabel.egg-info/"))}
-    assert {name for name in names if name.startswith("pipeline/")} == tracked()
+    ours = tuple(f"{package}/" for package in PACKAGES)
+    beside = {name for name in names if not name.startswith((*ours, "nightlabel.egg-info/"))}
+    assert {name for name in names if name.startswith(ours)} == tracked()
     assert beside == {
         "LICENSE",
         "MANIFEST.in",
@@ -153,11 +155,11 @@ class Place:
 
     def python(self, code: str) -> object:
         # It ends as commands do: threads of libraries may abort an interpreter that ends by itself.
-        code = f"import json, os, pipeline; print({code}, flush=True); os._exit(0)"
+        code = f"import json, os, nightlabel, pipeline; print({code}, flush=True); os._exit(0)"
         return json.loads(self.run("python", "-c", code))
 
     def rows(self, dst: str) -> dict[str, str | None]:
-        columns = f"pipeline.LabelStore({dst!r}).to_table(['uri', 'label']).to_pydict()"
+        columns = f"nightlabel.LabelStore({dst!r}).to_table(['uri', 'label']).to_pydict()"
         found = self.python(f"json.dumps({columns})")
         assert len(set(found["uri"])) == len(found["uri"])
         return dict(zip(found["uri"], found["label"], strict=True))
@@ -179,8 +181,9 @@ def photos(place: Place) -> Path:
 
 
 def test_nothing_of_the_checkout_is_seen(place: Place) -> None:
-    where = place.python("json.dumps([pipeline.__file__, *__import__('sys').path])")
-    assert where[0].startswith(str(ENVIRONMENT / "lib"))
+    files = "nightlabel.__file__, pipeline.__file__"
+    where = place.python(f"json.dumps([{files}, *__import__('sys').path])")
+    assert all(name.startswith(str(ENVIRONMENT / "lib")) for name in where[:2])
     assert str(ROOT) not in where
 
 
