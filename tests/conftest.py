@@ -6,7 +6,24 @@ from pathlib import Path
 
 import pytest
 
+from tests.parts import wires
 from tests.parts.s3 import FOREIGN, S3Process, serve
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="neither Ray nor torch, held to it")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--fast"):
+        folder = tempfile.TemporaryDirectory(prefix="nightlabel-fast-")
+        config.add_cleanup(folder.cleanup)
+        config.pluginmanager.register(wires.Wires(Path(folder.name, "log")))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    wires.mark(items)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,54 @@
+"""In each Python of `pytest --fast`: what would start Ray or import torch fails there, and is logged.
+
+Python runs a file of this name at its start where its folder is on PYTHONPATH; tests/parts/wires.py
+puts it there.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+LOG = "NIGHTLABEL_FAST_LOG"
+
+
+class Refused(BaseException):
+    """No Exception, so that no library takes it for a package that is not installed."""
+
+
+def refuse(mark: str, what: str) -> None:
+    with Path(os.environ[LOG]).open("a") as log:
+        log.write(f"{mark}\t{what} in {' '.join(sys.orig_argv)[:200]!r}\n")
+    raise Refused(what)
+
+
+class NoTorch(Loader):
+    """In the place of torch's own loader: whether torch is installed may be asked."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        refuse("torch", "torch is imported")
+
+
+class Finder:
+    @staticmethod
+    def find_spec(
+        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != "torch" or (spec := PathFinder.find_spec(name, path, target)) is None:
+            return None
+        spec.loader = NoTorch()
+        return spec
+
+
+def no_ray(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "subprocess.Popen" and os.path.basename(os.fsdecode(arguments[0])) == "gcs_server":
+        refuse("ray", "a Ray is started")
+
+
+if LOG in os.environ:
+    sys.meta_path.insert(0, Finder)
+    sys.addaudithook(no_ray)
