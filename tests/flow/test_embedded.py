@@ -35,6 +35,7 @@ def test_what_it_leaves_out_is_known_to_this_ray() -> None:
     assert hasattr(ray._raylet, "AuthenticationTokenLoader")
 
 
+@pytest.mark.ray
 def test_only_what_the_graph_needs_is_started() -> None:
     with session(None):
         started = [title for title in _titles() if "raylet_socket_name" not in title]
@@ -44,6 +45,7 @@ def test_only_what_the_graph_needs_is_started() -> None:
         assert ray.get(ray.remote(lambda: os.getpid()).remote()) != os.getpid()
 
 
+@pytest.mark.ray
 def test_a_port_that_is_taken_costs_no_time() -> None:
     with ExitStack() as stack:
         with suppress(OSError):  # another Ray has it
@@ -53,6 +55,7 @@ def test_a_port_that_is_taken_costs_no_time() -> None:
         assert "Failed to bind" not in (logs / "dashboard_agent.log").read_text()
 
 
+@pytest.mark.ray
 def test_its_processes_have_one_heap_each_unless_told_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -74,6 +77,7 @@ def test_rays_own_start_is_as_it_was() -> None:
     assert ([getattr(node.Node, name) for name in UNUSED], services.get_node) == before
 
 
+@pytest.mark.ray
 def test_a_node_is_asked_for_once_it_is_there() -> None:
     with session(None):
         ours = ray._private.worker._global_node
@@ -85,6 +89,7 @@ def test_a_node_is_asked_for_once_it_is_there() -> None:
         assert time.monotonic() - began < 10 * LOOK_SECONDS + 1
 
 
+@pytest.mark.ray
 def test_a_cluster_gets_its_own_token_again() -> None:
     """Whoever connects to a cluster after a night here does so with what the environment says."""
     with ray_environment() as patched:
@@ -102,6 +107,7 @@ def test_a_cluster_gets_its_own_token_again() -> None:
         assert get_authentication_mode() == AuthenticationMode.DISABLED
 
 
+@pytest.mark.ray
 def test_who_starts_a_ray_after_a_night_reaches_it() -> None:
     """Ray reads its mode once a process, and sets it in the environment by itself."""
     for _ in range(2):

@@ -16,7 +16,7 @@ from tests.integration.conftest import Ran, nightlabel
 from tests.parts.cluster import free_port
 from tests.parts.tiny import image_bytes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text()
 BIN = Path(sys.executable).parent

@@ -15,7 +15,7 @@ from tests.integration.conftest import Archive, command, label, nightlabel, uris
 from tests.parts.s3 import S3Server
 from tests.parts.tiny import archive, image_bytes
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.s3, pytest.mark.ray]
 
 
 def test_a_first_night_and_the_nights_after(s3: S3Server, tiny_model: Path) -> None:

@@ -19,7 +19,7 @@ from tests.parts.cluster import LocalCluster, free_port, local_cluster
 from tests.parts.s3 import S3Process
 from tests.parts.tiny import archive, image_bytes
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.s3, pytest.mark.ray]
 
 
 @pytest.fixture(scope="module")

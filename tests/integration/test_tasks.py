@@ -120,6 +120,7 @@ def test_a_night_of_fingerprint_imports_no_torch_anywhere(photos: Path, tmp_path
     assert len(table(dst)) == 11
 
 
+@pytest.mark.ray
 def test_all_laws_of_a_night_hold_for_fingerprint(
     night: Here, photos: Path, tmp_path: Path
 ) -> None:
@@ -173,6 +174,7 @@ def test_all_laws_of_a_night_hold_for_fingerprint(
     assert (store.kind, store.schema) == ("measures", task_named("fingerprint").rows)
 
 
+@pytest.mark.ray
 def test_a_bench_of_a_task_without_predictors(night: Here, photos: Path, tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     options = ["--task", "fingerprint", "--seconds", 0.2, "--scratch", scratch]
@@ -188,6 +190,7 @@ def test_a_bench_of_a_task_without_predictors(night: Here, photos: Path, tmp_pat
     assert not list(scratch.rglob("*"))
 
 
+@pytest.mark.ray
 def test_verify_finds_a_measure_that_was_changed(night: Here, photos: Path, tmp_path: Path) -> None:
     dst = tmp_path / "measures"
     assert night("fingerprint", photos, dst).code == 0
@@ -204,6 +207,7 @@ def test_verify_finds_a_measure_that_was_changed(night: Here, photos: Path, tmp_
         assert any(name in problem for problem in proof.json["problems"])
 
 
+@pytest.mark.ray
 def test_from_python(night: Here, photos: Path, tmp_path: Path) -> None:
     dst = str(tmp_path / "measures")
     summary = pipeline.fingerprint(make_spec(src=str(photos), dst=dst))
@@ -212,6 +216,7 @@ def test_from_python(night: Here, photos: Path, tmp_path: Path) -> None:
     assert hashes["phash"].null_count == 1
 
 
+@pytest.mark.ray
 def test_a_task_from_outside_has_its_nights_and_its_poison_costs_a_row(
     night: Here, photos: Path, tmp_path: Path
 ) -> None:
@@ -232,6 +237,7 @@ def test_a_task_from_outside_has_its_nights_and_its_poison_costs_a_row(
     assert (planned.code, planned.json["counts"]["done"]) == (0, 10)
 
 
+@pytest.mark.ray
 def test_a_task_from_outside_adds_a_column_to_a_store(
     night: Here, photos: Path, tmp_path: Path
 ) -> None:

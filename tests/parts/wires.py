@@ -16,9 +16,9 @@ from tests.parts.fast.sitecustomize import LOG
 
 #: What fixtures of several files need.
 FIXTURES = {
-    "cluster": "ray",
     "here": "ray",
     "two_slots": "ray",
+    "worlds": "ray",
     "convnext": "torch",
     "other_model": "torch",
     "own_vit": "torch",

@@ -1,6 +1,6 @@
-"""In each Python of `pytest --fast`: what would start Ray or import torch fails there, and is logged.
+"""In each Python of `pytest --fast`: starting Ray or importing torch fails there, and is logged.
 
-Python runs a file of this name at its start where its folder is on PYTHONPATH; tests/parts/wires.py
+Python runs a file of this name at its start where its folder is on PYTHONPATH; tests/parts/fast.py
 puts it there.
 """
 
@@ -45,7 +45,7 @@ class Finder:
 
 
 def no_ray(event: str, arguments: tuple[Any, ...]) -> None:
-    if event == "subprocess.Popen" and os.path.basename(os.fsdecode(arguments[0])) == "gcs_server":
+    if event == "subprocess.Popen" and Path(os.fsdecode(arguments[0])).name == "gcs_server":
         refuse("ray", "a Ray is started")
 
 
