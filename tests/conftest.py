@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts import wires
+from tests.parts import fast_mode
 from tests.parts.s3 import FOREIGN, S3Process, serve
 
 
@@ -18,12 +18,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--fast"):
         folder = tempfile.TemporaryDirectory(prefix="nightlabel-fast-")
         config.add_cleanup(folder.cleanup)
-        config.pluginmanager.register(wires.Wires(Path(folder.name, "log")))
+        config.pluginmanager.register(fast_mode.FastMode(Path(folder.name, "log")))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    wires.mark(items)
+    fast_mode.mark(items)
 
 
 @pytest.fixture(scope="session")

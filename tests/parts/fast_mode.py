@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts.fast.sitecustomize import LOG
+from tests.parts.guard.sitecustomize import LOG
 
 #: What fixtures of several files need.
 FIXTURES = {
@@ -40,18 +40,18 @@ def _fixtures(item: pytest.Item) -> set[str]:
     return set(getattr(item, "fixturenames", ()))
 
 
-class Wires:
+class FastMode:
     """The plugin of a session with --fast. `log` is what the refused processes write to."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
         log.touch()
-        folder = str(Path(__file__).parent / "fast")
+        folder = str(Path(__file__).parent / "guard")
         os.environ[LOG] = str(log)
         os.environ["PYTHONPATH"] = os.pathsep.join(
             [folder, *filter(None, [os.environ.get("PYTHONPATH")])]
         )
-        importlib.reload(importlib.import_module("tests.parts.fast.sitecustomize"))
+        importlib.reload(importlib.import_module("tests.parts.guard.sitecustomize"))
 
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]

@@ -1,7 +1,7 @@
 """In each Python of `pytest --fast`: starting Ray or importing torch fails there, and is logged.
 
-Python runs a file of this name at its start where its folder is on PYTHONPATH; tests/parts/fast.py
-puts it there.
+Python runs a file of this name at its start where its folder is on PYTHONPATH, as in
+tests/parts/fast_mode.py.
 """
 
 import os
