@@ -7,10 +7,14 @@ KERNEL := pipeline/images/_resample.c pipeline/images/_resample_avx2.h
 # Every file that is installed is held to its digest in locks/; pip resolves nothing.
 INSTALL := .ci/install.py
 
-.PHONY: demo test test-slow acceptance chaos test-orchestrators test-wheel wheel test-gpu bench bench-quick bench-gpu lint audit audit-online format docs env constraints clean
+.PHONY: demo test test-fast test-slow acceptance chaos test-orchestrators test-wheel wheel test-gpu bench bench-quick bench-gpu lint audit audit-online format docs env constraints clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/nightlabel demo
+
+# While you work: the tests that neither start Ray nor load torch, held to that.
+test-fast: $(VENV)/.dev-ready
+	$(BIN)/python -m pytest --fast --durations=5
 
 test: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest --durations=12 -m "not slow and not chaos and not gpu and not orchestrators"
