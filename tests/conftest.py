@@ -6,24 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts import fast_mode
+from tests.parts import without
 from tests.parts.s3 import FOREIGN, S3Process, serve
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fast", action="store_true", help="neither Ray nor torch, held to it")
+    parser.addoption(
+        "--without", action="append", choices=without.NEEDS, help="no test may start or load it"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--fast"):
-        folder = tempfile.TemporaryDirectory(prefix="nightlabel-fast-")
+    if marks := config.getoption("--without"):
+        folder = tempfile.TemporaryDirectory(prefix="nightlabel-without-")
         config.add_cleanup(folder.cleanup)
-        config.pluginmanager.register(fast_mode.FastMode(Path(folder.name, "log")))
+        config.pluginmanager.register(without.Without(marks, Path(folder.name, "refused")))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    fast_mode.mark(items)
+    without.mark(items)
 
 
 @pytest.fixture(scope="session")

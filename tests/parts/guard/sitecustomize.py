@@ -1,7 +1,7 @@
-"""In each Python of `pytest --fast`: starting Ray or importing torch fails there, and is logged.
+"""In each Python of `pytest --without …`: starting Ray or importing torch fails, and is logged.
 
 Python runs a file of this name at its start where its folder is on PYTHONPATH, as in
-tests/parts/fast_mode.py.
+tests/parts/without.py.
 """
 
 import os
@@ -13,7 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-LOG = "NIGHTLABEL_FAST_LOG"
+#: The marks of what is refused, and the file that is told of it.
+WITHOUT, LOG = "NIGHTLABEL_TESTS_WITHOUT", "NIGHTLABEL_TESTS_REFUSED"
 
 
 class Refused(BaseException):
@@ -49,6 +50,12 @@ def no_ray(event: str, arguments: tuple[Any, ...]) -> None:
         refuse("ray", "a Ray is started")
 
 
-if LOG in os.environ:
-    sys.meta_path.insert(0, Finder)
-    sys.addaudithook(no_ray)
+def install() -> None:
+    marks = os.environ.get(WITHOUT, "").split(",")
+    if "torch" in marks:
+        sys.meta_path.insert(0, Finder)
+    if "ray" in marks:
+        sys.addaudithook(no_ray)
+
+
+install()

@@ -1,16 +1,18 @@
-"""`make test-fast` runs no test that starts Ray or loads torch, and says which lack their mark."""
+"""Tests that start Ray or load torch without saying so fail in `make test-fast`."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.parts.guard.sitecustomize import LOG
+from tests.parts.guard.sitecustomize import LOG, WITHOUT
 
 ROOT = Path(__file__).parents[1]
+WITHOUT_BOTH = ("--without", "ray", "--without", "torch", "-p", "no:cacheprovider")
 
 CONFTEST = """
 from tests.conftest import pytest_addoption, pytest_collection_modifyitems, pytest_configure
+from tests.integration.conftest import tiny_model
 """
 
 AT_ITS_TOP = """
@@ -48,9 +50,6 @@ def test_whether_it_is_installed():
 @pytest.mark.torch
 def test_marked(): raise AssertionError
 
-@pytest.fixture
-def tiny_model(): raise AssertionError
-
 def test_marked_by_its_fixture(tiny_model): raise AssertionError
 """
 
@@ -58,9 +57,9 @@ def test_marked_by_its_fixture(tiny_model): raise AssertionError
 def run(folder: Path, **files: str) -> list[str]:
     for name, text in {"conftest": CONFTEST, **files}.items():
         (folder / f"{name}.py").write_text(text)
-    env = {name: value for name, value in os.environ.items() if name != LOG}
+    env = {name: value for name, value in os.environ.items() if name not in (LOG, WITHOUT)}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--fast", "-q", "-rA", "-p", "no:cacheprovider", folder],
+        [sys.executable, "-m", "pytest", *WITHOUT_BOTH, "-q", "-rA", folder],
         cwd=ROOT,
         env=env | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
