@@ -13,11 +13,12 @@ comes of it is tested.
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from time import monotonic, sleep
 from typing import Any, Final
 
 import ray
-from ray._private import node, services
+from ray._private import node, ray_constants, services
 from ray._private.state import GlobalState
 
 from pipeline.heap import ONE_HEAP
@@ -26,6 +27,8 @@ UNUSED: Final = ("start_api_server", "start_monitor", "start_log_monitor")
 LOOK_SECONDS: Final = 0.02
 #: Then Ray's own patience begins.
 WAIT_SECONDS: Final = 30.0
+
+_STARTED = count()
 
 
 @contextmanager
@@ -38,6 +41,17 @@ def lean_start() -> Iterator[None]:
         stack.enter_context(replaced(node.Node, "start_ray_processes", _with_any_port))
         stack.enter_context(replaced(services, "get_node", _once_it_is_there))
         yield
+
+
+def metrics_once() -> dict[str, bool]:
+    """System config of a Ray of our own: the first of a process exports its metrics, no later one.
+
+    Ray's core keeps what exports them for as long as the process lives, and waits ten seconds at
+    each shutdown for every one whose Ray is gone.
+    """
+    first = next(_STARTED) == 0
+    known = hasattr(ray_constants, "RAY_ENABLE_OPEN_TELEMETRY")
+    return {} if first or not known else {"enable_open_telemetry": False}
 
 
 @contextmanager
