@@ -6,7 +6,26 @@ from pathlib import Path
 
 import pytest
 
+from tests.parts import without
 from tests.parts.s3 import FOREIGN, S3Process, serve
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--without", action="append", choices=without.NEEDS, help="no test may start or load it"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if marks := config.getoption("--without"):
+        folder = tempfile.TemporaryDirectory(prefix="nightlabel-without-")
+        config.add_cleanup(folder.cleanup)
+        config.pluginmanager.register(without.Without(marks, Path(folder.name, "refused")))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    without.mark(items)
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,12 @@
 """The house keeps its floors: who may import whom, what loads when, how long a file is."""
 
 import ast
+import os
 import re
 import statistics
 import subprocess
 import sys
 import sysconfig
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -232,11 +232,17 @@ def test_the_command_line_loads_nothing_heavy() -> None:
 
 
 def test_help_answers_at_once() -> None:
+    """By the time it works: what else this machine does is not its fault."""
     command = [str(Path(sysconfig.get_path("scripts")) / "nightlabel"), "--help"]
     seconds = []
     for _ in range(5):
-        start = time.perf_counter()
+        before = _seconds_of_children()
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(_seconds_of_children() - before)
         assert "Usage: nightlabel" in done.stdout
     assert statistics.median(seconds) < 0.3
+
+
+def _seconds_of_children() -> float:
+    used = os.times()
+    return used.children_user + used.children_system

@@ -130,18 +130,21 @@ def printed(program: str, *arguments: object, **environ: str) -> int:
     return int(ran.stdout)
 
 
+@pytest.mark.torch
 @on_glibc
 @pytest.mark.parametrize("thread", ["main", "another"])
 def test_memory_of_a_batch_is_there_for_the_next(thread: str) -> None:
     assert printed(TENSORS, "kept", thread) < printed(TENSORS, "dropped", thread) / 20
 
 
+@pytest.mark.torch
 @on_glibc
 def test_an_engine_on_a_cpu_keeps_its_heap(tmp_path: Path) -> None:
     model = make_model(tmp_path)
     assert printed(ENGINE, "kept", model) < printed(ENGINE, "dropped", model) / 10
 
 
+@pytest.mark.torch
 @on_glibc
 def test_memory_of_a_photograph_is_there_for_the_next() -> None:
     assert printed(PHOTOGRAPHS, "kept") < printed(PHOTOGRAPHS, "dropped") / 20

@@ -12,16 +12,19 @@ Where a Ray lacks a name of ray_compat.py it does as it does by itself.
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from time import monotonic, sleep
 from typing import Any, Final
 
-from pipeline.flow.ray_compat import Private, node_names, patched, started_node
+from pipeline.flow.ray_compat import Private, find, node_names, patched, started_node
 from pipeline.heap import ONE_HEAP
 
 UNUSED: Final = (Private.START_API_SERVER, Private.START_MONITOR, Private.START_LOG_MONITOR)
 LOOK_SECONDS: Final = 0.02
 #: Then Ray's own patience begins.
 WAIT_SECONDS: Final = 30.0
+
+_STARTED = count()
 
 
 @contextmanager
@@ -34,6 +37,17 @@ def lean_start() -> Iterator[None]:
         stack.enter_context(patched(Private.START_PROCESSES, _with_any_port))
         stack.enter_context(patched(Private.GET_NODE, _once_it_is_there))
         yield
+
+
+def metrics_once() -> dict[str, bool]:
+    """System config of a Ray of our own: the first of a process exports its metrics, no later one.
+
+    Ray's core keeps what exports them for as long as the process lives, and waits ten seconds at
+    each shutdown for every one whose Ray is gone.
+    """
+    first = next(_STARTED) == 0
+    known = find(Private.OPEN_TELEMETRY) is not None
+    return {} if first or not known else {"enable_open_telemetry": False}
 
 
 @contextmanager

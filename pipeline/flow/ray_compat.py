@@ -32,6 +32,8 @@ class Private(Enum):
     GCS_OPTIONS = "ray._raylet:GcsClientOptions"
     # Who started this Ray: without, its end takes five seconds, and its graph keeps three actors.
     STARTED_NODE = "ray._private.worker:_global_node"
+    # Whether Ray knows how to leave its metrics: without, a third Ray of a process ends slowly.
+    OPEN_TELEMETRY = "ray._private.ray_constants:RAY_ENABLE_OPEN_TELEMETRY"
     # Loopback and a token of the run: without, `ray.init` does as that Ray does by itself.
     RESOLVE_LOCALHOST = "ray._private.services:resolve_ip_for_localhost"
     CONFIG = "ray._raylet:Config"

@@ -14,7 +14,7 @@ import ray
 
 from pipeline.errors import ClusterError, NightlabelError, PlacementError
 from pipeline.flow.address import cluster_address
-from pipeline.flow.embedded import end_at_once, lean_start
+from pipeline.flow.embedded import end_at_once, lean_start, metrics_once
 from pipeline.flow.gcs import check_cluster
 from pipeline.flow.placement import Node
 from pipeline.flow.private_ray import private_start
@@ -120,7 +120,7 @@ def _embedded(quiet: dict[str, Any]) -> None:
                 "local",
                 num_cpus=cores(),
                 include_dashboard=False,
-                _system_config={"task_oom_retries": OOM_RETRIES},
+                _system_config={"task_oom_retries": OOM_RETRIES} | metrics_once(),
                 **private,
                 **quiet,
             )

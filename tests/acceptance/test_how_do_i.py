@@ -161,6 +161,7 @@ def walk(tmp_path: Path) -> Walk:
     return Walk(tmp_path)
 
 
+@pytest.mark.ray
 def test_every_command_of_the_page_does_what_it_says(walk: Walk) -> None:
     done = list(commands(PAGE.read_text()))
     assert {heading for heading, _ in done} == CHECKS.keys()

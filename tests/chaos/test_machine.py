@@ -77,6 +77,7 @@ def fails(ran: Ran, words: str) -> None:
     assert words in line
 
 
+@pytest.mark.ray
 def test_labels_on_a_disk_that_may_not_be_written(tmp_path: Path, disk: Path) -> None:
     night = Night(tmp_path, disk / "labels")
     assert mount(disk, "-o", "remount,ro")
@@ -100,6 +101,7 @@ def test_labels_on_a_disk_that_fills_up(tmp_path: Path, disk: Path) -> None:
     night.completes()
 
 
+@pytest.mark.ray
 def test_the_disk_of_ray_is_full(tmp_path: Path, disk: Path) -> None:
     night = Night(tmp_path, tmp_path / "labels")
     fails(

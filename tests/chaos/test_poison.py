@@ -44,6 +44,7 @@ def grey(shade: int) -> bytes:
     return sink.getvalue()
 
 
+@pytest.mark.ray
 def test_every_kind_of_poison_costs_one_row(tmp_path: Path, scores: Scores) -> None:
     """In decoders and in predictors, in one run, among images that are well."""
     decoders = {

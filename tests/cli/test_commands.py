@@ -81,12 +81,14 @@ def test_a_bad_value_is_named(photos: Path, options: list[str], words: str) -> N
     assert not (photos.parent / "labels").exists()
 
 
+@pytest.mark.torch
 def test_a_folder_that_is_not_there(tmp_path: Path, model: Path) -> None:
     found = nightlabel("label", tmp_path / "none", tmp_path / "labels", "--model", model)
     assert found.code == 2
     assert "none" in _one_line(found.err)
 
 
+@pytest.mark.torch
 def test_a_folder_without_images(tmp_path: Path, model: Path) -> None:
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("text")
@@ -95,6 +97,7 @@ def test_a_folder_without_images(tmp_path: Path, model: Path) -> None:
     assert "--include" in _one_line(found.err)
 
 
+@pytest.mark.torch
 def test_labels_inside_the_images(photos: Path, model: Path) -> None:
     found = nightlabel("label", photos, photos / "labels", "--model", model)
     assert found.code == 2
@@ -110,6 +113,7 @@ def test_a_model_that_is_none(photos: Path, tmp_path: Path) -> None:
     assert "Dinov2Model" in _one_line(found.err)
 
 
+@pytest.mark.torch
 def test_a_bad_field_of_a_model_is_told_before_ray_starts(photos: Path, tmp_path: Path) -> None:
     folder = make_model(tmp_path / "model")
     path = folder / "preprocessor_config.json"
@@ -121,6 +125,7 @@ def test_a_bad_field_of_a_model_is_told_before_ray_starts(photos: Path, tmp_path
     assert not (tmp_path / "labels").exists()
 
 
+@pytest.mark.torch
 @pytest.mark.s3
 def test_a_missing_bucket(s3: S3Server, tmp_path: Path, model: Path) -> None:
     found = nightlabel("label", "s3://no-such-bucket/x", tmp_path / "labels", "--model", model)
@@ -128,6 +133,7 @@ def test_a_missing_bucket(s3: S3Server, tmp_path: Path, model: Path) -> None:
     assert "no-such-bucket" in _one_line(found.err)
 
 
+@pytest.mark.torch
 @pytest.mark.s3
 def test_wrong_credentials(s3: S3Server, tmp_path: Path, model: Path) -> None:
     bucket = s3.bucket()
@@ -151,6 +157,7 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert "Traceback" in found.err
 
 
+@pytest.mark.torch
 def test_options_from_a_file(photos: Path, tmp_path: Path, model: Path) -> None:
     config = tmp_path / "night.toml"
     config.write_text(
@@ -161,6 +168,7 @@ def test_options_from_a_file(photos: Path, tmp_path: Path, model: Path) -> None:
     assert found.json["counts"]["listed"] == 2
 
 
+@pytest.mark.torch
 def test_plan_probes_and_writes_nothing(photos: Path, tmp_path: Path, model: Path) -> None:
     found = nightlabel("plan", photos, tmp_path / "labels", "--model", model, "--json")
     assert found.code == 0, found.err
@@ -169,6 +177,7 @@ def test_plan_probes_and_writes_nothing(photos: Path, tmp_path: Path, model: Pat
     assert not (tmp_path / "labels").exists()
 
 
+@pytest.mark.torch
 def test_doctor_names_what_is_wrong(photos: Path, tmp_path: Path, model: Path) -> None:
     well = nightlabel("doctor", photos, tmp_path / "labels", "--model", model, "--json")
     assert well.code == 0, well.out

@@ -34,6 +34,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("model"))
 
 
+@pytest.mark.ray
+@pytest.mark.torch
 def test_a_whole_bench(tmp_path: Path, model: Path) -> None:
     photos, scratch = tmp_path / "photos", tmp_path / "scratch"
     photos.mkdir()
@@ -52,6 +54,8 @@ def test_a_whole_bench(tmp_path: Path, model: Path) -> None:
     assert list(scratch.rglob("*")) == []
 
 
+@pytest.mark.ray
+@pytest.mark.torch
 def test_images_of_which_none_is_decoded_are_no_measure(tmp_path: Path, model: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     ran = nightlabel("bench", tmp_path, "--model", model, "--seconds", 0.5)

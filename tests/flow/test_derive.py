@@ -29,6 +29,8 @@ from tests.parts.labelled import NAMES, counts_of, night, photos_at
 from tests.parts.tiny import image_bytes, make_model
 from tests.store.stores import LABELS
 
+pytestmark = pytest.mark.torch
+
 __all__ = ["dies_at_write"]
 
 

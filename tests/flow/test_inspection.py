@@ -47,6 +47,7 @@ def sample_of(src: Path, wanted: int) -> dict[str, Any]:
     return finding | {"code": code}
 
 
+@pytest.mark.torch
 def test_all_is_counted(photos: Path) -> None:
     found = sample_of(photos, 100)
     assert (found["ok"], found["code"]) == (True, Exit.OK)
@@ -63,6 +64,7 @@ def test_all_is_counted(photos: Path) -> None:
     assert [Path(one["uri"]).name for one in sample["failed"]] == ["cut.jpg", "text.jpg"]
 
 
+@pytest.mark.torch
 def test_it_says_so_in_words(photos: Path) -> None:
     code, output = doctor(photos, "--sample", 100)
     assert code == Exit.OK
@@ -71,12 +73,14 @@ def test_it_says_so_in_words(photos: Path) -> None:
     assert any(line.startswith("warn  sample ") and "clip to white" in line for line in lines)
 
 
+@pytest.mark.torch
 def test_a_sample_is_spread_over_the_listing(photos: Path) -> None:
     some = sample_of(photos, 7)["sample"]
     assert some["images"] == 7
     assert set(some["formats"]) == {"jpeg", "png"}
 
 
+@pytest.mark.torch
 def test_more_failures_than_half_are_wrong(tmp_path: Path) -> None:
     for number in range(4):
         (tmp_path / f"{number}.jpg").write_bytes(image_bytes(number) if number < 2 else b"none")
@@ -87,6 +91,7 @@ def test_more_failures_than_half_are_wrong(tmp_path: Path) -> None:
     assert found["sample"]["errors"] == {"not_an_image": 2, "empty": 1}
 
 
+@pytest.mark.torch
 def test_a_source_that_is_not_there_is_wrong(tmp_path: Path) -> None:
     found = sample_of(tmp_path / "nothing", 9)
     assert (found["ok"], found["code"], found["sample"]) == (False, Exit.GATE, None)

@@ -91,7 +91,7 @@ def test_what_needs_all_is_not_overtaken_for_ever(holders: Holders) -> None:
     began = time.monotonic()
     large = holders.start(TOTAL, 0.01)
     holds(large)
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 30
     assert any(process.poll() is None for process in small)  # they were at it all the while
 
 

@@ -83,6 +83,7 @@ def test_the_next_night_has_nothing_to_label(here: Path) -> None:
     assert parts_of(table.live()) == []
 
 
+@pytest.mark.torch
 def test_a_real_night_labels_nothing_and_starts_no_ray(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,6 +110,7 @@ def test_small_images_do_not_even_open_the_locks(monkeypatch: pytest.MonkeyPatch
         prepare(LARGE, SHAPE, room=ROOM)
 
 
+@pytest.mark.torch
 def test_the_reference_that_verify_holds_labels_against_waits_too() -> None:
     asked: list[int] = []
 

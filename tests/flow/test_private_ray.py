@@ -137,6 +137,7 @@ def own(base: Path) -> Iterator[Own]:
             )
 
 
+@pytest.mark.ray
 def test_nothing_listens_but_on_loopback(own: Own) -> None:
     listeners = own.listeners()
     named = " ".join(one.process for one in listeners)
@@ -157,6 +158,7 @@ def test_the_look_at_sockets_sees_one_that_is_open() -> None:
         assert found == ["127.0.0.1"]
 
 
+@pytest.mark.ray
 def test_the_token_is_of_this_run_and_lies_nowhere(own: Own, base: Path) -> None:
     assert re.fullmatch(r"[0-9a-f]{64}", own.token)
     for pid in family():
@@ -169,6 +171,7 @@ def test_the_token_is_of_this_run_and_lies_nowhere(own: Own, base: Path) -> None
     assert [path for path in files if own.token.encode() in path.read_bytes()] == []
 
 
+@pytest.mark.ray
 def test_its_files_are_for_no_other_user(own: Own, base: Path) -> None:
     """Its sockets too: who may not enter the folder above them reaches none of them."""
     ours = base / f"ray-{os.geteuid()}"
@@ -181,6 +184,7 @@ def test_its_files_are_for_no_other_user(own: Own, base: Path) -> None:
     assert [name for name in named if str(ours) not in name] == []
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize(
     "secrets", [{}, {MODE: "disabled"}, {MODE: "token", TOKEN: "0" * 64}], ids=str
 )
@@ -188,6 +192,7 @@ def test_no_stranger_is_let_in(own: Own, secrets: dict[str, str]) -> None:
     assert "AuthenticationError" in _knock(own.address, secrets)
 
 
+@pytest.mark.ray
 def test_who_has_the_token_is_let_in(own: Own) -> None:
     assert _knock(own.address, {MODE: "token", TOKEN: own.token}) == ""
 
@@ -207,6 +212,7 @@ def _knock(address: str, secrets: dict[str, str]) -> str:
     return done.stderr.strip().splitlines()[-1] if done.returncode else ""
 
 
+@pytest.mark.ray
 def test_what_speaks_http_does_nothing_without_it(own: Own) -> None:
     """One page is open to this machine: that of Prometheus, with the figures of the run."""
     refused, pages = 0, []

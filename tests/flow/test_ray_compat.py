@@ -60,6 +60,7 @@ def test_outside_of_ray_nothing_is_a_retry() -> None:
     assert attempt_number() == 0
 
 
+@pytest.mark.ray
 def test_a_night_without_any_of_them(tmp_path: Path) -> None:
     for name, data in archive(5).items():
         (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)

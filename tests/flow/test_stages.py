@@ -27,6 +27,8 @@ from tests.parts.tiny import image_bytes
 from tests.parts.trial import SHAPE
 from tests.store.test_ledger import refs, uris
 
+pytestmark = pytest.mark.ray
+
 #: Of a batch.
 ROWS = 2
 

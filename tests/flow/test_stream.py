@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.ray
+
 #: A Ray of its own, and a graph that gives five blocks and dies before the second cut.
 DYING = """
 import json, sys, time

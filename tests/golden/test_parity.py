@@ -15,6 +15,8 @@ from tests.golden.pictures import SIZES, TEXTURES, photographs, picture, png
 from tests.golden.reference import NAMES, PROCESSORS
 from tests.parts.archives import PartUnavailable
 
+pytestmark = pytest.mark.torch
+
 
 def apart(ours: np.ndarray, theirs: np.ndarray) -> int:
     assert ours.dtype == theirs.dtype == np.uint8

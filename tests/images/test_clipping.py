@@ -23,6 +23,7 @@ def _big_endian(values: NDArray[np.float64]) -> Image.Image:
     return Image.frombytes("I;16B", values.shape[::-1], values.astype(">u2").tobytes())
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize(
     ("data", "mode", "clipped"),
     [
@@ -64,6 +65,7 @@ def test_every_mode_of_16_bits_is_looked_at(mode: str) -> None:
     assert clipped_to(Image.frombytes(mode, (300, 200), light.tobytes())) == "white"
 
 
+@pytest.mark.torch
 def test_values_that_are_no_numbers_end_nothing() -> None:
     values = LIGHT.astype("f4")
     values[:50] = np.nan

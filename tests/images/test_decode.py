@@ -35,6 +35,7 @@ def verdict(data: bytes, **limits: Any) -> tuple[ErrorCode | None, Decoded | Non
     return refused.code, None
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("entry", ENTRIES, ids=[name for name, _, _ in ENTRIES])
 def test_a_hostile_file_gives_its_code_or_the_pixels_of_the_loader(entry: Entry) -> None:
     _, data, codes = entry
@@ -53,6 +54,7 @@ def test_a_hostile_file_gives_its_code_or_the_pixels_of_the_loader(entry: Entry)
     assert (image.height, image.width) == image.pixels.shape[:2]
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_is_turned_upright(orientation: int, name: str) -> None:
@@ -67,6 +69,7 @@ def test_every_orientation_is_turned_upright(orientation: int, name: str) -> Non
     assert np.array_equal(as_stored.pixels, np.asarray(Image.open(BytesIO(data)).convert("RGB")))
 
 
+@pytest.mark.torch
 def test_an_orientation_in_xmp_counts_too() -> None:
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="6"/></x:xmpmeta>'
     data = encode(picture("waves", (40, 24)), "JPEG", xmp=xmp)
@@ -74,6 +77,7 @@ def test_an_orientation_in_xmp_counts_too() -> None:
     assert np.array_equal(decode(data).pixels, np.asarray(upright(data)))
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("subsampling", ["444", "422", "420", "440", "411", "Gray"])
 @pytest.mark.parametrize("size", [(64, 48), (61, 47), (1, 1), (17, 200)])
 def test_libjpeg_turbo_gives_the_pixels_of_pillow(subsampling: str, size: tuple[int, int]) -> None:
@@ -84,6 +88,7 @@ def test_libjpeg_turbo_gives_the_pixels_of_pillow(subsampling: str, size: tuple[
     assert np.array_equal(decode(data).pixels, np.asarray(upright(data)))
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize(
     "options",
     [
@@ -214,6 +219,7 @@ def test_pillow_stays_as_it_was_and_says_nothing() -> None:
     assert after == before
 
 
+@pytest.mark.torch
 def test_a_stereo_pair_is_a_jpeg() -> None:
     pair = [picture("waves", (40, 24)), picture("blur", (40, 24))]
     data = encode(pair[0], "MPO", save_all=True, append_images=pair[1:])

@@ -10,6 +10,8 @@ from tests.golden.pictures import picture, png
 from tests.golden.reference import NAMES, PROCESSORS
 from tests.parts.forge import encode, oriented
 
+pytestmark = pytest.mark.torch
+
 
 def jpeg(size: tuple[int, int], texture: str = "blur", **options: Any) -> bytes:
     return encode(picture(texture, size), "JPEG", quality=90, **options)

@@ -136,6 +136,7 @@ def test_a_smaller_scale_is_turned_alike(order: str) -> None:
         assert (found.height, found.width) == expected.shape[:2], name
 
 
+@pytest.mark.torch
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("container", ["JPEG", "PNG", "TIFF"])
 @pytest.mark.parametrize(

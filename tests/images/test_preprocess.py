@@ -15,6 +15,8 @@ from tests.golden.pictures import picture, png
 from tests.golden.reference import NAMES, PROCESSORS
 from tests.parts.forge import encode
 
+pytestmark = pytest.mark.torch
+
 
 def folder_with(folder: Path, **config: Any) -> Path:
     (folder / "preprocessor_config.json").write_text(json.dumps(config))

@@ -13,6 +13,8 @@ from pipeline.images.processor_fields import MAX_EDGE
 from pipeline.images.reference import reference_values
 from tests.golden.pictures import picture, png
 
+pytestmark = pytest.mark.torch
+
 PICTURE = png(picture("waves", (90, 70)))
 
 #: Small, so that a case that is accepted costs little.

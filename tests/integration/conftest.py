@@ -127,5 +127,10 @@ def label(found: Archive, model: Path, *more: object) -> list[object]:
     return ["label", found.src, found.dst, "--model", model, "--json", *more]
 
 
+def measure(found: Archive, *more: object) -> list[object]:
+    """The same without a model, for what any task does alike."""
+    return ["fingerprint", found.src, found.dst, "--json", *more]
+
+
 def uris_of(table: pa.Table) -> list[str]:
     return sorted(table["uri"].to_pylist())

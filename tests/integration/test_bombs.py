@@ -46,6 +46,7 @@ def rows(root: Path) -> list[dict[str, object]]:
     return found
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("many_decoders")
 @pytest.mark.parametrize(
     ("count", "sorts"),
@@ -74,6 +75,7 @@ def test_bombs_share_the_memory_of_their_node(
     assert peak.together <= most + DECODERS * 160 * MIB
 
 
+@pytest.mark.ray
 @pytest.mark.chaos
 @pytest.mark.usefixtures("many_decoders")
 def test_what_does_not_fit_on_the_node_is_a_row_that_says_so(

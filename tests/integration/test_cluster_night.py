@@ -18,7 +18,7 @@ from tests.parts.metrics import Prometheus, scraping
 from tests.parts.s3 import S3Process
 from tests.parts.tiny import archive, make_model
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.s3, pytest.mark.ray]
 
 #: More than decoders may be ahead of predictors: some are still to decode when the first are
 #: labelled.

@@ -39,18 +39,18 @@ def deeply(folder: Path, data: bytes) -> None:
     os.close(handle)
 
 
-def rows(dst: Path) -> dict[str, str | None]:
-    table = DeltaTable(str(dst)).to_pyarrow_table(columns=["uri", "label"]).to_pydict()
+def rows(dst: Path) -> dict[str, int | None]:
+    table = DeltaTable(str(dst)).to_pyarrow_table(columns=["uri", "phash"]).to_pydict()
     assert len(set(table["uri"])) == len(table["uri"])
-    return dict(zip(table["uri"], table["label"], strict=True))
+    return dict(zip(table["uri"], table["phash"], strict=True))
 
 
 def test_a_folder_that_cannot_be_read_keeps_its_rows(
-    here: Here, photos: Path, tmp_path: Path, tiny_model: Path
+    here: Here, photos: Path, tmp_path: Path
 ) -> None:
     dst = tmp_path / "labels"
     deeply(photos, image_bytes(99))
-    night = ["label", photos, dst, "--model", tiny_model, "--json", "--no-progress"]
+    night = ["fingerprint", photos, dst, "--json", "--no-progress"]
     first = here(*night)
     assert first.code == 0, first.err
     counts = first.json["counts"]
@@ -74,7 +74,7 @@ def test_a_folder_that_cannot_be_read_keeps_its_rows(
     strict = here(*night, "--strict-listing", "--delete")
     assert (strict.code, strict.json["status"]) == (1, "failed")
     assert len(rows(dst)) == 21
-    planned = here("plan", photos, dst, "--model", tiny_model, "--json", "--no-probe")
+    planned = here("plan", photos, dst, "--task", "fingerprint", "--json", "--no-probe")
     assert (planned.json["counts"]["gone"], planned.json["unreadable"]) == (1, closed)
     proof = here("verify", photos, dst, "--json", "--sample", "0")
     assert (proof.code, proof.json["counts"]["gone"], proof.json["unreadable"]) == (0, 1, closed)
@@ -87,7 +87,7 @@ def test_a_folder_that_cannot_be_read_keeps_its_rows(
 
     out = here(*night, "--exclude", "b/")
     assert (out.code, out.json["unreadable"], out.json["counts"]["gone"]) == (0, {}, 0)
-    words = here("label", photos, dst, "--model", tiny_model, "--no-progress").out
+    words = here("fingerprint", photos, dst, "--no-progress").out
     assert "1 @eaDir (--no-default-excludes reads them)" in words
 
     (photos / "b").unlink()
@@ -97,10 +97,10 @@ def test_a_folder_that_cannot_be_read_keeps_its_rows(
 
 
 def test_only_what_is_new_says_nothing_of_the_rest(
-    here: Here, photos: Path, tmp_path: Path, tiny_model: Path
+    here: Here, photos: Path, tmp_path: Path
 ) -> None:
     dst = tmp_path / "labels"
-    night = ["label", photos, dst, "--model", tiny_model, "--json", "--no-progress"]
+    night = ["fingerprint", photos, dst, "--json", "--no-progress"]
     for path in (photos / "a").iterdir():
         os.utime(path, (0, 1_600_000_000))
     week = here(*night, "--modified-since", "7d")
@@ -120,9 +120,7 @@ def test_only_what_is_new_says_nothing_of_the_rest(
     assert "--modified-since cuts" in refused.err
 
 
-def test_times_beyond_the_calendar_stay_what_they_are(
-    here: Here, tmp_path: Path, tiny_model: Path
-) -> None:
+def test_times_beyond_the_calendar_stay_what_they_are(here: Here, tmp_path: Path) -> None:
     shared = Path("/dev/shm") / tmp_path.name
     photos, dst = shared / "photos", tmp_path / "labels"
     photos.mkdir(parents=True)
@@ -133,7 +131,7 @@ def test_times_beyond_the_calendar_stay_what_they_are(
             os.utime(path, (0, seconds))
         if path.with_name("0.jpg").stat().st_mtime != YEAR_30828:
             pytest.skip("no file system here holds such times")
-        night = ["label", photos, dst, "--model", tiny_model, "--json", "--no-progress"]
+        night = ["fingerprint", photos, dst, "--json", "--no-progress"]
         first = here(*night)
         assert (first.code, first.json["counts"]["labelled"]) == (0, 5), first.err
         assert here(*night).json["counts"]["done"] == 5

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.s3
 NAME = "jörg & Söhne #1 模型 é"
 
 
+@pytest.mark.ray
 def test_a_night_among_names_of_any_letters(s3: S3Server, tiny_model: Path, tmp_path: Path) -> None:
     """Locally and on S3; an odd entry of the list is a row."""
     model = tmp_path / f"my model {NAME}"

@@ -15,7 +15,7 @@ from tests.integration.conftest import Archive, command, label, nightlabel, uris
 from tests.parts.s3 import S3Server
 from tests.parts.tiny import archive, image_bytes
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.s3, pytest.mark.ray]
 
 
 def test_a_first_night_and_the_nights_after(s3: S3Server, tiny_model: Path) -> None:
@@ -151,7 +151,7 @@ def test_of_two_runs_at_once_one_wins(s3: S3Server, tiny_model: Path) -> None:
 def test_a_signal_commits_what_is_done(
     s3: S3Server, slow_model: Path, number: signal.Signals, code: int
 ) -> None:
-    found = Archive(s3, archive(1500))
+    found = Archive(s3, archive(700))
     process = subprocess.Popen(
         command(*label(found, slow_model, "--commit-seconds", 0.3)),
         stdout=subprocess.PIPE,
@@ -168,7 +168,7 @@ def test_a_signal_commits_what_is_done(
     assert time.monotonic() - sent < 10
     summary = json.loads(out)
     assert summary["status"] == "interrupted"
-    assert found.delta().num_rows == summary["counts"]["labelled"] < 1500
+    assert found.delta().num_rows == summary["counts"]["labelled"] < 700
     rest = nightlabel(*label(found, slow_model))
     assert rest.code == 0, rest.err
     assert uris_of(found.plain()) == found.uris()

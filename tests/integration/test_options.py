@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline.store.reader import LabelStore
-from tests.integration.conftest import Archive, Ran, label, uris_of
+from tests.integration.conftest import Archive, Ran, label, measure, uris_of
 from tests.parts.s3 import S3Server
 from tests.parts.tiny import archive, image_bytes
 from tests.storage.servers import web_server
@@ -67,60 +67,56 @@ def test_another_model_needs_a_word_and_readers_see_what_was_chosen(
     assert here("verify", found.src, found.dst, "--sample", 0).code == 0
 
 
-def test_stops_that_leave_work_exit_4(here: Here, s3: S3Server, tiny_model: Path) -> None:
+def test_stops_that_leave_work_exit_4(here: Here, s3: S3Server) -> None:
     found = Archive(s3, archive(60))
-    some = here(*label(found, tiny_model, "--max-images", 20))
+    some = here(*measure(found, "--max-images", 20))
     assert (some.code, some.json["counts"]["labelled"]) == (4, 20)
-    soft = here(*label(found, tiny_model, "--max-images", 20, "--partial-ok"))
+    soft = here(*measure(found, "--max-images", 20, "--partial-ok"))
     assert (soft.code, soft.json["counts"]["labelled"]) == (0, 20)
-    rest = here(*label(found, tiny_model))
+    rest = here(*measure(found))
     assert (rest.code, rest.json["counts"]["labelled"]) == (0, 20)
 
 
-def test_too_many_errors_exit_3(here: Here, s3: S3Server, tiny_model: Path) -> None:
+def test_too_many_errors_exit_3(here: Here, s3: S3Server) -> None:
     broken = {f"broken{n}.jpg": b"no image" for n in range(10)}
     found = Archive(s3, archive(30) | broken)
-    gate = here(*label(found, tiny_model, "--max-errors", "5%"))
+    gate = here(*measure(found, "--max-errors", "5%"))
     assert gate.code == 3
     assert gate.json["status"] == "gate"
     assert found.delta().num_rows > 0
-    assert here(*label(found, tiny_model, "--max-errors", "50%")).code == 0
+    assert here(*measure(found, "--max-errors", "50%")).code == 0
     assert found.delta().num_rows == 40
 
 
-def test_gone_objects_are_counted_and_deleted_on_demand(
-    here: Here, s3: S3Server, tiny_model: Path
-) -> None:
+def test_gone_objects_are_counted_and_deleted_on_demand(here: Here, s3: S3Server) -> None:
     found = Archive(s3, archive(50))
-    assert here(*label(found, tiny_model)).code == 0
+    assert here(*measure(found)).code == 0
     for name in list(archive(3)):
         s3.delete(f"{found.src}/{name}")
-    kept = here(*label(found, tiny_model))
+    kept = here(*measure(found))
     assert (kept.json["counts"]["gone"], found.delta().num_rows) == (3, 50)
-    gone = here(*label(found, tiny_model, "--delete"))
+    gone = here(*measure(found, "--delete"))
     assert (gone.code, gone.json["counts"]["deleted"]) == (0, 3)
     assert uris_of(found.delta()) == uris_of(found.plain()) == found.uris()
 
 
-def test_limit_takes_the_same_images_every_night(
-    here: Here, s3: S3Server, tiny_model: Path
-) -> None:
+def test_limit_takes_the_same_images_every_night(here: Here, s3: S3Server) -> None:
     found = Archive(s3, archive(50))
-    first = here(*label(found, tiny_model, "--limit", 20))
+    first = here(*measure(found, "--limit", 20))
     assert (first.code, first.json["counts"]["labelled"]) == (0, 20)
-    again = here(*label(found, tiny_model, "--limit", 20))
+    again = here(*measure(found, "--limit", 20))
     assert (again.json["counts"]["listed"], again.json["counts"]["done"]) == (20, 20)
 
 
-def test_errors_are_tried_again_on_demand(here: Here, s3: S3Server, tiny_model: Path) -> None:
+def test_errors_are_tried_again_on_demand(here: Here, s3: S3Server) -> None:
     found = Archive(s3, archive(5) | {"bad.jpg": b"no image", "empty.jpg": b""})
-    assert here(*label(found, tiny_model)).code == 0
-    one = here(*label(found, tiny_model, "--retry-errors=empty", "--max-errors", 1))
+    assert here(*measure(found)).code == 0
+    one = here(*measure(found, "--retry-errors=empty", "--max-errors", 1))
     assert (one.code, one.json["counts"]["retried"]) == (0, 1)
     assert one.json["counts"]["failed_before_by_code"] == {"not_an_image": 1}
-    none = here(*label(found, tiny_model, "--retry-errors=missing"))
+    none = here(*measure(found, "--retry-errors=missing"))
     assert (none.code, none.json["counts"]["failed_before"]) == (0, 2)
-    every = here(*label(found, tiny_model, "--retry-errors", "--max-errors", 2))
+    every = here(*measure(found, "--retry-errors", "--max-errors", 2))
     assert (every.json["counts"]["retried"], every.json["counts"]["failed"]) == (2, 2)
     assert uris_of(found.delta()) == found.uris()
     told = here("errors", found.dst, "--json").json
@@ -131,24 +127,24 @@ def test_errors_are_tried_again_on_demand(here: Here, s3: S3Server, tiny_model: 
 
 
 def test_a_night_in_which_nothing_succeeds_is_red_and_the_next_without_news_green(
-    here: Here, s3: S3Server, tiny_model: Path
+    here: Here, s3: S3Server
 ) -> None:
     found = Archive(s3, {f"{n}.jpg": b"no image" for n in range(6)})
-    red = here(*label(found, tiny_model))
+    red = here(*measure(found))
     assert (red.code, red.json["status"], red.json["counts"]["failed"]) == (3, "gate", 6)
     assert "6 errors, over the 0 allowed" in red.json["reason"]
-    again = here(*label(found, tiny_model))
+    again = here(*measure(found))
     assert (again.code, again.json["counts"]["failed_before_by_code"]) == (0, {"not_an_image": 6})
     assert here("verify", found.src, found.dst).code == 0
 
 
 def test_addresses_are_tried_again_once_they_are_allowed_or_signed_anew(
-    here: Here, tiny_model: Path, tmp_path: Path
+    here: Here, tmp_path: Path
 ) -> None:
     files = {f"/signed/{n}.jpg": image_bytes(n) for n in range(4)}
     files["/signed/bad.jpg"] = b"no image"
     names = [path.rpartition("/")[2] for path in files]
-    arguments = ["label", tmp_path / "list.txt", tmp_path / "labels", "--model", tiny_model]
+    arguments = ["fingerprint", tmp_path / "list.txt", tmp_path / "labels"]
 
     def night(url: str, last: str, *more: str) -> Ran:
         signatures = dict.fromkeys(names, "right") | {names[0]: last}
@@ -174,22 +170,22 @@ def test_addresses_are_tried_again_once_they_are_allowed_or_signed_anew(
         assert anew.json["counts"]["failed_before_by_code"] == {"not_an_image": 1}
 
 
-def test_many_nights_are_compacted(here: Here, s3: S3Server, tiny_model: Path) -> None:
+def test_many_nights_are_compacted(here: Here, s3: S3Server) -> None:
     found = Archive(s3, {})
     for night in range(2):
         found.put(archive(10, first=100 * night))
-        assert here(*label(found, tiny_model)).code == 0
+        assert here(*measure(found)).code == 0
     assert here("compact", found.dst, "--json").json == {"files_before": 2, "files_after": 1}
     assert uris_of(found.delta()) == uris_of(found.plain()) == found.uris()
-    assert here(*label(found, tiny_model)).json["counts"]["done"] == 20
+    assert here(*measure(found)).json["counts"]["done"] == 20
 
 
-def test_a_manifest_gives_one_row_an_object(here: Here, s3: S3Server, tiny_model: Path) -> None:
+def test_a_manifest_gives_one_row_an_object(here: Here, s3: S3Server) -> None:
     found = Archive(s3, archive(20))
     listed = [*found.uris(), *found.uris()[:5], f"{found.src}/not-there.jpg"]
     manifest = f"{s3.bucket()}/tonight.csv"
     s3.put(manifest, "\n".join(["uri", *listed]).encode())
-    arguments = ["label", manifest, found.dst, "--model", tiny_model, "--json"]
+    arguments = ["fingerprint", manifest, found.dst, "--json"]
     first = here(*arguments)
     assert first.code == 0, first.err
     counts = first.json["counts"]
@@ -201,21 +197,19 @@ def test_a_manifest_gives_one_row_an_object(here: Here, s3: S3Server, tiny_model
     assert here("verify", manifest, found.dst).code == 0
 
 
-def test_many_images_that_clip_are_a_warning_at_the_end(
-    here: Here, tmp_path: Path, tiny_model: Path
-) -> None:
+def test_many_images_that_clip_are_a_warning_at_the_end(here: Here, tmp_path: Path) -> None:
     src, dst = tmp_path / "photos", tmp_path / "labels"
     src.mkdir()
     for number in range(10):
         light = np.linspace(0, 65535, 48 * 32).astype("u2").reshape(32, 48)
         Image.fromarray(light >> (0 if number < 7 else 8)).save(src / f"{number}.png")
     (src / "plain.jpg").write_bytes(image_bytes(1))
-    first = here("label", src, dst, "--model", tiny_model)
+    first = here("fingerprint", src, dst)
     assert first.code == 0, first.err
     assert "warning: 7 of 10 16-bit grey (I;16) images clip to white" in first.out
     (run,) = LabelStore(str(dst)).runs()
     assert {mode: c.model_dump() for mode, c in run.clipping.items()} == {
         "I;16": {"images": 10, "white": 7, "black": 0}
     }
-    again = here("label", src, dst, "--model", tiny_model, "--json")
+    again = here("fingerprint", src, dst, "--json")
     assert again.json["clipping"] == {}  # of what this run decoded

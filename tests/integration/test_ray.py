@@ -10,6 +10,8 @@ import pytest
 from tests.integration.conftest import nightlabel
 from tests.parts.tiny import archive
 
+pytestmark = pytest.mark.ray
+
 LOGICAL_GPUS = """
 import json, os, sys, ray, pipeline
 from tests.parts.family import below, title

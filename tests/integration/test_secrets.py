@@ -61,6 +61,7 @@ def where_canaries_are(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.ray
 def test_no_secret_is_written_or_said(tiny_model: Path, tmp_path: Path, ray_folder: Path) -> None:
     names = [f"{n}.png" for n in range(6)]
     files = {f"/signed/{name}": png(n) for n, name in enumerate(names)}
@@ -199,6 +200,7 @@ def watched(cluster: LocalCluster, seen: Seen, words: list[object], env: Mapping
     return Ran(process.returncode, out, err)
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_no_page_of_a_cluster_shows_one(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

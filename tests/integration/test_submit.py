@@ -19,7 +19,7 @@ from tests.parts.cluster import LocalCluster, free_port, local_cluster
 from tests.parts.s3 import S3Process
 from tests.parts.tiny import archive, image_bytes
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.s3, pytest.mark.ray]
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +33,9 @@ def cluster(s3: S3Process) -> Iterator[LocalCluster]:
 class Person:
     """Someone with a command line beside the cluster."""
 
-    def __init__(self, cluster: LocalCluster, model: Path, found: Archive) -> None:
+    def __init__(self, cluster: LocalCluster, found: Archive, *what: object) -> None:
         self.cluster, self.found = cluster, found
-        self.ends = [found.src, found.dst, "--model", model]
+        self.ends = [found.src, found.dst, *what]
 
     def submit(self, *options: object) -> list[object]:
         return ["submit", *self.ends, "--address", self.cluster.url, *options]
@@ -49,7 +49,13 @@ class Person:
 
 @pytest.fixture
 def person(cluster: LocalCluster, slow_model: Path, s3: S3Process) -> Callable[[int], Person]:
-    return lambda images: Person(cluster, slow_model, Archive(s3, archive(images)))
+    return lambda images: Person(cluster, Archive(s3, archive(images)), "--model", slow_model)
+
+
+@pytest.fixture
+def measurer(cluster: LocalCluster, s3: S3Process) -> Callable[[int], Person]:
+    """Someone whose nights need no model, for what becomes of any job."""
+    return lambda images: Person(cluster, Archive(s3, archive(images)), "--task", "fingerprint")
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class Night:
 
 @pytest.fixture(scope="module")
 def done(cluster: LocalCluster, slow_model: Path, s3: S3Process) -> Night:
-    one = Person(cluster, slow_model, Archive(s3, archive(60)))
+    one = Person(cluster, Archive(s3, archive(60)), "--model", slow_model)
     return Night(one, one.night("--json"))
 
 
@@ -141,8 +147,8 @@ def test_a_wrong_address_is_refused_where_nothing_is_new(done: Night) -> None:
     assert right.code == 0, right.err
 
 
-def test_two_at_once_are_one_job(person: Callable[[int], Person]) -> None:
-    one = person(40)
+def test_two_at_once_are_one_job(measurer: Callable[[int], Person]) -> None:
+    one = measurer(40)
     both = [_running(one.submit("--json")) for _ in range(2)]
     told = [json.loads(process.communicate(timeout=240)[0]) for process in both]
     assert [process.returncode for process in both] == [0, 0]
@@ -184,8 +190,8 @@ def test_who_stops_following_stops_no_job(person: Callable[[int], Person]) -> No
     assert attached.json["summary"]["counts"]["labelled"] == 300
 
 
-def test_a_gate_is_the_exit_code_of_who_follows(person: Callable[[int], Person]) -> None:
-    one = person(20)
+def test_a_gate_is_the_exit_code_of_who_follows(measurer: Callable[[int], Person]) -> None:
+    one = measurer(20)
     one.found.put({f"broken-{n}.jpg": b"\xff\xd8\xff" for n in range(5)})
     ran = one.night("--max-errors", 3, "--json")
     assert ran.code == 3

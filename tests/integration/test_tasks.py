@@ -121,6 +121,7 @@ def test_a_night_of_fingerprint_imports_no_torch_anywhere(photos: Path, tmp_path
     assert len(table(dst)) == 11
 
 
+@pytest.mark.ray
 def test_all_laws_of_a_night_hold_for_fingerprint(
     night: Here, photos: Path, tmp_path: Path
 ) -> None:
@@ -174,6 +175,7 @@ def test_all_laws_of_a_night_hold_for_fingerprint(
     assert (store.kind, store.schema) == ("measures", task_named("fingerprint").rows)
 
 
+@pytest.mark.ray
 def test_a_bench_of_a_task_without_predictors(night: Here, photos: Path, tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     options = ["--task", "fingerprint", "--seconds", 0.2, "--scratch", scratch]
@@ -189,6 +191,7 @@ def test_a_bench_of_a_task_without_predictors(night: Here, photos: Path, tmp_pat
     assert not list(scratch.rglob("*"))
 
 
+@pytest.mark.ray
 def test_verify_finds_a_measure_that_was_changed(night: Here, photos: Path, tmp_path: Path) -> None:
     dst = tmp_path / "measures"
     assert night("fingerprint", photos, dst).code == 0
@@ -205,6 +208,7 @@ def test_verify_finds_a_measure_that_was_changed(night: Here, photos: Path, tmp_
         assert any(name in problem for problem in proof.json["problems"])
 
 
+@pytest.mark.ray
 def test_from_python(night: Here, photos: Path, tmp_path: Path) -> None:
     dst = str(tmp_path / "measures")
     summary = pipeline.fingerprint(make_spec(src=str(photos), dst=dst))
@@ -213,6 +217,7 @@ def test_from_python(night: Here, photos: Path, tmp_path: Path) -> None:
     assert hashes["phash"].null_count == 1
 
 
+@pytest.mark.ray
 def test_a_task_from_outside_has_its_nights_and_its_poison_costs_a_row(
     night: Here, photos: Path, tmp_path: Path
 ) -> None:
@@ -233,6 +238,7 @@ def test_a_task_from_outside_has_its_nights_and_its_poison_costs_a_row(
     assert (planned.code, planned.json["counts"]["done"]) == (0, 10)
 
 
+@pytest.mark.ray
 def test_a_source_a_task_and_a_command_from_outside_share_a_night(
     night: Here, tmp_path: Path
 ) -> None:
@@ -268,6 +274,7 @@ def test_what_cannot_be_a_source_or_a_command_is_told(outside: Path, tmp_path: P
     assert _run_here("label", "--help").out.startswith("Usage: nightlabel label")
 
 
+@pytest.mark.ray
 def test_a_task_from_outside_adds_a_column_to_a_store(
     night: Here, photos: Path, tmp_path: Path
 ) -> None:

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import transformers
 from numpy.typing import NDArray
 
 SIZE = 32
@@ -14,6 +12,9 @@ SCALE = {"rescale": 1 / 255, "mean": (0.48, 0.46, 0.41), "std": (0.27, 0.26, 0.2
 
 
 def save_vit(folder: Path, labels: int = 7, seed: int = 0, **config: Any) -> Path:
+    import torch
+    import transformers
+
     torch.manual_seed(seed)
     settings = transformers.ViTConfig(
         hidden_size=32,
@@ -30,6 +31,9 @@ def save_vit(folder: Path, labels: int = 7, seed: int = 0, **config: Any) -> Pat
 
 
 def save_resnet(folder: Path) -> Path:
+    import torch
+    import transformers
+
     torch.manual_seed(1)
     settings = transformers.ResNetConfig(
         embedding_size=8,
@@ -42,6 +46,9 @@ def save_resnet(folder: Path) -> Path:
 
 
 def save_convnext(folder: Path) -> Path:
+    import torch
+    import transformers
+
     torch.manual_seed(2)
     settings = transformers.ConvNextConfig(
         hidden_sizes=[8, 16, 16, 16],
@@ -68,6 +75,8 @@ def edit_config(folder: Path, **changes: Any) -> Path:
 
 
 def save(model: Any, folder: Path) -> Path:
+    import transformers
+
     model.eval().save_pretrained(folder)
     processor = transformers.ViTImageProcessorPil(
         size={"height": SIZE, "width": SIZE},

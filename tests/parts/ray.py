@@ -5,13 +5,19 @@ from contextlib import contextmanager
 
 import ray
 
-from pipeline.flow.embedded import end_at_once, lean_start
+from pipeline.flow.embedded import end_at_once, lean_start, metrics_once
 
 
 @contextmanager
 def own_ray(cpus: int = 2) -> Iterator[None]:
     with lean_start():
-        ray.init("local", num_cpus=cpus, include_dashboard=False, log_to_driver=False)
+        ray.init(
+            "local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            _system_config=metrics_once(),
+        )
     try:
         yield
     finally:

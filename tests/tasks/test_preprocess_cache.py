@@ -13,6 +13,8 @@ from pipeline.tasks import preprocess_cache
 from pipeline.tasks.preprocess_cache import preprocess_of
 from tests.golden.reference import NAMES, PROCESSORS
 
+pytestmark = pytest.mark.torch
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
