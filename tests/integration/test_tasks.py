@@ -22,7 +22,7 @@ from pipeline.spec import make_spec
 from pipeline.storage import Folder
 from pipeline.store.choice import Choice, choose
 from pipeline.store.parts import write_part
-from pipeline.store.runs import save_recipe
+from pipeline.store.recipes import save_recipe
 from pipeline.store.table import Table
 from pipeline.tasks import task_named
 from pipeline.tasks.base import OF_A_NETWORK
