@@ -203,6 +203,8 @@ def _culprit(raw: dict[str, Any], height: int, width: int, purpose: Purpose) -> 
                 built(Path(scratch), height, width, purpose)
             except refusals():
                 continue
+            except BadModelError:  # another network, which has no such vector
+                continue
             return field
     return None
 

@@ -12,7 +12,7 @@ all tokens but the first are no numbers reads no other. A mean over patches has 
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.models.surgery import Read, alike, all_alike, logits_of, replace
+from pipeline.models.surgery import Read, alike, logits_of, replace
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +37,7 @@ def trim(model: Any, pixels: "Tensor", read: Read | None = None) -> None:
     """Let the last such layer end with the first token, where no other is read.
 
     `pixels` is any batch that the model takes, (n, 3, H, W); `read` is what is read of the model,
-    or else its logits. What is cut must give the same results, or it is whole again.
+    or else its logits. It is run once.
     """
     import torch
 
@@ -45,12 +45,10 @@ def trim(model: Any, pixels: "Tensor", read: Read | None = None) -> None:
     if not layers:
         return
     last, read = layers[-1], read or logits_of(model)
-    with torch.inference_mode():
-        with last.register_forward_hook(_without_others):
-            before = read(pixels)
-        if all(bool(result.isfinite().all()) for result in before):
-            last.tokens = 1
-            last.tokens = 1 if all_alike(read(pixels), before) else None
+    with torch.inference_mode(), last.register_forward_hook(_without_others):
+        results = read(pixels)
+    if all(bool(result.isfinite().all()) for result in results):
+        last.tokens = 1
 
 
 def _without_others(_: "Module", __: Any, result: "Tensor") -> "Tensor":

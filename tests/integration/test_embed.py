@@ -240,3 +240,23 @@ def test_doctor_looks_at_a_backbone(tiny_model: Path) -> None:
     wrong = _run_here("doctor", "--model", tiny_model, "--task", "embed", "--pooling", "projection")
     assert wrong.code == 3
     assert "has no projection vectors" in wrong.out
+
+
+@pytest.mark.slow
+def test_plan_and_bench_speak_of_vectors(
+    night: Here, photos: Path, tmp_path: Path, tiny_model: Path
+) -> None:
+    job = [photos, "--task", "embed", "--model", tiny_model]
+    planned = night("plan", job[0], tmp_path / "vectors", *job[1:])
+    assert planned.code == 0, planned.err
+    assert re.search(r"of 11 images +dim 32, mean norm \d", planned.out)
+    assert re.search(r"to embed +11", planned.out)
+    assert "to start Ray and load the model" in planned.out
+    scratch = tmp_path / "scratch"
+    measured = night("bench", *job, "--seconds", 0.2, "--scratch", scratch)
+    assert measured.code == 0, measured.err
+    assert "predict" in measured.out
+    assert "they count as embedded" in measured.out
+    beside = night("plan", photos, tmp_path / "labels", "--model", tiny_model, "--embed", "mean")
+    assert beside.code == 0, beside.err
+    assert re.search(r"of 11 images +class \d.*; vectors of dim 32, mean norm", beside.out)

@@ -19,8 +19,14 @@ from pipeline.models.vit import slim_layer
 from tests.models import tiny
 from tests.models.backbones import FAMILIES, SIZE, save, truth
 
-EVERY = [(family, pooling) for family, found in FAMILIES.items() for pooling in found.vectors]
-SLIM = ["vit", "vit_classifier", "vit_msn", "deit"]
+#: Much like others, in the long run only.
+ALSO = {"vit_msn", "dinov3", "clip_vision", "siglip_vision"}
+EVERY = [
+    pytest.param(family, pooling, marks=[pytest.mark.slow] if family in ALSO else [])
+    for family, found in FAMILIES.items()
+    for pooling in found.vectors
+]
+SLIM = ["vit", "deit"]
 x86 = pytest.mark.skipif(not has_onednn(torch.device("cpu")), reason="torch has oneDNN on x86 only")
 
 
