@@ -18,6 +18,7 @@ NEEDS = ("ray", "torch")
 
 #: Fixtures of several files, by the function that makes them.
 FIXTURES = {
+    "tests.chaos.conftest.measured_worlds": "ray",
     "tests.chaos.conftest.worlds": "ray",
     "tests.flow.conftest.two_slots": "ray",
     "tests.integration.conftest.here": "ray",
