@@ -41,6 +41,13 @@ def test_torch_under_a_bare_except():
 def test_torch_in_a_child():
     subprocess.run([sys.executable, "-c", "import torch"], stderr=subprocess.DEVNULL)
 
+def test_torch_in_a_child_with_an_environment_of_its_own(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.own = True")
+    code = "import sys; assert sys.own; import torch"
+    env = {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert "Refused" in done.stderr
+
 def test_a_ray_of_its_own():
     ray.init("local", num_cpus=1, include_dashboard=False)
 
@@ -77,6 +84,7 @@ def test_what_lacks_its_mark_fails_and_what_has_it_is_left_out(tmp_path: Path) -
         "test_torch": "FAILED",
         "test_torch_under_a_bare_except": "FAILED",
         "test_torch_in_a_child": "FAILED",
+        "test_torch_in_a_child_with_an_environment_of_its_own": "FAILED",
         "test_a_ray_of_its_own": "FAILED",
         "test_whether_it_is_installed": "PASSED",
     }

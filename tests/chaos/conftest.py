@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.scores import SEED, Scores
-from tests.chaos.world import World
+from tests.chaos.world import MeasuredWorld, World
 from tests.integration.conftest import other_model, slow_model, tiny_model
 from tests.parts.s3 import S3Process
 from tests.store.stores import folder
@@ -29,6 +29,12 @@ def scores(pytestconfig: pytest.Config) -> Scores:
 def worlds(s3: S3Process, tiny_model: Path, scores: Scores) -> Worlds:
     """Makes a world of so many images: worlds(size=2000)."""
     return partial(World, s3, tiny_model, scores, seed=SEED)
+
+
+@pytest.fixture
+def measured_worlds(s3: S3Process, scores: Scores) -> Worlds:
+    """Those whose nights need no model."""
+    return partial(MeasuredWorld, s3, Path("unused"), scores, seed=SEED)
 
 
 def pytest_terminal_summary(

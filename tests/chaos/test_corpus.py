@@ -17,7 +17,7 @@ from tests.parts.judged import judged
 from tests.parts.tiny import make_model
 from tests.parts.trial import PIXELS, Trial, Trials
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.ray]
 
 
 def names_of(folder: Path) -> list[str]:

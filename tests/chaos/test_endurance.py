@@ -20,7 +20,7 @@ from tests.parts.scenery import LARGEST_PHOTOGRAPH, photographs
 from tests.parts.tiny import image_bytes, make_model
 from tests.parts.watch import HEADER, Held
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.ray]
 
 SMALL_IMAGES = int(os.environ.get("NIGHTLABEL_ENDURANCE", 600_000))
 LARGE_IMAGES = 3000

@@ -7,19 +7,10 @@ import pytest
 
 from tests.chaos.processes import night
 from tests.chaos.scores import SEED, Scores
-from tests.chaos.world import World
+from tests.chaos.world import MeasuredWorld, World
 from tests.parts.s3 import S3Process
 
-pytestmark = [pytest.mark.s3, pytest.mark.chaos]
-
-
-class MeasuredWorld(World):
-    """The same archive, fingerprinted."""
-
-    @property
-    def arguments(self) -> list[object]:
-        ends = [self.found.src, self.found.dst]
-        return ["fingerprint", *ends, "--json", "--commit-seconds", 0.5]
+pytestmark = [pytest.mark.s3, pytest.mark.chaos, pytest.mark.ray]
 
 
 @pytest.fixture

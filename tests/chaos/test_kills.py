@@ -17,7 +17,7 @@ from tests.integration.conftest import nightlabel
 from tests.parts.faults import FaultProxy, faulty
 from tests.parts.s3 import S3Process
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.s3, pytest.mark.ray]
 
 SIZE: Final = 2000
 

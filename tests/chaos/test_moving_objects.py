@@ -20,7 +20,7 @@ from tests.integration.conftest import Archive, Ran, nightlabel, uris_of
 from tests.parts.faults import faulty
 from tests.parts.s3 import S3Server
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.s3, pytest.mark.ray]
 
 OLD, NEW = 40, 90
 

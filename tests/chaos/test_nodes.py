@@ -13,7 +13,7 @@ from tests.chaos.processes import Night, night
 from tests.chaos.world import World
 from tests.parts.s3 import S3Process
 
-pytestmark = [pytest.mark.s3, pytest.mark.chaos]
+pytestmark = [pytest.mark.s3, pytest.mark.chaos, pytest.mark.ray]
 
 SIZE: Final = 2000
 

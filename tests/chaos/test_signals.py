@@ -19,7 +19,7 @@ from tests.parts.faults import FaultProxy, faulty
 from tests.parts.s3 import S3Server
 from tests.parts.tiny import archive
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.s3, pytest.mark.ray]
 
 #: Where a run is when this request is on its way: rules of the proxy.
 CHECK = {"method": "GET", "path": "list-type=2&prefix=photos"}

@@ -14,7 +14,7 @@ from tests.parts.faults import FaultProxy, faulty
 from tests.parts.s3 import S3Server
 from tests.parts.tiny import archive
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.s3, pytest.mark.ray]
 
 #: One GET of one of the archive's objects, not a listing.
 IMAGE = r"/photos/[ab]/"

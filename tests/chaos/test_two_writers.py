@@ -18,7 +18,7 @@ from tests.chaos.test_kills import WRITES
 from tests.chaos.world import World
 from tests.parts.faults import FaultProxy, faulty
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.s3, pytest.mark.ray]
 
 SIZE: Final = 400
 
@@ -96,7 +96,8 @@ def test_a_run_wakes_at_each_of_its_writes_after_another_took_over(
     world.prove()
 
 
-def test_a_run_wakes_in_its_merge_after_another_took_over(world: World) -> None:
+def test_a_run_wakes_in_its_merge_after_another_took_over(measured_worlds: Worlds) -> None:
+    world = measured_worlds(size=SIZE)
     world.settle()
     assert take_over_at_write(world, 0, "/labels/recipe(=|%3D)", held=True)
     world.settle()

@@ -99,6 +99,15 @@ class World:
             self._ever[uri].add(self._now[uri])
 
 
+class MeasuredWorld(World):
+    """The same archive, fingerprinted."""
+
+    @property
+    def arguments(self) -> list[object]:
+        ends = [self.found.src, self.found.dst]
+        return ["fingerprint", *ends, "--json", "--commit-seconds", 0.5]
+
+
 def _pairs(rows: pa.Table) -> list[tuple[str, str]]:
     return list(zip(rows["uri"].to_pylist(), rows["etag"].to_pylist(), strict=True))
 

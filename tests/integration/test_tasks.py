@@ -97,6 +97,7 @@ def table(dst: Path, *columns: str) -> dict[str, dict[str, Any]]:
     return {Path(row["uri"]).name: row for row in found}
 
 
+@pytest.mark.ray
 def test_a_night_of_fingerprint_imports_no_torch_anywhere(photos: Path, tmp_path: Path) -> None:
     watched = tmp_path / "watched"
     watched.mkdir()

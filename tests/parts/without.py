@@ -18,6 +18,7 @@ NEEDS = ("ray", "torch")
 
 #: Fixtures of several files, by the function that makes them.
 FIXTURES = {
+    "tests.chaos.conftest.measured_worlds": "ray",
     "tests.chaos.conftest.worlds": "ray",
     "tests.flow.conftest.two_slots": "ray",
     "tests.integration.conftest.here": "ray",
@@ -51,10 +52,8 @@ class Without:
     def __init__(self, marks: Sequence[str], log: Path) -> None:
         self._marks, self._log = marks, log
         log.touch()
-        before = os.environ.get("PYTHONPATH")
-        guard = Path(sitecustomize.__file__).parent
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(guard), *([before] if before else [])])
         os.environ |= {WITHOUT: ",".join(marks), LOG: str(log)}
+        os.environ |= sitecustomize.environment(os.environ.get("PYTHONPATH"))
         sitecustomize.install()
 
     def pytest_collection_modifyitems(
