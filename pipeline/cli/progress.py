@@ -64,6 +64,8 @@ def live_line(progress: "Progress", rate: float, words: Words = LABELLED) -> str
     stage = (STAGES | OTHER_STAGES).get(progress.stage, progress.stage)
     if progress.stage not in COUNTED:
         return stage
+    if not progress.listed and not progress.listing_complete:
+        return STAGES["listing"]
     more = "" if progress.listing_complete else "+"
     if progress.stage != LABELLING:
         return f"{stage} · {progress.todo:,}{more} to {words.verb}"

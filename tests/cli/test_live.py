@@ -40,6 +40,7 @@ def test_a_line_for_a_terminal_begins_with_what_matters() -> None:
     known = Progress("labelling", 5000, True, todo=4000, labelled=1000, errors=3)
     assert live_line(known, 50.0) == "1,000 of 4,000 · 50.0 img/s · 1m00s left · 3 failed"
     assert live_line(Progress("loading", 9, todo=7), 0.0) == "loading the model · 7+ to label"
+    assert live_line(Progress("labelling"), 0.0) == "listing"
     assert live_line(Progress("merging"), 9.0) == "merging parts into large files"
 
 
