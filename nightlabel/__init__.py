@@ -16,6 +16,7 @@ import pipeline
 if TYPE_CHECKING:
     from pipeline import LabelSpec as LabelSpec
     from pipeline import LabelStore as LabelStore
+    from pipeline import embed as embed
     from pipeline import fingerprint as fingerprint
     from pipeline import label as label
     from pipeline import make_spec as make_spec
@@ -24,7 +25,16 @@ if TYPE_CHECKING:
 
 __version__ = pipeline.__version__
 
-__all__ = ["LabelSpec", "LabelStore", "fingerprint", "label", "make_spec", "plan", "verify"]
+__all__ = [
+    "LabelSpec",
+    "LabelStore",
+    "embed",
+    "fingerprint",
+    "label",
+    "make_spec",
+    "plan",
+    "verify",
+]
 
 
 if not TYPE_CHECKING:  # or type checkers would take any name for one of the API

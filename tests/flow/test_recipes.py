@@ -297,7 +297,7 @@ def test_the_commands(local: Folder) -> None:
     said = CliRunner().invoke(use, ["labels", B]).output
     assert said == f"readers see {B} (3 rows)\nto go back: nightlabel use labels {A}\n"
     said = CliRunner().invoke(drop, ["labels", A]).output
-    assert said == f"removed {A}: 4 rows in 2 files\n"
+    assert said == f"deleted {A}: 4 rows in 2 files\n"
     found = json.loads(CliRunner().invoke(recipes, ["labels", "--json"]).output)
     assert [(row["recipe"], row["current"]) for row in found] == [(B, True)]
 

@@ -152,6 +152,7 @@ def test_a_poison_in_a_zip_costs_a_row(here: Here, tmp_path: Path) -> None:
     assert done.json["counts"]["labelled"] == 10
 
 
+@pytest.mark.ray
 def test_killed_in_the_middle_the_same_command_finishes(s3: S3Server) -> None:
     src, dst = f"{s3.bucket()}/photos.zip", f"{s3.bucket()}/measures"
     s3.put(src, zip_of(archive(2500)))

@@ -110,7 +110,7 @@ def test_a_night_of_fingerprint_imports_no_torch_anywhere(photos: Path, tmp_path
     assert "fingerprinted  10" in done.out
     assert "label" not in done.out.replace("nightlabel", "")
     assert "to fingerprint" in done.err
-    assert nightlabel("verify", photos, dst, env=env).out.endswith("true\n")
+    assert nightlabel("verify", photos, dst, env=env).out.endswith("OK\n")
     planned = nightlabel("plan", photos, tmp_path / "b", "--task", "fingerprint", env=env)
     assert planned.code == 0
     assert re.search("of 11 images +median sharpness", planned.out)
