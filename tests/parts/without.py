@@ -16,7 +16,7 @@ from tests.parts.guard.sitecustomize import LOG, WITHOUT
 
 NEEDS = ("ray", "torch")
 
-#: Fixtures of several files, by the function that makes them.
+#: Fixtures that stand for a mark, by the function that makes them.
 FIXTURES = {
     "tests.chaos.conftest.measured_worlds": "ray",
     "tests.chaos.conftest.worlds": "ray",
@@ -25,6 +25,7 @@ FIXTURES = {
     "tests.integration.conftest.other_model": "torch",
     "tests.integration.conftest.slow_model": "torch",
     "tests.integration.conftest.tiny_model": "torch",
+    "tests.integration.test_tasks.night": "ray",
     "tests.models.conftest.convnext": "torch",
     "tests.models.conftest.own_vit": "torch",
     "tests.models.conftest.resnet": "torch",
