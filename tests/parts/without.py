@@ -20,6 +20,7 @@ NEEDS = ("ray", "torch")
 FIXTURES = {
     "tests.chaos.conftest.measured_worlds": "ray",
     "tests.chaos.conftest.worlds": "ray",
+    "tests.conftest.s3": "s3",
     "tests.flow.conftest.two_slots": "ray",
     "tests.integration.conftest.here": "ray",
     "tests.integration.conftest.other_model": "torch",
