@@ -8,26 +8,27 @@ KERNEL := pipeline/images/_resample.c pipeline/images/_resample_avx2.h
 INSTALL := .ci/install.py
 SHORT := not slow and not chaos and not gpu and not orchestrators
 
-.PHONY: demo test test-fast test-ray test-rest test-slow acceptance chaos test-orchestrators test-wheel wheel test-gpu bench bench-quick bench-gpu lint audit audit-online format docs env constraints clean
+.PHONY: demo test test-fast fast-s3 fast-rest test-ray test-rest test-slow acceptance chaos test-orchestrators test-wheel wheel test-gpu bench bench-quick bench-gpu lint audit audit-online format docs env constraints clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/nightlabel demo
 
 # While you work: the tests that neither start Ray nor load torch, held to that.
 test-fast: $(VENV)/.dev-ready
-	$(BIN)/python -m pytest --without ray --without torch --durations=5 -m "$(SHORT)"
+	$(MAKE) --jobs=2 --keep-going fast-s3 fast-rest
 
-# Two halves side by side, which leave each other's cores idle; they share nothing but the machine.
+# Both in two halves side by side, which leave each other's cores idle and share only the machine.
 test: $(VENV)/.dev-ready
 	$(MAKE) --jobs=2 --keep-going test-ray test-rest
 
-test-ray test-rest: SHELL := bash
-test-ray test-rest: .SHELLFLAGS := -o pipefail -c
-test-ray: $(VENV)/.dev-ready
-	$(BIN)/python -u -m pytest --durations=12 -m "$(SHORT) and ray" 2>&1 | sed -u "s/^/ray  | /"
-
-test-rest: $(VENV)/.dev-ready
-	$(BIN)/python -u -m pytest --without ray --durations=12 -m "$(SHORT)" 2>&1 | sed -u "s/^/rest | /"
+fast-s3: HALF := --without ray --without torch -m "$(SHORT) and s3"
+fast-rest: HALF := --without ray --without torch -m "$(SHORT) and not s3"
+test-ray: HALF := -m "$(SHORT) and ray"
+test-rest: HALF := --without ray -m "$(SHORT)"
+fast-s3 fast-rest test-ray test-rest: SHELL := bash
+fast-s3 fast-rest test-ray test-rest: .SHELLFLAGS := -o pipefail -c
+fast-s3 fast-rest test-ray test-rest: $(VENV)/.dev-ready
+	$(BIN)/python -u -m pytest --durations=12 $(HALF) 2>&1 | sed -u "s/^/$@ | /"
 
 test-slow: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -m "slow and not chaos and not gpu and not orchestrators"

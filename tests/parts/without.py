@@ -16,15 +16,17 @@ from tests.parts.guard.sitecustomize import LOG, WITHOUT
 
 NEEDS = ("ray", "torch")
 
-#: Fixtures of several files, by the function that makes them.
+#: Fixtures that stand for a mark, by the function that makes them.
 FIXTURES = {
     "tests.chaos.conftest.measured_worlds": "ray",
     "tests.chaos.conftest.worlds": "ray",
+    "tests.conftest.s3": "s3",
     "tests.flow.conftest.two_slots": "ray",
     "tests.integration.conftest.here": "ray",
     "tests.integration.conftest.other_model": "torch",
     "tests.integration.conftest.slow_model": "torch",
     "tests.integration.conftest.tiny_model": "torch",
+    "tests.integration.test_tasks.night": "ray",
     "tests.models.conftest.convnext": "torch",
     "tests.models.conftest.own_vit": "torch",
     "tests.models.conftest.resnet": "torch",
