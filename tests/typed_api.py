@@ -16,6 +16,7 @@ def of_the_api(src: str, dst: str) -> None:
     assert_type(spec.top_k, int)
     assert_type(spec.include, tuple[str, ...])
     assert_type(nightlabel.label(spec), RunSummary)
+    assert_type(nightlabel.embed(spec), RunSummary)
     assert_type(nightlabel.fingerprint(spec), RunSummary)
     assert_type(nightlabel.plan(spec), Plan)
     assert_type(nightlabel.verify(spec), Verification)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.cli import options
-from pipeline.cli.label import say_summary
 from pipeline.cli.output import say, say_json, say_table
 from pipeline.cli.progress import listener
 from pipeline.cli.quiet import quiet_libraries
+from pipeline.cli.summary import say_summary
 
 if TYPE_CHECKING:
     from pipeline.store.reader import LabelStore

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from pipeline.cli import options
-from pipeline.cli.label import run_and_say
+from pipeline.cli.summary import run_and_say
 
 
 @click.command(cls=options.JobCommand)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.label import say_next, say_summary
 from pipeline.cli.output import say, say_json
+from pipeline.cli.summary import say_next, say_summary
 
 if TYPE_CHECKING:
     from pipeline.cluster.server import Job, JobServer

@@ -65,7 +65,7 @@ def plan(no_probe: bool, as_json: bool, debug: bool, **given: Any) -> int:
 
 
 def _say(found: "Plan", words: Words = LABELLING) -> None:
-    from pipeline.cli.label import with_codes
+    from pipeline.cli.summary import with_codes
     from pipeline.store.runs import word
 
     counts = found.counts

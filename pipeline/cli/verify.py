@@ -85,7 +85,7 @@ def verify(
 
 
 def _say(found: "Verification") -> None:
-    from pipeline.cli.label import with_codes
+    from pipeline.cli.summary import with_codes
     from pipeline.store.runs import word
 
     counts = found.counts

@@ -40,7 +40,7 @@ def test_every_command_has_help_with_an_example_and_json(name: str) -> None:
 
 def test_every_file_of_the_command_line_is_listed() -> None:
     folder = Path(__file__).parent.parent.parent / "pipeline" / "cli"
-    shared = {"__init__", "failures", "options", "output", "progress", "quiet"}
+    shared = {"__init__", "failures", "options", "output", "progress", "quiet", "summary"}
     shared |= {"completed", "declared", "follow", "grouped", "job", "job_words", "tables"}
     shared |= {"terminal"}
     assert {path.stem for path in folder.glob("*.py")} - shared == {

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli.label import say_next, say_summary
 from pipeline.cli.plan import _say as say_plan
 from pipeline.cli.runs import COLUMNS
+from pipeline.cli.summary import say_next, say_summary
 from pipeline.cli.verify import _say as say_verification
 from pipeline.flow.plan import Plan, Probe
 from pipeline.flow.verify import Verification
