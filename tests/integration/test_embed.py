@@ -16,7 +16,7 @@ import pipeline
 from pipeline.spec import make_spec
 from pipeline.store.reader import LabelStore
 from pipeline.tasks import recipe_of, task_named
-from tests.integration.conftest import Ran, _run_here
+from tests.integration.conftest import Ran, _run_here, nightlabel
 from tests.parts.ray import own_ray
 from tests.parts.tiny import archive, image_bytes
 
@@ -247,7 +247,8 @@ def test_plan_and_bench_speak_of_vectors(
     night: Here, photos: Path, tmp_path: Path, tiny_model: Path
 ) -> None:
     job = [photos, "--task", "embed", "--model", tiny_model]
-    planned = night("plan", job[0], tmp_path / "vectors", *job[1:])
+    # Its own process: where Ray runs, a plan lists in tasks and tries no image.
+    planned = nightlabel("plan", job[0], tmp_path / "vectors", *job[1:])
     assert planned.code == 0, planned.err
     assert re.search(r"of 11 images +dim 32, mean norm \d", planned.out)
     assert re.search(r"to embed +11", planned.out)
@@ -257,6 +258,8 @@ def test_plan_and_bench_speak_of_vectors(
     assert measured.code == 0, measured.err
     assert "predict" in measured.out
     assert "they count as embedded" in measured.out
-    beside = night("plan", photos, tmp_path / "labels", "--model", tiny_model, "--embed", "mean")
+    beside = nightlabel(
+        "plan", photos, tmp_path / "labels", "--model", tiny_model, "--embed", "mean"
+    )
     assert beside.code == 0, beside.err
     assert re.search(r"of 11 images +class \d.*; vectors of dim 32, mean norm", beside.out)
