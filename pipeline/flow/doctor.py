@@ -180,9 +180,9 @@ def _store(dst: str) -> str:
 
 def _model(spec: LabelSpec) -> str:
     """What the task says of its model, which it loads as a run would."""
-    from pipeline.tasks import task_named
+    from pipeline.tasks import task_for
 
-    return task_named(spec.task).with_options(spec).describe_model(spec)
+    return task_for(spec).describe_model(spec)
 
 
 def _cluster(address: str | None) -> str:

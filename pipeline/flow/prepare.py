@@ -14,7 +14,7 @@ from pipeline.store.choice import load_current
 from pipeline.store.recipes import load_recipes
 from pipeline.store.runs import new_run_id
 from pipeline.store.table import Table
-from pipeline.tasks import known_recipes, task_named
+from pipeline.tasks import known_recipes, task_for
 
 
 def prepare(spec: LabelSpec, run_id: str | None = None, listener: Listener = nobody) -> Job:
@@ -23,7 +23,7 @@ def prepare(spec: LabelSpec, run_id: str | None = None, listener: Listener = nob
     Raises SpecError, ClusterError, ModelError, MissingError or DeniedError, each naming the mend.
     """
     check_usage(spec)
-    task = task_named(spec.task).with_options(spec)
+    task = task_for(spec)
     task.check(spec)
     check_cluster(spec.address)
     source = open_source(spec)

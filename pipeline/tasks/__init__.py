@@ -29,6 +29,7 @@ __all__ = [
     "Worker",
     "known_recipes",
     "recipe_of",
+    "task_for",
     "task_named",
     "task_of",
     "words_of",
@@ -69,6 +70,11 @@ def task_named(name: str) -> Task:
     if not isinstance(task, Task) or task.name != name:
         raise SpecError("task", name, f"{others[name].value} is no task of that name")
     return task
+
+
+def task_for(spec: LabelSpec) -> Task:
+    """What a job's task and options ask for. Raises SpecError."""
+    return task_named(task_named(spec.task).variant(spec))
 
 
 def recipe_of(document: str) -> Recipe:

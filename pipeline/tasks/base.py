@@ -97,9 +97,9 @@ class Task(ABC):
         """One row, as it lies in the store."""
         return schema.rows_of(self.columns)
 
-    def with_options(self, spec: LabelSpec) -> "Task":  # noqa: ARG002
-        """The task itself, or another one where an option of `spec` asks for more columns."""
-        return self
+    def variant(self, spec: LabelSpec) -> str:  # noqa: ARG002
+        """The name of the task that does it: another one where an option asks for more columns."""
+        return self.name
 
     def check(self, spec: LabelSpec) -> None:
         """Refuse options that mean nothing to it. Raises SpecError."""

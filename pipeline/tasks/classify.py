@@ -116,13 +116,9 @@ class Classify(Task):
     recipe: ClassVar[type[Recipe]] = ClassifyRecipe
     refused: ClassVar[Sequence[str]] = ("pooling", "vector_dtype")
 
-    def with_options(self, spec: LabelSpec) -> Task:
+    def variant(self, spec: LabelSpec) -> str:
         """With --embed, the task that keeps a vector beside each label."""
-        if spec.embed is None:
-            return self
-        from pipeline.tasks.classify_embed import ClassifyEmbed
-
-        return ClassifyEmbed()
+        return self.name if spec.embed is None else "classify-embed"
 
     def prepare(self, spec: LabelSpec) -> Prepared:
         model = fetch(spec.model, spec.revision)

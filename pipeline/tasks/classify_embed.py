@@ -16,7 +16,7 @@ from pipeline.models.fetch import fetch
 from pipeline.models.purpose import ClassifyingAndEmbedding
 from pipeline.spec import LabelSpec
 from pipeline.tasks import vectors
-from pipeline.tasks.base import Difference, Prepared, Setting, Task, Worker
+from pipeline.tasks.base import Difference, Prepared, Setting, Worker
 from pipeline.tasks.classifier import COLUMNS, Classifier
 from pipeline.tasks.classify import Classify, ClassifyRecipe
 from pipeline.tasks.loading import load_engine
@@ -67,9 +67,6 @@ class ClassifyEmbed(Classify):
     columns = (*COLUMNS, vectors.COLUMN)
     recipe: ClassVar[type[Recipe]] = ClassifyEmbedRecipe
     refused = ("pooling",)
-
-    def with_options(self, spec: LabelSpec) -> Task:  # noqa: ARG002
-        return self
 
     def prepare(self, spec: LabelSpec) -> Prepared:
         if spec.embed is None:

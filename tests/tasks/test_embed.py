@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.errors import SpecError
 from pipeline.spec import make_spec
-from pipeline.tasks import recipe_of, task_named, task_of
+from pipeline.tasks import recipe_of, task_for, task_named, task_of
 from pipeline.tasks.classify_embed import ClassifyEmbed, ClassifyEmbedRecipe
 from pipeline.tasks.embed import Embed, EmbedRecipe
 from tests.tasks.test_recipe import FIELDS as LABELS
@@ -69,8 +69,8 @@ def test_labels_with_vectors_are_of_the_kind_of_labels() -> None:
     assert (both.kind, both.words) == (plain.kind, plain.words)
     assert [field.name for field in both.columns] == ["label", "score", "top_k", "embedding"]
     spec = make_spec(src="a", dst="b", embed="mean")
-    assert isinstance(plain.with_options(spec), ClassifyEmbed)
-    assert plain.with_options(make_spec(src="a", dst="b")) is plain
+    assert isinstance(task_for(spec), ClassifyEmbed)
+    assert task_for(make_spec(src="a", dst="b")) is plain
 
 
 def test_only_floats_are_cut_to_half_floats() -> None:
