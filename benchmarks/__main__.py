@@ -23,7 +23,7 @@ from benchmarks import scale as growing
 from benchmarks.account import account
 from benchmarks.pixels import contest
 from benchmarks.race import Contender
-from pipeline.models.int8 import integers_pay
+from pipeline.models.backends.int8 import integers_pay
 from tests.parts.archives import tuxpaint_stamps
 from tests.parts.dinov2 import checkpoint
 from tests.parts.s3 import serve

@@ -25,11 +25,11 @@ import ray
 
 from benchmarks.inputs import made_up_uri
 from benchmarks.race import environ, peak_mb
-from pipeline.flow.batches import pack, unpack
-from pipeline.flow.dataset import Stages, labelled_blocks
-from pipeline.flow.lean import Live
-from pipeline.flow.pixels import Pixels
-from pipeline.flow.placement import Placement, place
+from pipeline.engine.placement import Placement, place
+from pipeline.graph.backpressure import Live
+from pipeline.graph.batches import pack, unpack
+from pipeline.graph.dataset import Stages, labelled_blocks
+from pipeline.graph.pixel_table import Pixels
 from pipeline.sources.base import refs_table
 from tests.parts.archives import ROOT
 

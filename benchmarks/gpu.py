@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import inputs
-from pipeline.flow.placement import GPU_BATCH_ROWS
+from pipeline.engine.placement import GPU_BATCH_ROWS
 from pipeline.images import prepare
-from pipeline.models.engine import CUDA_BATCH, Engine
-from pipeline.models.loading import device_name, load_classifier, pick_device
+from pipeline.models.backends.engine import CUDA_BATCH, Engine
+from pipeline.models.backends.loading import device_name, load_classifier, pick_device
 from pipeline.models.scorer import Scorer
 from pipeline.tasks.loading import load_engine
 from pipeline.tasks.preprocess_cache import preprocess_of

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.images import Prepared, prepare
-from pipeline.models.engine import Engine
+from pipeline.models.backends.engine import Engine
 from pipeline.tasks.loading import load_engine
 from pipeline.tasks.preprocess_cache import preprocess_of
 

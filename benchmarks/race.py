@@ -71,7 +71,7 @@ def peer(name: str, *options: object) -> Command:
 
 
 def environ() -> dict[str, str]:
-    """This process's, but for what importing pipeline.flow has set in it: peers start Ray."""
+    """This process's, but for what importing pipeline.engine has set in it: peers start Ray."""
     inherited = {name: value for name, value in os.environ.items() if name not in OURS}
     return {**inherited, **ALONE}
 

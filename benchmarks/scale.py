@@ -28,10 +28,10 @@ from pipeline.sources import Page, open_source
 from pipeline.sources.base import Shard, refs_of_entries
 from pipeline.spec import make_spec
 from pipeline.storage import Entry, Folder, canonical
-from pipeline.store.actions import LiveFile
+from pipeline.store.delta.actions import LiveFile
+from pipeline.store.delta.table import Table
 from pipeline.store.ledger import Ids, Ledger
 from pipeline.store.parts import Part, write_part
-from pipeline.store.table import Table
 from pipeline.tasks.classify import Classify
 from tests.parts.archives import ROOT
 
@@ -92,7 +92,7 @@ def listing(keys: int) -> Figures:
     """Everything new: list in tasks on two cores, hold against an empty ledger."""
     import ray
 
-    from pipeline.flow.listing import survey
+    from pipeline.scan.full_scan import survey
 
     ray.init("local", num_cpus=SLOTS, include_dashboard=False, log_to_driver=False)
     began = time.perf_counter()
@@ -104,7 +104,7 @@ def listing(keys: int) -> Figures:
 
 def manifest(paths: int) -> Figures:
     """A text file of paths, on one core: read, named, told apart, held against the ledger."""
-    from pipeline.flow.survey import Survey
+    from pipeline.scan.survey import Survey
 
     with tempfile.TemporaryDirectory() as folder:
         source = open_source(_manifest_spec(Path(folder), paths))
@@ -149,7 +149,7 @@ def ledger(keys: int) -> Figures:
     """Build it in tasks on two cores, then ask it for keys that it has, page by page."""
     import ray
 
-    from pipeline.flow.ledgers import ledger_shards
+    from pipeline.scan.ledgers import ledger_shards
 
     files = [LiveFile(f"{n}", RECIPE, FILE_ROWS, 0) for n in range(keys // FILE_ROWS)]
     ray.init("local", num_cpus=SLOTS, include_dashboard=False, log_to_driver=False)
@@ -247,7 +247,7 @@ def no_news(rows: int) -> Figures:
 
 def _fill(spec: Any, rows: int) -> None:
     """A table that says of every path of the manifest that it is labelled."""
-    from pipeline.flow.prepare import prepare
+    from pipeline.runs.prepare import prepare
     from pipeline.store.choice import Choice, choose
     from pipeline.store.recipes import save_recipe
     from pipeline.store.runs import Counts, RunSummary, save_run
@@ -308,7 +308,7 @@ def graph(refs: int) -> Figures:
     import ray
 
     from benchmarks.device import run
-    from pipeline.flow.placement import place
+    from pipeline.engine.placement import place
 
     ray.init("local", num_cpus=3, include_dashboard=False, log_to_driver=False)
     return asdict(run(place({"CPU": 3.0}, None), 0.0, refs, side=8))

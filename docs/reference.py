@@ -13,7 +13,7 @@ from pipeline.cli import COMMANDS, cli
 from pipeline.cli.grouped import JobCommand, in_groups
 from pipeline.errors import Exit
 from pipeline.events.kinds import KINDS, Event
-from pipeline.flow.metrics import METRICS
+from pipeline.graph.metrics import METRICS
 
 HERE = Path(__file__).with_name("reference.md")
 

@@ -11,11 +11,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.flow.driver import embed as embed
-    from pipeline.flow.driver import fingerprint as fingerprint
-    from pipeline.flow.driver import label as label
-    from pipeline.flow.plan import plan as plan
-    from pipeline.flow.verify import verify as verify
+    from pipeline.runs.label import embed as embed
+    from pipeline.runs.label import fingerprint as fingerprint
+    from pipeline.runs.label import label as label
+    from pipeline.runs.plan import plan as plan
+    from pipeline.runs.verify import verify as verify
     from pipeline.spec import LabelSpec as LabelSpec
     from pipeline.spec import make_spec as make_spec
     from pipeline.store.reader import LabelStore as LabelStore
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _PUBLIC = {
-    "label": "pipeline.flow.driver",
-    "embed": "pipeline.flow.driver",
-    "fingerprint": "pipeline.flow.driver",
-    "plan": "pipeline.flow.plan",
-    "verify": "pipeline.flow.verify",
+    "label": "pipeline.runs.label",
+    "embed": "pipeline.runs.label",
+    "fingerprint": "pipeline.runs.label",
+    "plan": "pipeline.runs.plan",
+    "verify": "pipeline.runs.verify",
     "LabelSpec": "pipeline.spec",
     "make_spec": "pipeline.spec",
     "LabelStore": "pipeline.store.reader",

@@ -8,6 +8,9 @@ import pytest
 
 from tests.parts import without
 from tests.parts.s3 import FOREIGN, S3Process, serve
+from tests.store.stores import folder
+
+__all__ = ["folder"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,3 +44,12 @@ def s3() -> Iterator[S3Process]:
         for name, value in server.env.items():
             patch.setenv(name, value)
         yield server
+
+
+@pytest.fixture(scope="module")
+def two_slots() -> Iterator[None]:
+    """A real Ray with two CPU slots."""
+    from tests.parts.ray import own_ray
+
+    with own_ray():
+        yield

@@ -7,8 +7,10 @@ import statistics
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,11 @@ FLOORS = (
     {"fields", "spec", "storage"},
     {"sources", "images", "models", "store", "events"},
     {"tasks"},
-    {"flow"},
+    {"isolation"},
+    {"engine"},
+    {"scan"},
+    {"graph"},
+    {"runs"},
     {"report", "cluster", "demo"},
     {"api", "__init__"},
     {"cli"},
@@ -30,10 +36,11 @@ FLOORS = (
 )
 #: The public Python API gathers its names, lazily, from wherever they live.
 FACADES = {"api", "__init__"}
-ENGINE_HOMES = {"flow", "cluster", "jobs"}
+ENGINE_HOMES = {"engine", "scan", "graph", "runs", "cluster", "jobs"}
 TENSOR_HOMES = {"images", "models", "tasks"}
 TENSORS = {"torch", "transformers"}
-MAX_LINES = 400
+#: Lines of a file, of half of all files, and files of a folder.
+MOST_LINES, USUAL_LINES, MOST_FILES = 350, 150, 20
 
 PACKAGES = ("nightlabel", "pipeline", "jobs")
 SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))
@@ -41,16 +48,17 @@ SOURCES = sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py
 
 @dataclass(frozen=True)
 class Import:
-    """One imported module, where it is written, and whether it runs when its file loads."""
+    """One imported module, where it is written, and whether it runs when its file loads or ever."""
 
     path: Path
     line: int
     module: str
     at_load: bool
+    runs: bool = True
 
     @property
     def home(self) -> str:
-        """The unit that imports: `flow` in pipeline/flow/driver.py, `spec` in pipeline/spec.py."""
+        """The unit that imports: `flow` in pipeline/runs/label.py, `spec` in pipeline/spec.py."""
         parts = self.path.relative_to(ROOT).parts
         return "jobs" if parts[0] == "jobs" else parts[1].removesuffix(".py")
 
@@ -78,22 +86,22 @@ floor_of = {unit: floor for floor, units in enumerate(FLOORS) for unit in units}
 def imports_of(path: Path, source: str | None = None) -> Iterator[Import]:
     """Every import in a file; those under `if TYPE_CHECKING` never load."""
     tree = ast.parse(path.read_text() if source is None else source)
-    yield from _walk(path, tree, at_load=True)
+    yield from _walk(path, tree, at_load=True, runs=True)
 
 
-def _walk(path: Path, node: ast.AST, at_load: bool) -> Iterator[Import]:
+def _walk(path: Path, node: ast.AST, at_load: bool, runs: bool) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
             for alias in child.names:
-                yield Import(path, child.lineno, alias.name, at_load)
+                yield Import(path, child.lineno, alias.name, at_load, runs)
         elif isinstance(child, ast.ImportFrom):
             assert child.level == 0, f"{path}:{child.lineno}: write imports in full"
             for alias in child.names:
-                yield Import(path, child.lineno, f"{child.module}.{alias.name}", at_load)
+                yield Import(path, child.lineno, f"{child.module}.{alias.name}", at_load, runs)
         else:
             lazy = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
             typing = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
-            yield from _walk(path, child, at_load and not lazy and not typing)
+            yield from _walk(path, child, at_load and not lazy and not typing, runs and not typing)
 
 
 IMPORTS = [found for path in SOURCES for found in imports_of(path)]
@@ -134,26 +142,26 @@ def test_ray_and_torch_stay_at_home() -> None:
         ("pipeline/spec.py", "from pipeline.errors import SpecError", False, False),
         ("pipeline/spec.py", "from pipeline import storage", True, False),
         ("pipeline/errors.py", "from pipeline.schema import REFS", True, False),
-        ("pipeline/images/decode.py", "import pipeline.models.engine", True, False),
-        ("pipeline/images/decode.py", "def f():\n    from pipeline.flow import x", True, False),
-        ("pipeline/flow/driver.py", "from pipeline.store.table import Table", False, False),
-        ("pipeline/flow/driver.py", "from pipeline import LabelStore", True, False),
-        ("jobs/label.py", "from pipeline.flow.driver import run\nimport ray", False, False),
+        ("pipeline/images/decode.py", "import pipeline.models.backends.engine", True, False),
+        ("pipeline/images/decode.py", "def f():\n    from pipeline.runs import x", True, False),
+        ("pipeline/runs/label.py", "from pipeline.store.delta.table import Table", False, False),
+        ("pipeline/runs/label.py", "from pipeline import LabelStore", True, False),
+        ("jobs/label.py", "from pipeline.runs.label import run\nimport ray", False, False),
         ("pipeline/api.py", "def f():\n    from pipeline.cli import x", False, False),
-        ("pipeline/store/table.py", "def f():\n    import ray.data", False, True),
-        ("pipeline/models/engine.py", "def f():\n    import torch", False, False),
-        ("pipeline/models/engine.py", "class A:\n    import torch.nn", False, True),
-        ("pipeline/flow/predictor.py", "def f():\n    import torch", False, True),
+        ("pipeline/store/delta/table.py", "def f():\n    import ray.data", False, True),
+        ("pipeline/models/backends/engine.py", "def f():\n    import torch", False, False),
+        ("pipeline/models/backends/engine.py", "class A:\n    import torch.nn", False, True),
+        ("pipeline/graph/predictor.py", "def f():\n    import torch", False, True),
         ("pipeline/tasks/embed.py", "def f():\n    import transformers", False, False),
         ("pipeline/tasks/embed.py", "import torch", False, True),
         ("pipeline/tasks/embed.py", "from pipeline.models.fetch import fetch", False, False),
-        ("pipeline/tasks/embed.py", "from pipeline.store.table import Table", False, False),
-        ("pipeline/tasks/embed.py", "from pipeline.flow.job import Job", True, False),
-        ("pipeline/models/engine.py", "from pipeline.tasks import Task", True, False),
-        ("pipeline/store/table.py", "from pipeline.tasks import Task", True, False),
-        ("pipeline/flow/driver.py", "from pipeline.tasks import Task", False, False),
+        ("pipeline/tasks/embed.py", "from pipeline.store.delta.table import Table", False, False),
+        ("pipeline/tasks/embed.py", "from pipeline.graph.job import Job", True, False),
+        ("pipeline/models/backends/engine.py", "from pipeline.tasks import Task", True, False),
+        ("pipeline/store/delta/table.py", "from pipeline.tasks import Task", True, False),
+        ("pipeline/runs/label.py", "from pipeline.tasks import Task", False, False),
         (
-            "pipeline/models/engine.py",
+            "pipeline/models/backends/engine.py",
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from torch import Tensor",
             False,
             False,
@@ -173,7 +181,7 @@ def is_private_to_ray(found: Import) -> bool:
 
 
 def test_what_ray_keeps_to_itself_is_in_one_file() -> None:
-    home = ROOT / "pipeline" / "flow" / "ray_compat.py"
+    home = ROOT / "pipeline" / "engine" / "ray_compat.py"
     assert [
         str(found) for found in IMPORTS if is_private_to_ray(found) and found.path != home
     ] == []
@@ -221,7 +229,42 @@ def test_that_rule_bites(source: str, found: bool) -> None:
 def test_no_file_is_long() -> None:
     files = [*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
     lines = {path: len(path.read_text().splitlines()) for path in files}
-    assert {str(path): size for path, size in lines.items() if size >= MAX_LINES} == {}
+    assert {str(path): size for path, size in lines.items() if size > MOST_LINES} == {}
+    assert statistics.median(lines[path] for path in SOURCES) <= USUAL_LINES
+
+
+def test_no_folder_is_full() -> None:
+    files = Counter(str(path.parent.relative_to(ROOT)) for path in SOURCES)
+    assert {folder: number for folder, number in files.items() if number > MOST_FILES} == {}
+
+
+def circles(imports: Iterable[Import]) -> list[str]:
+    """Files that import each other, over others or not, when they load or later."""
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in SOURCES}
+    imported = defaultdict(set)
+    for found in imports:
+        module = found.module if found.module in names else found.module.rpartition(".")[0]
+        if found.runs and module in names and names[module] != found.path:
+            imported[found.path].add(names[module])
+    sorter = TopologicalSorter(imported)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        return [str(path.relative_to(ROOT)) for path in error.args[1]]
+    return []
+
+
+def test_no_files_import_each_other() -> None:
+    assert circles(IMPORTS) == []
+
+
+def test_a_circle_is_found() -> None:
+    two = [ROOT / "pipeline/cli/plan.py", ROOT / "pipeline/cli/label.py"]
+    lines = ["from pipeline.cli.label import x", "def f():\n    from pipeline.cli import plan"]
+    there_and_back = [
+        i for path, line in zip(two, lines, strict=True) for i in imports_of(path, line)
+    ]
+    assert set(circles(there_and_back)) == {"pipeline/cli/plan.py", "pipeline/cli/label.py"}
 
 
 def test_the_command_line_loads_nothing_heavy() -> None:

@@ -1,4 +1,4 @@
-"""jobs/kuberay and the Dockerfile: by the schemas of KubeRay, and by what a reader relies on.
+"""jobs/kuberay: by the schemas of KubeRay, and by what a reader relies on.
 
 The schemas are KubeRay's own and not part of this project: NIGHTLABEL_KUBERAY_CRDS names a folder
 with its `ray.io_rayclusters.yaml` and `ray.io_rayjobs.yaml`.
@@ -6,17 +6,15 @@ with its `ray.io_rayclusters.yaml` and `ray.io_rayjobs.yaml`.
 
 import copy
 import os
-import re
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from pipeline.engine.placement import place
 from pipeline.errors import Exit
-from pipeline.flow.placement import place
 from pipeline.spec import LabelSpec, load_spec
 from tests.parts.crd import closed, problems, schema_of
 
@@ -159,7 +157,7 @@ def test_the_command_of_the_job_is_ours() -> None:
 
 
 def test_the_command_that_submits_takes_its_options() -> None:
-    from pipeline.cli.submit import submit
+    from pipeline.cli.cluster.submit import submit
 
     program, name, *options = SUBMITTER["containers"][0]["command"]
     assert (program, name) == ("nightlabel", submit.name)
@@ -312,66 +310,3 @@ def test_a_night_of_its_own_leaves_nothing_that_costs() -> None:
 
 
 # The image
-
-
-def instructions(name: str) -> Iterator[str]:
-    """What follows an instruction, its continued lines joined."""
-    for line in re.sub(r"\\\n\s*", "", re.sub(r"(?m)^#.*\n", "", DOCKERFILE)).splitlines():
-        word, _, rest = line.partition(" ")
-        if word == name:
-            yield rest
-
-
-def test_the_stages_are_there() -> None:
-    stages = [rest.rpartition(" AS ")[2] for rest in instructions("FROM")]
-    assert stages == ["wheel", "cpu", "cuda"]
-    (based_on,) = (rest for rest in instructions("FROM") if rest.endswith(" AS cuda"))
-    assert based_on == "cpu AS cuda"
-
-
-def test_what_is_copied_is_there_and_not_ignored() -> None:
-    lines = (ROOT / ".dockerignore").read_text().splitlines()
-    kept = [line.removeprefix("!") for line in lines if line.startswith("!")]
-    assert "*" in lines
-    copied = {source for rest in instructions("COPY") for source in rest.split()[:-1]}
-    assert sorted(copied) == sorted(kept)
-    assert all((ROOT / source).exists() for source in copied)
-
-
-def test_the_image_is_of_this_version_and_of_an_allowed_python() -> None:
-    (labels,) = instructions("LABEL")
-    assert f'version="{PROJECT["version"]}"' in labels
-    assert "python:3.11-" in DOCKERFILE
-    assert "3.11" in PROJECT["requires-python"]
-
-
-def test_the_base_image_has_no_default_and_comes_by_its_digest() -> None:
-    bases = [rest.split()[0] for rest in instructions("FROM")]
-    assert bases == ["${BASE}@${DIGEST}", "${BASE}@${DIGEST}", "cpu"]
-    assert {"BASE", "DIGEST"} <= set(instructions("ARG"))
-    told = (ROOT / "docs" / "kubernetes.md").read_text()
-    assert "--build-arg BASE=" in told
-    assert "--build-arg DIGEST=" in told
-
-
-def test_what_is_installed_in_the_image_is_held_to_digests() -> None:
-    runs = list(instructions("RUN"))
-    installs = [one for one in runs if re.search(r"\bpip install|install\.py", one)]
-    assert len(installs) == 3
-    assert all("--require-hashes" in one or ".ci/install.py" in one for one in installs)
-    assert all("--no-build-isolation" in one for one in runs if "pip wheel" in one)
-
-
-@pytest.mark.parametrize(
-    "text", [*map(str, CONTAINERS), DOCKERFILE, (ROOT / "ray-cluster.yaml").read_text()]
-)
-def test_no_image_is_the_latest_or_whatever_comes(text: str) -> None:
-    assert ":latest" not in text
-    for image in re.findall(r"'image': '([^']*)'", text):
-        assert re.search(r":\d+\.\d+\.\d+|@sha256:[0-9a-f]{64}$", image), image
-
-
-def test_the_image_is_not_roots_and_lets_a_stopped_job_commit() -> None:
-    (user,) = instructions("USER")
-    assert int(user) == HEAD["template"]["spec"]["securityContext"]["runAsUser"]
-    assert any("RAY_JOB_STOP_WAIT_TIME_S=30" in rest for rest in instructions("ENV"))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.flow.metrics import METRICS
+from pipeline.graph.metrics import METRICS
 from tests.parts.archives import need, prometheus
 
 HERE = Path(__file__).parent.parent / "jobs" / "monitoring"

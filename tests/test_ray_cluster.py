@@ -82,7 +82,7 @@ def held(kinds: dict[str, dict[str, Any]], names: list[str]) -> dict[str, float]
 
 
 def test_the_nodes_hold_the_graph(kinds: dict[str, dict[str, Any]]) -> None:
-    from pipeline.flow.placement import place
+    from pipeline.engine.placement import place
 
     placement = place(held(kinds, list(kinds)), None)
     assert placement.predictors == (2, 2)
@@ -90,7 +90,7 @@ def test_the_nodes_hold_the_graph(kinds: dict[str, dict[str, Any]]) -> None:
 
 
 def test_a_night_needs_no_spot(kinds: dict[str, dict[str, Any]]) -> None:
-    from pipeline.flow.placement import place
+    from pipeline.engine.placement import place
 
     reliable = [name for name, kind in kinds.items() if not is_spot(kind)]
     assert place(held(kinds, reliable), None).predictors == (1, 1)

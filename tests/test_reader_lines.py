@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from pipeline.cli.demo import _next_steps
-from pipeline.flow.tidy import inline, merge
+from pipeline.runs.finalize import inline, merge
 from pipeline.storage import Folder
 from pipeline.store.choice import Choice, choose
 from pipeline.store.parts import write_part

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import assert_type
 
 import nightlabel
-from pipeline.flow.plan import Plan
-from pipeline.flow.verify import Verification
+from pipeline.runs.plan import Plan
+from pipeline.runs.verify import Verification
 from pipeline.store.runs import RunSummary
 
 

@@ -26,7 +26,7 @@ def main() -> None:
 def label(images: Path, model: Path, out: Path, number: int) -> None:
     import pyarrow.parquet as pq
 
-    from pipeline.flow.prepare import prepare as resolve
+    from pipeline.runs.prepare import prepare as resolve
     from pipeline.spec import make_spec
 
     job = resolve(make_spec(src=str(images), dst=str(out / "store"), model=str(model)))
@@ -40,7 +40,7 @@ def label(images: Path, model: Path, out: Path, number: int) -> None:
 
 
 def pixels_of(job: Any, refs: Any) -> Any:
-    from pipeline.flow.pixels import Pixels
+    from pipeline.graph.pixel_table import Pixels
     from pipeline.images import prepare
     from pipeline.sources import wants_of
     from pipeline.storage import read_many

@@ -39,6 +39,12 @@ COMMANDS = {
 }
 
 
+#: The commands whose files lie in a folder of their own.
+FOLDERS = {
+    "cluster": ("submit", "list", "status", "logs", "stop"),
+    "store": ("runs", "errors", "recipes", "use", "drop", "move-src", "forget", "compact"),
+}
+
 GROUP = "nightlabel.commands"
 
 
@@ -52,7 +58,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return _from_outside(ctx, cmd_name)
         name = cmd_name.replace("-", "_")
-        command: click.Command = getattr(import_module(f"pipeline.cli.{name}"), name)
+        command: click.Command = getattr(import_module(_module(cmd_name)), name)
         return command
 
     def resolve_command(
@@ -67,6 +73,11 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl(list(_all_commands().items()))
+
+
+def _module(command: str) -> str:
+    folder = next((f".{one}" for one, names in FOLDERS.items() if command in names), "")
+    return f"pipeline.cli{folder}.{command.replace('-', '_')}"
 
 
 def _all_commands() -> dict[str, str]:
@@ -121,7 +132,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: help has signs of its own
     code = exit_code_of(cli)
     if "ray" in sys.modules:
-        from pipeline.flow.session import end_process
+        from pipeline.engine.session import end_process
 
         end_process(code)
     sys.exit(code)

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import duration, say, say_json, say_table, size, words_of
-from pipeline.cli.progress import listener
-from pipeline.cli.quiet import quiet_libraries
+from pipeline.cli.console.output import duration, say, say_json, say_table, size, words_of
+from pipeline.cli.console.progress import listener
+from pipeline.cli.console.quiet import quiet_libraries
 from pipeline.errors import Exit, SpecError
 from pipeline.job_options import Group
 from pipeline.words import LABELLING, Words
 
 if TYPE_CHECKING:
-    from pipeline.flow.bench import Bench
+    from pipeline.runs.bench import Bench
 
 
 @click.command(cls=options.JobCommand)
@@ -64,7 +64,7 @@ def bench(
     with ExitStack() as stack:
         folder = scratch or stack.enter_context(tempfile.TemporaryDirectory(prefix="nightlabel-"))
         spec = options.spec_of_run(given | {"dst": folder})
-        from pipeline.flow.bench import bench as run
+        from pipeline.runs.bench import bench as run
 
         stack.enter_context(quiet_libraries(debug=debug))
         listen = stack.enter_context(listener(silent=no_progress, words=words_of(spec)))

@@ -3,7 +3,7 @@
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import say_json
+from pipeline.cli.console.output import say_json
 from pipeline.errors import Exit
 
 #: Click answers a shell that calls `nightlabel` with this in its environment.

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import say, say_json, say_table
-from pipeline.cli.progress import listener
-from pipeline.cli.quiet import quiet_libraries
+from pipeline.cli.console.output import say, say_json, say_table
+from pipeline.cli.console.progress import listener
+from pipeline.cli.console.quiet import quiet_libraries
 from pipeline.cli.summary import say_summary
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def demo(dst: Path, no_progress: bool, as_json: bool, debug: bool) -> int:
       nightlabel demo
     """
     from pipeline import demo as archive
-    from pipeline.flow.driver import label
+    from pipeline.runs.label import label
     from pipeline.spec import make_spec
     from pipeline.store.reader import LabelStore
 

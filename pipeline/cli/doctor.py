@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.cli import options
+from pipeline.cli.console.output import say_json
+from pipeline.cli.console.tables import Column, Row, say_columns
 from pipeline.cli.declared import DECLARED
-from pipeline.cli.output import say_json
-from pipeline.cli.tables import Column, Row, say_columns
 from pipeline.errors import Exit
 from pipeline.words import DEFAULT_TASK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pipeline.flow.doctor import Finding
+    from pipeline.runs.doctor import Finding
 
 TABLE = (Column("", least=7, status=True, whole=True), Column("check"))
 
@@ -63,7 +63,7 @@ def doctor(
     """
     if sample and src is None:
         raise click.UsageError("--sample needs SRC: name the folder, glob or list to look at")
-    from pipeline.flow.doctor import examine
+    from pipeline.runs.doctor import examine
 
     findings = examine(
         src,

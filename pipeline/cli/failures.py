@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline.cli.output import say, say_json
+from pipeline.cli.console.output import say, say_json
 from pipeline.errors import Exit, NightlabelError, Terminated
 
 

@@ -13,7 +13,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.cli.progress import listener
+from pipeline.cli.console.progress import listener
 from pipeline.errors import Exit, NightlabelError, SpecError, Terminated
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print(__doc__, file=sys.stderr)
         return Exit.USAGE
-    from pipeline.cli.output import say_unreadable, words_of
-    from pipeline.flow.driver import label
+    from pipeline.cli.console.output import say_unreadable, words_of
+    from pipeline.runs.label import label
     from pipeline.storage import redacted
 
     try:
@@ -64,7 +64,7 @@ def _spec(argument: str) -> "LabelSpec":
 
 def run() -> None:
     """Run the job that the command line names, and exit with its code."""
-    from pipeline.flow.session import end_process
+    from pipeline.engine.session import end_process
 
     end_process(main(sys.argv[1:]))
 

@@ -163,7 +163,7 @@ def spec_from(options: dict[str, Any]) -> Any:
 
 def spec_of_run(options: dict[str, Any]) -> Any:
     """The same for a run from here; what is bad usage is refused before anything is loaded."""
-    from pipeline.flow.usage import check_usage
+    from pipeline.runs.usage import check_usage
 
     spec = spec_from(options)
     check_usage(spec)

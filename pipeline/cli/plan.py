@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import (
+from pipeline.cli.console.output import (
     duration,
     left_out_rows,
     say,
@@ -15,15 +15,15 @@ from pipeline.cli.output import (
     size,
     words_of,
 )
-from pipeline.cli.progress import listener
-from pipeline.cli.quiet import quiet_libraries
+from pipeline.cli.console.progress import listener
+from pipeline.cli.console.quiet import quiet_libraries
 from pipeline.errors import Exit
-from pipeline.flow.progress import nobody
+from pipeline.graph.progress import nobody
 from pipeline.job_options import Group
 from pipeline.words import LABELLING, Words
 
 if TYPE_CHECKING:
-    from pipeline.flow.plan import Plan
+    from pipeline.runs.plan import Plan
 
 
 #: "left out by default", the longest name of a row.
@@ -51,7 +51,7 @@ def plan(no_probe: bool, as_json: bool, debug: bool, **given: Any) -> int:
     Exit: 0 if label would start, 2 if it would refuse to.
     """
     spec = options.spec_of_run(given)
-    from pipeline.flow.plan import plan as run
+    from pipeline.runs.plan import plan as run
 
     words = words_of(spec)
     with quiet_libraries(debug=debug), listener(silent=False, words=words) as listen:

@@ -3,7 +3,7 @@
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.output import (
+from pipeline.cli.console.output import (
     duration,
     left_out_rows,
     say,
@@ -12,9 +12,9 @@ from pipeline.cli.output import (
     say_unreadable,
     words_of,
 )
-from pipeline.cli.progress import listener
-from pipeline.cli.quiet import quiet_libraries
-from pipeline.flow.progress import Progress
+from pipeline.cli.console.progress import listener
+from pipeline.cli.console.quiet import quiet_libraries
+from pipeline.graph.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +29,7 @@ def run_and_say(spec: "LabelSpec", *, silent: bool, as_json: bool, debug: bool) 
     with quiet_libraries(debug=debug), listener(silent=silent, words=words) as listen:
         if listen is not None:
             listen(Progress("importing"))
-        from pipeline.flow.driver import label as run
+        from pipeline.runs.label import label as run
 
         summary = run(spec, listen)
     if as_json:

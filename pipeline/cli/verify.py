@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli import options
-from pipeline.cli.output import left_out_rows, say, say_json, say_table, say_unreadable
-from pipeline.cli.progress import listener
-from pipeline.cli.quiet import quiet_libraries
-from pipeline.flow.progress import nobody
+from pipeline.cli.console.output import left_out_rows, say, say_json, say_table, say_unreadable
+from pipeline.cli.console.progress import listener
+from pipeline.cli.console.quiet import quiet_libraries
+from pipeline.graph.progress import nobody
 from pipeline.job_options import Group
 
 if TYPE_CHECKING:
-    from pipeline.flow.verify import Verification
+    from pipeline.runs.verify import Verification
 
 
 @click.command(cls=options.JobCommand)
@@ -65,14 +65,14 @@ def verify(
 
     Exit: 0 OK; 3 problems found; 4 OK, but images remain to be labelled.
     """
-    from pipeline.flow.address import check_address
-    from pipeline.flow.usage import check_paths
+    from pipeline.engine.address import check_address
+    from pipeline.runs.usage import check_paths
 
     spec = options.spec_from(given)
     check_paths(spec.src, where)
     if spec.address:
         check_address(spec.address)
-    from pipeline.flow.verify import verify as run
+    from pipeline.runs.verify import verify as run
 
     with quiet_libraries(debug=debug), listener(silent=False) as listen:
         found = run(spec, sample=sample, seed=seed, model=where, listener=listen or nobody)

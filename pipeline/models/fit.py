@@ -16,10 +16,10 @@ from typing import Any, Final, NamedTuple
 
 from pipeline.errors import BadModelError
 from pipeline.fields import is_whole, one_line, refusals, short
+from pipeline.models.backends.loading import load_weights, refuse_keys
 from pipeline.models.config import CONFIG, ModelConfig
 from pipeline.models.fetch import ModelFolder
 from pipeline.models.headers import Tensor, tensors
-from pipeline.models.loading import load_weights, refuse_keys
 from pipeline.models.purpose import CLASSIFYING, Embedding, Purpose
 
 #: Each layer has a tensor at least.

@@ -7,7 +7,7 @@ config says which is which, so they are overwritten, and the results looked at.
 
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.models.surgery import Read, all_alike, logits_of
+from pipeline.models.backends.surgery import Read, all_alike, logits_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pipeline.errors import BadModelError
+from pipeline.models.backends.surgery import Read, logits_of
 from pipeline.models.pooling import chosen, pool, poolings_of
 from pipeline.models.scorer import Embedder, Scaler, Scorer
-from pipeline.models.surgery import Read, logits_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.models.surgery import Read, logits_of
+from pipeline.models.backends.surgery import Read, logits_of
 
 if TYPE_CHECKING:
     from torch import Tensor, device

@@ -81,7 +81,7 @@ def kind_of(spec: LabelSpec) -> str:
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", spec.src)
     if scheme and scheme[1] not in _OURS and _from_outside(scheme[1]):
         return scheme[1]
-    from pipeline.sources.list_files import LISTS
+    from pipeline.sources.lists.files import LISTS
     from pipeline.sources.manifest import holds_lists, is_manifest
 
     if spec.manifest:

@@ -28,11 +28,11 @@ from pipeline.sources.base import (
     rules_of,
     since_of,
 )
-from pipeline.sources.formats import read_rows
-from pipeline.sources.list_files import LISTS, estimated_rows, suffix
 from pipeline.sources.listed_archives import NamedArchives, archives_among
+from pipeline.sources.lists.files import LISTS, estimated_rows, suffix
+from pipeline.sources.lists.formats import read_rows
+from pipeline.sources.lists.rows import Rows
 from pipeline.sources.resolver import WEB, resolver
-from pipeline.sources.rows import Rows
 from pipeline.spec import LabelSpec
 from pipeline.storage import (
     STRICT,

@@ -10,24 +10,19 @@ Web addresses are read by `Rules`, whose default refuses what is not public.
 Foreign exceptions are judged (`faults.py`) and translated here (`translate.py`) and only here.
 """
 
-from pipeline.storage.addresses import TOO_LONG
-from pipeline.storage.delta_root import DeltaRoot
+from pipeline.storage.clients.web import STRICT, Rules
 from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry, microseconds
 from pipeline.storage.faults import Unsupported, no_panic
 from pipeline.storage.folder import Folder
 from pipeline.storage.hooks import deliver
-from pipeline.storage.listing import check_readable, first_page, in_key_order, list_pages
-from pipeline.storage.local_listing import Visit
-from pipeline.storage.named_file import open_to_append
-from pipeline.storage.objects import open_binary, stat, stat_many
-from pipeline.storage.parallel import BYTES_IN_FLIGHT
-from pipeline.storage.private import guarded_folder, private_folder
-from pipeline.storage.ranges import Ranged, Unread, open_ranged
-from pipeline.storage.reading import read_many
-from pipeline.storage.secrets import all_recorded, identities, identity, recorded, redacted
-from pipeline.storage.steady import Canaries, read_steadily
-from pipeline.storage.translate import border, delta_error
-from pipeline.storage.uris import (
+from pipeline.storage.listing.local import Visit
+from pipeline.storage.listing.pages import check_readable, first_page, in_key_order, list_pages
+from pipeline.storage.local.delta_root import DeltaRoot
+from pipeline.storage.local.named_file import open_to_append
+from pipeline.storage.local.private import guarded_folder, private_folder
+from pipeline.storage.names.addresses import TOO_LONG
+from pipeline.storage.names.secrets import all_recorded, identities, identity, recorded, redacted
+from pipeline.storage.names.uris import (
     BUCKETS,
     MEMBER_MARK,
     as_folder,
@@ -39,8 +34,13 @@ from pipeline.storage.uris import (
     relative,
     scheme,
 )
+from pipeline.storage.objects import open_binary, stat, stat_many
+from pipeline.storage.outage import Canaries, read_steadily
+from pipeline.storage.parallel import BYTES_IN_FLIGHT
+from pipeline.storage.ranges import Ranged, Unread, open_ranged
+from pipeline.storage.reading import read_many
+from pipeline.storage.translate import border, delta_error
 from pipeline.storage.wants import Failed, Piece, Want
-from pipeline.storage.web import STRICT, Rules
 
 __all__ = [
     "BUCKETS",

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pipeline.errors import StoreError
 from pipeline.storage.faults import Kind, foreign, judge
+from pipeline.storage.names.uris import public
 from pipeline.storage.translate import border
-from pipeline.storage.uris import public
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-    from pipeline.storage.beneath import Beneath
+    from pipeline.storage.local.beneath import Beneath
 
 NEAR_IN_BUCKETS: Final = 2**20
 NEAR_ON_DISK: Final = 2**18

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
 from pipeline.errors import SpecError, StoreError
-from pipeline.storage import aws, bucket_names
-from pipeline.storage.beneath import UNFINISHED, Beneath, Found
-from pipeline.storage.buckets import connect, is_bucket, odd
+from pipeline.storage.clients import aws
+from pipeline.storage.clients.buckets import connect, is_bucket, odd
+from pipeline.storage.clients.web import unquoted
 from pipeline.storage.entry import Entry
 from pipeline.storage.faults import Kind, foreign, judge
 from pipeline.storage.file_ranges import (
@@ -22,10 +22,11 @@ from pipeline.storage.file_ranges import (
     Ranges,
     disk_ranges,
 )
-from pipeline.storage.local_listing import utc
+from pipeline.storage.listing.local import utc
+from pipeline.storage.local.beneath import UNFINISHED, Beneath, Found
+from pipeline.storage.names import bucket_names
+from pipeline.storage.names.uris import canonical, public, relative, scheme, split
 from pipeline.storage.translate import border
-from pipeline.storage.uris import canonical, public, relative, scheme, split
-from pipeline.storage.web import unquoted
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

@@ -7,9 +7,9 @@ from typing import Final
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
+from pipeline.storage.clients.web import Rules, post
 from pipeline.storage.faults import Answer, foreign, judge
 from pipeline.storage.translate import with_retries
-from pipeline.storage.web import Rules, post
 
 #: Of one try. It is the user's own address, so it may be of their own network.
 _PATIENT: Final = Rules(allow_private=True, seconds=10.0)

@@ -9,17 +9,18 @@ from functools import partial
 from typing import IO, BinaryIO, Final, cast
 
 from pipeline.errors import ImageError, SpecError, TransientError
-from pipeline.storage import aws, long_paths, web
-from pipeline.storage.addresses import impossible
-from pipeline.storage.buckets import connect, is_bucket, odd
+from pipeline.storage.clients import aws, web
+from pipeline.storage.clients.buckets import connect, is_bucket, odd
+from pipeline.storage.clients.web import Rules
 from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry
 from pipeline.storage.faults import Nowhere, foreign, of_library
-from pipeline.storage.listing import filesystem, fsspec_entry
-from pipeline.storage.local_listing import utc
+from pipeline.storage.listing.local import utc
+from pipeline.storage.listing.pages import filesystem, fsspec_entry
+from pipeline.storage.local import long_paths
+from pipeline.storage.names.addresses import impossible
+from pipeline.storage.names.uris import public, scheme, split
 from pipeline.storage.parallel import in_parallel
 from pipeline.storage.translate import attempt, border, row_error, with_retries
-from pipeline.storage.uris import public, scheme, split
-from pipeline.storage.web import Rules
 
 _BLOCK = 4 * 2**20
 

@@ -10,9 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import ImageError, NightlabelError, SpecError, TransientError
-from pipeline.storage import aws, long_paths, web
-from pipeline.storage.addresses import impossible
-from pipeline.storage.buckets import connect, is_bucket, odd
+from pipeline.storage.clients import aws, web
+from pipeline.storage.clients.buckets import connect, is_bucket, odd
+from pipeline.storage.clients.web import Rules
+from pipeline.storage.clients.web_ranges import get_range, get_tail
 from pipeline.storage.entry import UNKNOWN_SIZE, UNKNOWN_TIME, Entry, microseconds
 from pipeline.storage.faults import (
     Answer,
@@ -25,13 +26,13 @@ from pipeline.storage.faults import (
     judge,
     of_library,
 )
-from pipeline.storage.listing import filesystem, fsspec_entry
+from pipeline.storage.listing.pages import filesystem, fsspec_entry
+from pipeline.storage.local import long_paths
+from pipeline.storage.names.addresses import impossible
+from pipeline.storage.names.uris import public, scheme, split
 from pipeline.storage.objects import stat_once
 from pipeline.storage.translate import fault_error, fault_row, with_retries
-from pipeline.storage.uris import public, scheme, split
 from pipeline.storage.wants import ITS_OWN, Want, same_etag, same_file
-from pipeline.storage.web import Rules
-from pipeline.storage.web_ranges import get_range, get_tail
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

@@ -12,18 +12,19 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import ErrorCode, ImageError, StoreError, TransientError
-from pipeline.storage import aws, long_paths, web
-from pipeline.storage.addresses import impossible
-from pipeline.storage.buckets import connect, is_bucket, odd
+from pipeline.storage.clients import aws, web
+from pipeline.storage.clients.buckets import connect, is_bucket, odd
+from pipeline.storage.clients.web import Rules
 from pipeline.storage.entry import Entry
 from pipeline.storage.faults import Answer, Damaged, Fault, Kind, foreign, judge, of_library
-from pipeline.storage.listing import filesystem, fsspec_entry
+from pipeline.storage.listing.pages import filesystem, fsspec_entry
+from pipeline.storage.local import long_paths
+from pipeline.storage.names.addresses import impossible
+from pipeline.storage.names.uris import scheme, split
 from pipeline.storage.parallel import in_parallel
 from pipeline.storage.ranges import read_range
 from pipeline.storage.translate import fault_row, with_retries
-from pipeline.storage.uris import scheme, split
 from pipeline.storage.wants import ITS_OWN, Failed, Outcome, Piece, Want, same_etag, same_file
-from pipeline.storage.web import Rules
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

@@ -24,7 +24,7 @@ from pipeline.errors import (
     TransientError,
 )
 from pipeline.storage.faults import Fault, Kind, foreign, judge, no_panic, without_trace
-from pipeline.storage.uris import public, scheme, split
+from pipeline.storage.names.uris import public, scheme, split
 
 P = ParamSpec("P")
 T = TypeVar("T")

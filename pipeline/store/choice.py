@@ -18,9 +18,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from pipeline.errors import BusyError, DeniedError, MissingError, SpecError, StoreError
 from pipeline.storage import Folder, public
+from pipeline.store.delta.table import Table
 from pipeline.store.recipes import is_recipe_id
 from pipeline.store.runs import read_document
-from pipeline.store.table import Table
 
 CURRENT: Final = "_nightlabel/current.json"
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pipeline import schema
 from pipeline.storage import Folder
 from pipeline.storage.folder import DOCUMENT_BYTES, leads_out
-from pipeline.store.log import LOG
+from pipeline.store.delta.log import LOG
 from pipeline.store.names import is_ours
 from pipeline.store.parts import FILE_BYTES, UNREADABLE, unpack
 

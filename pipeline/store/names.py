@@ -6,7 +6,7 @@ Run ids, recipes and the names of parts are words; `upkeep` tells what lies wher
 import re
 from typing import Final
 
-from pipeline.storage.beneath import UNFINISHED
+from pipeline.storage.local.beneath import UNFINISHED
 
 _WORD: Final = r"[\w.-]+"
 _RECIPE: Final = rf"recipe={_WORD}"

@@ -8,13 +8,13 @@ import pyarrow.compute as pc
 
 from pipeline.errors import MissingError, StoreError
 from pipeline.storage import Folder, canonical, join, public
-from pipeline.store.actions import LiveFile
 from pipeline.store.choice import load_current
+from pipeline.store.delta.actions import LiveFile
+from pipeline.store.delta.table import Table
 from pipeline.store.parts import read_part
 from pipeline.store.recipes import load_recipes
 from pipeline.store.run_index import RunIndex
 from pipeline.store.runs import RunSummary, load_runs
-from pipeline.store.table import Table
 
 
 class LabelStore:

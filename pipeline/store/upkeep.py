@@ -28,10 +28,10 @@ import pyarrow as pa
 
 from pipeline import schema
 from pipeline.storage import Folder
-from pipeline.store.actions import LiveFile
+from pipeline.store.delta.actions import LiveFile
+from pipeline.store.delta.table import Table
 from pipeline.store.names import is_data
 from pipeline.store.parts import is_vector
-from pipeline.store.table import Table
 
 PARTS: Final = "_parts/"
 AT_REST: Final = f"{schema.PARTITION}="

@@ -7,7 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.errors import BadModelError
-from pipeline.models.engine import Engine
+from pipeline.models.backends.engine import Engine
 from pipeline.tasks.rows import Answers
 
 TOP_K: Final = pa.list_(

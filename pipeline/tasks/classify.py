@@ -185,7 +185,7 @@ class Classify(Task):
     def describe_model(self, spec: LabelSpec) -> str:
         """Loads the weights and labels one picture with them."""
         from pipeline.images import prepare
-        from pipeline.models.loading import load_weights, pick_device
+        from pipeline.models.backends.loading import load_weights, pick_device
 
         folder = fetch(spec.model, spec.revision)
         shape = checked_preprocess(folder)

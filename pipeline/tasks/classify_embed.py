@@ -26,7 +26,7 @@ from pipeline.tasks.rows import Answers, RowMaker
 
 if TYPE_CHECKING:
     from pipeline.images import Room
-    from pipeline.models.engine import Engine
+    from pipeline.models.backends.engine import Engine
 
 
 class ClassifyEmbedRecipe(ClassifyRecipe):

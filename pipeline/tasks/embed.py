@@ -28,7 +28,7 @@ from pipeline.words import Words
 
 if TYPE_CHECKING:
     from pipeline.images import Preprocess, Room
-    from pipeline.models.engine import Engine
+    from pipeline.models.backends.engine import Engine
     from pipeline.models.fit import Vectors
 
 FORMAT: Final = 1
@@ -186,7 +186,7 @@ class Embed(Task):
     def describe_model(self, spec: LabelSpec) -> str:
         """Loads the weights and makes a vector of one picture with them."""
         from pipeline.images import prepare
-        from pipeline.models.loading import load_weights, pick_device
+        from pipeline.models.backends.loading import load_weights, pick_device
 
         folder = fetch(spec.model, spec.revision, classifier=False)
         shape, gives = checked_vectors(folder, Embedding(spec.pooling))

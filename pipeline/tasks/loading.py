@@ -9,8 +9,8 @@ from pipeline.models.purpose import CLASSIFYING, Purpose
 
 if TYPE_CHECKING:
     from pipeline.images import Preprocess
-    from pipeline.models.engine import Engine
-    from pipeline.models.loading import Weights
+    from pipeline.models.backends.engine import Engine
+    from pipeline.models.backends.loading import Weights
 
 
 def load_engine(
@@ -24,7 +24,7 @@ def load_engine(
     purpose: Purpose = CLASSIFYING,
 ) -> "Engine":
     """On this process's device, with one thread: predictors run side by side."""
-    from pipeline.models.engine import Engine
+    from pipeline.models.backends.engine import Engine
 
     return Engine.load(
         folder,
@@ -44,7 +44,7 @@ def load_engine(
 
 def keys_in_words(weights: "Weights", result: str) -> Iterator[str]:
     """What a model's files lack, or hold beyond what a `result` needs."""
-    from pipeline.models.loading import some
+    from pipeline.models.backends.loading import some
 
     if weights.unread:
         yield f"its files lack {some(weights.unread)}, which no {result} depends on"

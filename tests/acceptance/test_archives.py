@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.storage import Folder
+from pipeline.store.delta.table import Table
 from pipeline.store.parts import read_part, write_part
-from pipeline.store.table import Table
 from pipeline.store.upkeep import part_path
 from tests.integration.conftest import Ran, command, nightlabel
 from tests.integration.test_archives import results_of, rows_of

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.storage import Folder, join
-from pipeline.store.table import Table
+from pipeline.store.delta.table import Table
 from tests.integration.conftest import Archive, Ran, command, nightlabel, uris_of
 from tests.parts.archives import backgrounds, need, photos, textiles, tuxpaint_stamps
 from tests.parts.dinov2 import checkpoint

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipeline.errors import BusyError, ConflictError, SpecError
-from pipeline.flow.promotion import Promotion, rows_of
-from pipeline.flow.recipes import drop_recipe, use_recipe
+from pipeline.runs.promotion import Promotion, rows_of
+from pipeline.runs.recipes import drop_recipe, use_recipe
 from pipeline.storage import Folder
+from pipeline.store.delta.table import Table
 from pipeline.store.lease import Lease
 from pipeline.store.parts import write_part
 from pipeline.store.recipes import save_recipe
 from pipeline.store.runs import Counts, RunSummary, new_run_id, save_run
-from pipeline.store.table import Table
 from pipeline.store.upkeep import part_path
 from tests.store.stores import new_table, rows
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
-from pipeline.flow.bounds import BYTES_A_PIXEL
+from pipeline.isolation.limits import BYTES_A_PIXEL
 from tests.chaos.scores import Scores
 from tests.parts.nights import fill, night
 from tests.parts.scenery import LARGEST_PHOTOGRAPH, photographs

@@ -224,7 +224,7 @@ def test_a_decoder_a_predictor_and_a_driver_between_part_and_commit(
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("name", ["/gcs_server", "/raylet", "ray::Tally", ""], ids=str)
+@pytest.mark.parametrize("name", ["/gcs_server", "/raylet", "ray::Coordinator", ""], ids=str)
 def test_whatever_of_ray_is_killed_the_run_ends(world: World, name: str) -> None:
     """It may fail, with one line and soon; the next one completes."""
     for _ in range(4):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import ErrorCode
-from pipeline.flow.child import Child
+from pipeline.isolation.child_process import Child
 from pipeline.spec import MAX_PIXELS
 from tests.parts.costs import SORTS, meter, scene
 from tests.parts.forge import encode

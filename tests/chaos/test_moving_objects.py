@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.storage.local_listing import utc
+from pipeline.storage.listing.local import utc
 from tests.integration.conftest import Archive, Ran, nightlabel, uris_of
 from tests.parts.faults import faulty
 from tests.parts.s3 import S3Server

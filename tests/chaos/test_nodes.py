@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from pipeline.flow.capacity import PATIENCE_SECONDS
+from pipeline.engine.capacity import PATIENCE_SECONDS
 from tests.chaos.conftest import Worlds
 from tests.chaos.processes import Night, night
 from tests.chaos.world import World

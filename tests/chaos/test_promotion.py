@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.flow.recipes import drop_recipe, use_recipe
+from pipeline.runs.recipes import drop_recipe, use_recipe
 from pipeline.storage import Folder, scheme
 from pipeline.store.choice import CURRENT
+from pipeline.store.delta.table import Table
 from pipeline.store.reader import LabelStore
-from pipeline.store.table import Table
 from tests.chaos.choosers import PART, ROWS, WHOLE, label, started
 from tests.chaos.conftest import Worlds
 from tests.chaos.processes import night

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.flow.progress import STAGES
+from pipeline.graph.progress import STAGES
 from pipeline.store.runs import RunSummary, load_runs
 from tests.integration.conftest import Archive, Ran, command, nightlabel, uris_of
 from tests.parts.faults import FaultProxy, faulty

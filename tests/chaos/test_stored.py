@@ -18,14 +18,14 @@ import pytest
 
 from pipeline import schema
 from pipeline.errors import NightlabelError
-from pipeline.flow.recipes import list_recipes
-from pipeline.flow.upkeep import compact_store
+from pipeline.runs.compact import compact_store
+from pipeline.runs.recipes import list_recipes
 from pipeline.storage import Folder
 from pipeline.store.choice import load_current
+from pipeline.store.delta.log import Traces, tell_of
 from pipeline.store.erase import Objects, Search, documents_that_name
 from pipeline.store.failed import failed_rows
 from pipeline.store.lease import read_holder
-from pipeline.store.log import Traces, tell_of
 from pipeline.store.reader import LabelStore
 from pipeline.store.runs import read_runs
 from tests.chaos.scores import SEED, Scores

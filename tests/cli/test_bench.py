@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.cli.bench import _limit, _whole
-from tests.flow.test_bench import FOUND
+from tests.runs.test_bench import FOUND
 
 
 @pytest.mark.parametrize(

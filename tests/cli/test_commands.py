@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pipeline.cli import COMMANDS, cli
+from pipeline.cli import COMMANDS, _module, cli
 from tests.integration.conftest import nightlabel
 from tests.parts.s3 import S3Server
 from tests.parts.tiny import image_bytes, make_model
@@ -39,13 +39,17 @@ def test_every_command_has_help_with_an_example_and_json(name: str) -> None:
 
 
 def test_every_file_of_the_command_line_is_listed() -> None:
-    folder = Path(__file__).parent.parent.parent / "pipeline" / "cli"
-    shared = {"__init__", "failures", "options", "output", "progress", "quiet", "summary"}
-    shared |= {"completed", "declared", "follow", "grouped", "job", "job_words", "tables"}
-    shared |= {"terminal"}
-    assert {path.stem for path in folder.glob("*.py")} - shared == {
-        name.replace("-", "_") for name in COMMANDS
+    folder = Path(__file__).parents[2] / "pipeline" / "cli"
+    shared = {"__init__", "declared", "failures", "grouped", "job", "options", "summary"}
+    shared |= {"cluster.__init__", "cluster.completed", "cluster.follow", "cluster.job_words"}
+    shared |= {"store.__init__"}
+    files = {
+        ".".join(path.relative_to(folder).with_suffix("").parts)
+        for path in folder.rglob("*.py")
+        if path.parent.name != "console"
     }
+    named = {_module(name).removeprefix("pipeline.cli.") for name in COMMANDS}
+    assert files - shared == named
 
 
 def _one_line(err: str) -> str:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.progress import live_line
-from pipeline.flow.progress import Progress
+from pipeline.cli.console.progress import live_line
+from pipeline.graph.progress import Progress
 from tests.cli.terminals import frames, in_terminal, python
 
 #: A night in small. Between two counts of one stage the line is not drawn again for 0.1 s.
 NIGHT = """
 import sys, time
-from pipeline.cli.progress import listener
-from pipeline.cli.quiet import quiet_libraries
-from pipeline.flow.progress import Progress
+from pipeline.cli.console.progress import listener
+from pipeline.cli.console.quiet import quiet_libraries
+from pipeline.graph.progress import Progress
 with quiet_libraries(debug=False), listener(silent=False) as listen:
     listen(Progress("model"))
     listen(Progress("labelling", listed=5000, todo=4000, labelled=1000))
@@ -87,8 +87,8 @@ def test_an_encoding_without_our_signs_gets_others(encoding: str) -> None:
 
 #: What `runs` shows of two runs, one of whose reasons holds markup and an escape sequence.
 RUNS = r"""
-from pipeline.cli.runs import TABLE
-from pipeline.cli.tables import Row, say_columns
+from pipeline.cli.store.runs import TABLE
+from pipeline.cli.console.tables import Row, say_columns
 rows = [
     ("20260101T020000Z-00000001", "2026-01-01 02:00", "4m10s", "1,234", "5", "261", "0",
      "complete"),
@@ -100,7 +100,7 @@ say_columns(TABLE, [Row(cells) for cells in rows])
 #: Two checks, one with a warning.
 CHECKS = """
 from pipeline.cli.doctor import TABLE
-from pipeline.cli.tables import Row, say_columns
+from pipeline.cli.console.tables import Row, say_columns
 say_columns(TABLE, [Row(("OK", "model: vit")), Row(("FAILED", "store: [red]away"))], head=False)
 """
 
@@ -144,7 +144,10 @@ def test_colours_follow_the_status_and_nothing_else() -> None:
 
 
 def test_a_long_value_is_folded_below_itself() -> None:
-    code = "from pipeline.cli.output import say_table\nsay_table([('a', 1), ('of it', 'x' * 60)])"
+    code = (
+        "from pipeline.cli.console.output import say_table\n"
+        "say_table([('a', 1), ('of it', 'x' * 60)])"
+    )
     seen = frames(in_terminal(python(code), 40))
     assert seen == ["  a      1", f"  of it  {'x' * 31}", f"         {'x' * 29}"]
 

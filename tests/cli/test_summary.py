@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from pipeline.cli.plan import _say as say_plan
-from pipeline.cli.runs import COLUMNS
+from pipeline.cli.store.runs import COLUMNS
 from pipeline.cli.summary import say_next, say_summary
 from pipeline.cli.verify import _say as say_verification
-from pipeline.flow.plan import Plan, Probe
-from pipeline.flow.verify import Verification
+from pipeline.runs.plan import Plan, Probe
+from pipeline.runs.verify import Verification
 from pipeline.store.runs import DERIVED, Counts, RunSummary, word
 
 COUNTS: dict[str, Any] = {

@@ -5,9 +5,9 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from pipeline.flow.child import Child
 from pipeline.images.cost import SMALL_BYTES, decoding_bytes
 from pipeline.images.decode import Opened
+from pipeline.isolation.child_process import Child
 from tests.parts.costs import MAX_PIXELS, SORTS, meter, scene
 from tests.parts.forge import encode
 

@@ -11,8 +11,8 @@ import pytest
 from deltalake import DeltaTable
 
 from pipeline.storage import Folder
+from pipeline.store.delta.table import Table
 from pipeline.store.parts import read_part, write_part
-from pipeline.store.table import Table
 from pipeline.store.upkeep import part_path
 from tests.integration.conftest import Ran, command
 from tests.parts.s3 import S3Server

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from pipeline.flow import placement
-from pipeline.flow.memory_budget import budget_of
+from pipeline.engine import placement
+from pipeline.engine.memory_budget import budget_of
 from tests.integration.conftest import Ran, _run_here
 from tests.parts.bomb_night import SORTS, Peak, bombs, watched
 from tests.parts.ray import own_ray

@@ -11,7 +11,7 @@ import pytest
 from ray.util.state import list_actors, list_tasks
 from ray.util.state.common import ActorState
 
-from pipeline.flow.progress import STAGES
+from pipeline.graph.progress import STAGES
 from tests.integration.conftest import Archive, command, nightlabel, uris_of
 from tests.parts.cluster import LocalCluster, local_cluster
 from tests.parts.metrics import Prometheus, scraping

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.store.actions import LiveFile
+from pipeline.store.delta.actions import LiveFile
+from pipeline.store.delta.table import Table
 from pipeline.store.parts import Part
-from pipeline.store.table import Table
-from tests.flow.test_readers import look, plainly
 from tests.integration.conftest import Ran
 from tests.parts.tiny import archive, image_bytes
+from tests.runs.test_store_readers import look, plainly
 
 
 @pytest.fixture

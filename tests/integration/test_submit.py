@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.flow.progress import STAGES
+from pipeline.graph.progress import STAGES
 from tests.integration.conftest import Archive, Ran, command, nightlabel, uris_of
 from tests.parts.cluster import LocalCluster, free_port, local_cluster
 from tests.parts.s3 import S3Process

@@ -9,9 +9,9 @@ from pipeline.job_options import OF_A_NETWORK
 from pipeline.spec import make_spec
 from pipeline.storage import Folder
 from pipeline.store.choice import Choice, choose
+from pipeline.store.delta.table import Table
 from pipeline.store.parts import write_part
 from pipeline.store.recipes import save_recipe
-from pipeline.store.table import Table
 from pipeline.tasks import task_named
 from tests.integration.conftest import _run_here
 from tests.parts.tiny import archive

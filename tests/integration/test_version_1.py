@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from pipeline import LabelStore, demo
+from pipeline.store.delta.table import Table
 from pipeline.store.fields import KIND
-from pipeline.store.table import Table
 from tests.integration.conftest import Ran
 from tests.parts.s3 import S3Process
 from tests.store.stores import LABELS

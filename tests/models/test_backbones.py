@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.errors import BadModelError, Exit
-from pipeline.models.engine import Engine
+from pipeline.models.backends.engine import Engine
+from pipeline.models.backends.packed import has_onednn, packed_linear
+from pipeline.models.backends.vit import slim_layer
 from pipeline.models.fetch import fetch
 from pipeline.models.fit import Vectors, check_fit
-from pipeline.models.packed import has_onednn, packed_linear
 from pipeline.models.purpose import ClassifyingAndEmbedding, Embedding, Purpose
 from pipeline.models.reference import ReferenceBackbone
-from pipeline.models.vit import slim_layer
 from tests.models import tiny
 from tests.models.backbones import FAMILIES, SIZE, save, truth
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.models.engine import Engine
+from pipeline.models.backends.engine import Engine
 from pipeline.models.purpose import ClassifyingAndEmbedding, Embedding, Purpose
 from tests.models import tiny
 from tests.models.backbones import SIZE, save

@@ -17,8 +17,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATIO
 from pipeline.errors import BadModelError, Exit, ModelError
 from pipeline.images.reference import reference_values
 from pipeline.models import config
+from pipeline.models.backends.engine import Engine
 from pipeline.models.config import _known, _registered
-from pipeline.models.engine import Engine
 from pipeline.models.fetch import fetch
 from pipeline.models.reference import ReferenceModel
 from pipeline.tasks.preprocess_cache import checked_preprocess

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
 from pipeline.errors import BadModelError, Exit
+from pipeline.models.backends.engine import Engine
 from pipeline.models.config import NOT_FROM_PIXELS
-from pipeline.models.engine import Engine
 from pipeline.models.fetch import fetch
 from pipeline.models.fit import built, check_fit
 from pipeline.models.reference import ReferenceModel

@@ -11,10 +11,10 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from pipeline.errors import BadModelError
-from pipeline.models.engine import Engine
+from pipeline.models.backends.engine import Engine
+from pipeline.models.backends.loading import load_weights
 from pipeline.models.fetch import fetch
 from pipeline.models.fit import check_fit
-from pipeline.models.loading import load_weights
 from pipeline.models.missing import reaching
 from tests.models import tiny
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.models.loading import load_classifier
+from pipeline.models.backends.loading import load_classifier
 from pipeline.models.scorer import Scorer
 from tests.models import tiny
 

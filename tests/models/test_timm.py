@@ -14,7 +14,7 @@ from pipeline.errors import BadModelError, Exit
 from pipeline.images import prepare
 from pipeline.images.reference import reference_values
 from pipeline.models import timm as ours
-from pipeline.models.engine import Engine
+from pipeline.models.backends.engine import Engine
 from pipeline.models.fetch import fetch
 from pipeline.models.reference import ReferenceModel
 from pipeline.tasks.preprocess_cache import checked_preprocess

@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.errors import ModelError
 from pipeline.images import Preprocess
+from pipeline.models.backends.loading import load_classifier, pick_device
 from pipeline.models.fetch import fetch
-from pipeline.models.loading import load_classifier, pick_device
 from tests.models import minihub, tiny
 from tests.parts.pickles import marking
 

@@ -13,10 +13,10 @@ from typing import Final, NamedTuple
 import numpy as np
 from PIL import Image, features
 
-from pipeline.flow.child import Child
 from pipeline.heap import give_back
 from pipeline.images import prepare, resize_crop
 from pipeline.images.decode import Opened
+from pipeline.isolation.child_process import Child
 from tests.parts.forge import encode, oriented
 from tests.parts.memory import status_bytes
 from tests.parts.scenery import landscape

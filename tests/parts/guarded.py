@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import MissingError, NightlabelError
-from pipeline.flow.forget import forget
-from pipeline.flow.recipes import drop_recipe, list_recipes, use_recipe
-from pipeline.flow.tidy import inline, merge
-from pipeline.flow.upkeep import compact_store
+from pipeline.runs.compact import compact_store
+from pipeline.runs.finalize import inline, merge
+from pipeline.runs.forget import forget
+from pipeline.runs.recipes import drop_recipe, list_recipes, use_recipe
 from pipeline.storage import Folder
+from pipeline.store.delta.table import Table
 from pipeline.store.lease import PATH, Lease
 from pipeline.store.parts import write_part
 from pipeline.store.reader import LabelStore
 from pipeline.store.runs import save_run
-from pipeline.store.table import Table
 from pipeline.store.upkeep import part_path
-from tests.flow.test_recipes import A, B, night
+from tests.runs.test_recipes import A, B, night
 from tests.store.stores import rows
 
 #: Some days ago: what is younger than a day is not tidied away.

@@ -9,17 +9,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import schema
-from pipeline.flow.ledgers import FileReader
-from pipeline.flow.listing import ledgers_of, survey
-from pipeline.flow.tidy import inline, merge
+from pipeline.runs.finalize import inline, merge
+from pipeline.scan.full_scan import ledgers_of, survey
+from pipeline.scan.ledgers import FileReader
 from pipeline.sources import open_source
 from pipeline.sources.prefix import open_prefix
 from pipeline.spec import make_spec
 from pipeline.storage import Folder
 from pipeline.store.choice import Choice, choose
+from pipeline.store.delta.table import Table
 from pipeline.store.parts import read_part, write_part
 from pipeline.store.runs import Counts, RunSummary, load_runs, new_run_id, save_run
-from pipeline.store.table import Table
 from pipeline.store.upkeep import AT_REST, part_path, parts_of
 from tests.parts.tiny import image_bytes
 from tests.store.stores import LABELS, new_table

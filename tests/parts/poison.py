@@ -68,7 +68,7 @@ if os.environ.get("POISONED_COLOURS"):
 
     class Finder(importlib.abc.MetaPathFinder):
         def find_spec(self, name, path, target=None):
-            if name != "pipeline.models.engine":
+            if name != "pipeline.models.backends.engine":
                 return None
             sys.meta_path.remove(self)
             spec = importlib.util.find_spec(name)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import ray
 
-from pipeline.flow.embedded import end_at_once, lean_start, metrics_once
+from pipeline.engine.embedded import end_at_once, lean_start, metrics_once
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from pipeline.flow.ray_compat import reset_token
+from pipeline.engine.ray_compat import reset_token
 
 
 @contextmanager

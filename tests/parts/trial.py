@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from pipeline.errors import ErrorCode, ImageError
-from pipeline.flow.bounds import BYTES_A_PIXEL, image_memory, memory_limit, time_limit
-from pipeline.flow.careful import Careful
-from pipeline.flow.child import Child, EndedError
 from pipeline.images import Prepared, Preprocess, decode, prepare, resize_crop
 from pipeline.images.decode import open_image
 from pipeline.images.formats import opened
 from pipeline.images.refusals import PILLOW_ERRORS
+from pipeline.isolation.bisection import IsolatedDecoder
+from pipeline.isolation.child_process import Child, EndedError
+from pipeline.isolation.limits import BYTES_A_PIXEL, image_memory, memory_limit, time_limit
 from pipeline.spec import MAX_BYTES
 from tests.parts.memory import status_bytes
 
@@ -146,7 +146,7 @@ class Trials:
 
 def carefully(trial: Trial, data: bytes, ended: str) -> Verdict:
     """What becomes of an image that ended its worker, when its block is tried again."""
-    with Careful(trial.prepare, seconds=5.0) as careful:
+    with IsolatedDecoder(trial.prepare, seconds=5.0) as careful:
         try:
             careful(data)
         except ImageError as error:

@@ -23,7 +23,7 @@ MIB: Final = 2**20
 _ROLES: Final = {
     "raylet/raylet": "raylet",
     "Predict": "predictor",
-    "Tally": "tally",
+    "Coordinator": "coordinator",
     "Agent": "agent",
     "ray::": "task worker",
     "default_worker": "task worker",
@@ -34,7 +34,7 @@ _ROLES: Final = {
 }
 #: The most telling first: a new process is called like the one that made it, and a worker is
 #: idle at times.
-_TELLING: Final = ("predictor", "tally", "task worker", "gcs", "agent", "raylet", "other")
+_TELLING: Final = ("predictor", "coordinator", "task worker", "gcs", "agent", "raylet", "other")
 
 
 @dataclass(frozen=True, slots=True)

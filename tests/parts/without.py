@@ -21,7 +21,7 @@ FIXTURES = {
     "tests.chaos.conftest.measured_worlds": "ray",
     "tests.chaos.conftest.worlds": "ray",
     "tests.conftest.s3": "s3",
-    "tests.flow.conftest.two_slots": "ray",
+    "tests.conftest.two_slots": "ray",
     "tests.integration.conftest.here": "ray",
     "tests.integration.conftest.other_model": "torch",
     "tests.integration.conftest.slow_model": "torch",

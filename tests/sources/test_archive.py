@@ -9,7 +9,7 @@ import fsspec
 import pytest
 
 from pipeline.errors import DeniedError, MissingError, SpecError, StoreError
-from pipeline.flow.scopes import covers
+from pipeline.runs.scopes import covers
 from pipeline.schema import object_id
 from pipeline.sources import kind_of, wants_of
 from pipeline.spec import make_spec

@@ -12,7 +12,8 @@ from pyarrow import parquet
 
 from pipeline import schema
 from pipeline.errors import MissingError, SpecError
-from pipeline.sources import Source, gathering, manifest
+from pipeline.sources import Source, manifest
+from pipeline.sources.lists import gathering
 from tests.parts.pickles import forged
 from tests.parts.s3 import S3Server
 from tests.sources.listed import excluded, refs, source, uris

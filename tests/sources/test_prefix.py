@@ -131,7 +131,7 @@ def test_local_shards_are_disjoint_and_complete(tmp_path: Path, monkeypatch) -> 
             path.parent.mkdir(parents=True)
             path.write_bytes(b"x")
             want.append(f"file://{path}")
-    monkeypatch.setattr("pipeline.storage.listing.PAGE", 5)
+    monkeypatch.setattr("pipeline.storage.listing.pages.PAGE", 5)
     made = source(str(tmp_path))
     shards = list(made.shards())
     sizes = [sum(page.refs.num_rows for page in made.refs(shard)) for shard in shards]

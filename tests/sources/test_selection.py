@@ -83,7 +83,7 @@ def test_what_is_named_in_full_is_taken(tmp_path: Path) -> None:
 
 
 def test_litter_counts_once_however_the_listing_is_cut(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("pipeline.storage.listing.PAGE", 3)
+    monkeypatch.setattr("pipeline.storage.listing.pages.PAGE", 3)
     monkeypatch.setattr("pipeline.sources.prefix.SHARDS", 8)
     for number in range(12):
         put(tmp_path, *(f"d{number:02}/{name}" for name in ("@eaDir/a.jpg", "b.jpg", "no/c.jpg")))

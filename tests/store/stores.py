@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import schema
 from pipeline.storage import Folder
-from pipeline.store.table import Table
+from pipeline.store.delta.table import Table
 from pipeline.tasks.classify import Classify
 from tests.parts.s3 import S3Server
 

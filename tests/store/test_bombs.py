@@ -12,9 +12,9 @@ import pytest
 
 from pipeline import schema
 from pipeline.errors import StoreError
-from pipeline.flow.ledgers import FileReader, local_ledger
-from pipeline.flow.tidy import inline, merge
-from pipeline.flow.upkeep import compact_store
+from pipeline.runs.compact import compact_store
+from pipeline.runs.finalize import inline, merge
+from pipeline.scan.ledgers import FileReader, local_ledger
 from pipeline.storage import Folder
 from pipeline.store.choice import CURRENT
 from pipeline.store.erase import Objects, Search

@@ -15,7 +15,7 @@ from pipeline.store.choice import (
     end_drop,
     load_current,
 )
-from pipeline.store.table import Table
+from pipeline.store.delta.table import Table
 from tests.store.stores import new_table
 
 A, B, C = "r0000000a", "r0000000b", "r0000000c"

@@ -10,12 +10,12 @@ from deltalake import DeltaTable
 
 from pipeline import schema
 from pipeline.errors import ConflictError, StoreError
-from pipeline.flow.tidy import compact, inline, merge
+from pipeline.runs.finalize import compact, inline, merge
 from pipeline.storage import Folder
+from pipeline.store.delta.table import Table
 from pipeline.store.fields import KIND
 from pipeline.store.parts import Part, read_part, rewrite_without, write_part
 from pipeline.store.reader import LabelStore
-from pipeline.store.table import Table
 from tests.store.stores import LABELS, RECIPE, new_table, rows
 
 SKY = pa.field("sky", pa.float32())

@@ -12,16 +12,17 @@ import pytest
 
 from pipeline import schema
 from pipeline.errors import StoreError
-from pipeline.flow.recipes import list_recipes
+from pipeline.runs.recipes import list_recipes
 from pipeline.storage import Folder
-from pipeline.store import guard, runs
+from pipeline.store import runs
 from pipeline.store.choice import CURRENT, load_current
+from pipeline.store.delta import guard
+from pipeline.store.delta.table import Table
 from pipeline.store.erase import Objects, documents_that_name
 from pipeline.store.parts import write_part
 from pipeline.store.reader import LabelStore
 from pipeline.store.recipes import RECIPES
 from pipeline.store.runs import RUNS, RunSummary, load_runs, read_runs, save_run
-from pipeline.store.table import Table
 from tests.parts.bombs import written
 from tests.store.stores import LABELS, RECIPE, new_table, rows
 from tests.store.test_untrusted import add, local

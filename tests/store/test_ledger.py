@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import schema
 from pipeline.errors import NOT_PUBLIC, ErrorCode, StoreError, error_codes
-from pipeline.storage.peers import refused
+from pipeline.storage.clients.peers import refused
 from pipeline.store.ledger import Ids, Ledger, shard_of, subtract
 from pipeline.store.runs import Counts
 from pipeline.store.states import CODES, LABELLED, PRIVATE, UNKNOWN

@@ -11,16 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import MissingError, StoreError
-from pipeline.flow.ledgers import FileReader, local_ledger
-from pipeline.flow.verify import _draw
+from pipeline.runs.verify import _draw
+from pipeline.scan.ledgers import FileReader, local_ledger
 from pipeline.storage import Folder
 from pipeline.storage.file_ranges import NEAR_IN_BUCKETS, joined
 from pipeline.store.choice import Choice, choose
+from pipeline.store.delta.table import Table
 from pipeline.store.failed import failed_rows
 from pipeline.store.ledger import Ids
 from pipeline.store.parts import Part, read_part, write_part
 from pipeline.store.reader import LabelStore
-from pipeline.store.table import Table
 from pipeline.store.upkeep import part_path
 from pipeline.tasks.classify import Classify
 from tests.parts.s3 import S3Server

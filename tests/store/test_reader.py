@@ -11,11 +11,11 @@ import pytest
 from pipeline.errors import MissingError
 from pipeline.storage import Folder
 from pipeline.store.choice import Choice, choose
+from pipeline.store.delta.table import Table
 from pipeline.store.parts import write_part
 from pipeline.store.reader import LabelStore
 from pipeline.store.recipes import save_recipe
 from pipeline.store.runs import RUNS, Counts, RunSummary, load_runs, new_run_id, save_run
-from pipeline.store.table import Table
 from tests.store.stores import LABELS, NOW, RECIPE, new_table, rows
 
 

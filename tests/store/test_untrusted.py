@@ -10,16 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import StoreError
-from pipeline.flow.tidy import compact, inline, merge
-from pipeline.flow.upkeep import compact_store
+from pipeline.runs.compact import compact_store
+from pipeline.runs.finalize import compact, inline, merge
 from pipeline.storage import Folder
 from pipeline.store.choice import CURRENT, load_current
+from pipeline.store.delta.table import Table
 from pipeline.store.lease import PATH, Holder
 from pipeline.store.parts import read_part, write_part
 from pipeline.store.reader import LabelStore
 from pipeline.store.recipes import RECIPES, load_recipes
 from pipeline.store.runs import RUNS, load_runs, read_runs
-from pipeline.store.table import Table
 from tests.parts.pickles import forged
 from tests.parts.traffic import ranges_alone
 from tests.store.stores import RECIPE, new_table, rows

@@ -12,7 +12,8 @@ import pytest
 
 from pipeline import schema
 from pipeline.storage import Folder
-from pipeline.store.actions import LiveFile
+from pipeline.store.delta.actions import LiveFile
+from pipeline.store.delta.table import Table
 from pipeline.store.parts import (
     ROW_GROUP_ROWS,
     VECTOR_GROUP_BYTES,
@@ -24,7 +25,6 @@ from pipeline.store.parts import (
     rewrite_without,
     write_part,
 )
-from pipeline.store.table import Table
 from pipeline.store.upkeep import LARGE_ROWS, large_rows, plan_compact, plan_merge
 from pipeline.tasks import vectors
 from pipeline.tasks.classify import Classify

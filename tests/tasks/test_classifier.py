@@ -11,7 +11,7 @@ from transformers import AutoModelForImageClassification
 
 from pipeline import schema
 from pipeline.errors import ModelError
-from pipeline.models.engine import Engine
+from pipeline.models.backends.engine import Engine
 from pipeline.tasks.classifier import Classifier
 from pipeline.tasks.rows import RowMaker, image_array
 from tests.models import tiny

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from pipeline.cluster.nights import job_id
-from pipeline.flow.memory_budget import budget_here
+from pipeline.engine.memory_budget import budget_here
 from pipeline.spec import LabelSpec, make_spec, parse_spec
 
 #: They say nothing of a job that only classifies.

@@ -1,0 +1,124 @@
+"""Which cluster is meant, and whether one answers there.
+
+Ray itself waits a minute and more for a cluster that is not there, and says little of what is there
+instead. What it speaks is gRPC, which is HTTP/2, and an HTTP/2 server greets whoever connects.
+Ray is not imported here: what is refused is refused at once.
+"""
+
+import os
+import socket
+from typing import Final
+
+from pipeline.errors import ClusterError, SpecError
+from pipeline.isolation.time_limit import within
+from pipeline.storage import public, redacted
+
+#: For the resolver of names and all that follows.
+PROBE_SECONDS: Final = 20.0
+#: For each of the two: the connection, and the greeting.
+STEP_SECONDS: Final = 8.0
+
+_RAY: Final = "RAY_ADDRESS"
+#: The client's part of HTTP/2's greeting (RFC 9113, 3.4): the preface, and SETTINGS without any.
+_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
+_FRAME_HEAD: Final = 9
+_SETTINGS: Final = 4
+
+_OURS: Final = "give the cluster's own address, such as head:6379, or auto, or local"
+_NOT_OURS: Final = {
+    "http": "is the url of a job server, which takes `nightlabel submit`",
+    "https": "is the url of a job server, which takes `nightlabel submit`",
+    "ray": "is an address of Ray Client, which cannot drive a run",
+}
+
+
+def cluster_address(address: str | None) -> str | None:
+    """The cluster that `address`, else the environment, names; None for a Ray of our own.
+
+    Ray's word for the latter is `local`: it stands against a cluster in the environment.
+    """
+    named = address or os.environ.get(_RAY)
+    return None if named == "local" else named or None
+
+
+def check_address(address: str | None) -> None:
+    """Raises SpecError for what cannot be the address of a cluster; asks nobody."""
+    _host_and_port(address)
+
+
+def check_answers(address: str | None) -> str | None:
+    """`host:port` of a cluster where a gRPC server answers; None where there is nothing to ask.
+
+    Raises SpecError where the address, or what answers there, is of another kind, and ClusterError
+    where nothing answers, within `PROBE_SECONDS`.
+    """
+    place = _host_and_port(address)
+    if place is None:
+        return None
+    host, port = place
+    told = f"{host}:{port}"
+    try:
+        greeting = within(PROBE_SECONDS, lambda: _greeting(host, port))
+    except TimeoutError:
+        raise _away(told, "there is no answer; a firewall may drop what is sent there") from None
+    except socket.gaierror as error:
+        raise _away(told, f"the name {host} does not resolve: {error.strerror}") from None
+    except OSError as error:
+        raise _away(told, (error.strerror or str(error)).lower()) from None
+    _check_greeting(told, greeting)
+    return f"[{host}]:{port}" if ":" in host else told
+
+
+def _host_and_port(address: str | None) -> tuple[str, int] | None:
+    """None for a Ray of our own, and for one that Ray is to find."""
+    field, named = "address", cluster_address(address)
+    if named == "auto" or not address:
+        # Ray's own order: its environment stands against `auto`.
+        field, named = _RAY, cluster_address(None) or named
+    if named is None or named in ("auto", "local"):
+        return None
+    scheme, slashes, _ = named.partition("://")
+    if slashes:
+        kind = _NOT_OURS.get(scheme.lower(), "is no address of a Ray cluster")
+        raise SpecError(field, redacted(public(named)), f"{kind}: {_OURS}")
+    host, colon, port = named.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (colon and host and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+        raise SpecError(field, named, f"is no HOST:PORT: {_OURS}")
+    return host, int(port)
+
+
+def _greeting(host: str, port: int) -> bytes:
+    """The first bytes that a server says to an HTTP/2 client; none of one that hangs up."""
+    with socket.create_connection((host, port), STEP_SECONDS) as link:
+        if os.environ.get("RAY_USE_TLS", "").lower() in ("1", "true"):
+            return bytes([0, 0, 0, _SETTINGS]).ljust(_FRAME_HEAD, b"\0")  # Ray knows the keys
+        link.settimeout(STEP_SECONDS)
+        link.sendall(_PREFACE)
+        found = b""
+        while len(found) < _FRAME_HEAD and (more := link.recv(_FRAME_HEAD - len(found))):
+            found += more
+        return found
+
+
+def _check_greeting(told: str, greeting: bytes) -> None:
+    if not greeting:
+        raise _away(told, "the connection was closed without an answer")
+    if greeting.startswith((b"HTTP/", b"<")):  # some answer a page alone
+        raise SpecError(
+            "address",
+            told,
+            "a web server answers there, and no Ray cluster; if it is a job server "
+            f"(port 8265), `nightlabel submit` takes it: {_OURS}",
+        )
+    if len(greeting) < _FRAME_HEAD or greeting[3] != _SETTINGS:
+        raise not_a_cluster(told)
+
+
+def not_a_cluster(told: str) -> SpecError:
+    """For a server that is another's."""
+    return SpecError("address", told, f"what answers there is no Ray cluster: {_OURS}")
+
+
+def _away(told: str, why: str) -> ClusterError:
+    return ClusterError(f"no Ray cluster answers at {told}: {why}; check --address (or {_RAY})")

@@ -1,0 +1,151 @@
+"""What tasks tell the driver beside the rows: counts of listing and decoding, fatal errors."""
+
+from collections import Counter
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from pipeline.errors import NightlabelError
+from pipeline.images import Depths, added
+from pipeline.scan.survey import Survey
+from pipeline.storage import Want
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+
+class Coordinator:
+    """An actor without a core of its own. What is told twice under a number counts once."""
+
+    def __init__(self, max_images: int | None = None) -> None:
+        self._left = max_images
+        self._labelled = 0
+        self._ready = 0
+        self._shards: dict[int, Survey] = {}
+        self._counts: dict[int, dict[str, int]] = {}
+        self._failure: NightlabelError | None = None
+        self._good: dict[str, Want] = {}
+        self._starts: Counter[str] = Counter()
+        self._retries: Counter[str] = Counter()
+        self._batches: dict[int, list[tuple[bytes, int]]] = {}
+        self._depths: dict[bytes, Depths] = {}
+
+    def starting(self, predictor: str) -> int:
+        """How often in a row this predictor has been started without getting ready."""
+        self._starts[predictor] += 1
+        return self._starts[predictor]
+
+    def ready(self, predictor: str) -> None:
+        del self._starts[predictor]
+        self._ready += 1
+
+    def retried(self, block: str) -> int:
+        """How often a predictor has begun this block anew."""
+        self._retries[block] += 1
+        return self._retries[block]
+
+    def batch(
+        self, shard: int, number: int, digest: bytes, rows: int, counts: dict[str, int]
+    ) -> int | None:
+        """How many rows of this batch of a shard the run may label, the same at each asking;
+        None if it is not the batch that was listed first. `counts`: of the shard so far."""
+        self._count(shard, counts)
+        batches = self._batches.setdefault(shard, [])
+        if number == len(batches):
+            batches.append((digest, self._grant(rows)))
+        first, granted = batches[number]
+        return granted if first == digest else None
+
+    def _count(self, shard: int, counts: dict[str, int]) -> None:
+        # A shard that is listed again has been further.
+        before = self._counts.get(shard, {}).get("listed", 0)
+        if counts.get("listed", 0) >= before:
+            self._counts[shard] = counts
+
+    def _grant(self, rows: int) -> int:
+        if self._left is None:
+            return rows
+        granted = min(rows, self._left)
+        self._left -= granted
+        return granted
+
+    def labelled(self, rows: int) -> None:
+        """These came out of a predictor; for the eye, not for the books."""
+        self._labelled += rows
+
+    def decoded(self, batch: bytes, depths: Depths) -> None:
+        """The images of a batch, by its digest, that have more than 8 bits a channel."""
+        self._depths[batch] = depths
+
+    def read_well(self, store: str, want: Want) -> None:
+        self._good[store] = want
+
+    def good(self) -> dict[str, Want]:
+        """What some worker read well of each store: canaries for those that read none yet."""
+        return self._good
+
+    def add(self, shard: int, survey: Survey, batches: int) -> bool:
+        """A shard listed to its end; whether it has all the batches that it ever had."""
+        self._shards[shard] = survey
+        self._count(shard, survey.counts)
+        return batches == len(self._batches.get(shard, []))
+
+    def fail(self, error: NightlabelError) -> None:
+        self._failure = self._failure or error
+
+    def failure(self) -> NightlabelError | None:
+        return self._failure
+
+    def progress(self) -> tuple[int, dict[str, int]]:
+        """How many shards have been listed to their end, and counts of all that was listed."""
+        total = Survey(keep_seen=False)
+        for counts in self._counts.values():
+            total.count(counts)
+        told = {"labelled": self._labelled, "predictors_ready": self._ready}
+        return len(self._shards), total.counts | told
+
+    def survey(self) -> Survey:
+        """Everything told so far; what was seen, of the shards that were listed to their end."""
+        total = Survey(keep_seen=True)
+        total.depths = added(self._depths.values())
+        for shard, counts in self._counts.items():
+            total.count(counts)
+            if shard in self._shards:
+                total.see(self._shards[shard].seen)
+                total.unreadable.update(self._shards[shard].unreadable)
+        return total
+
+
+class CoordinatorClient:
+    """The driver's side: asks for progress without ever waiting for it."""
+
+    def __init__(self, max_images: int | None = None) -> None:
+        # On the driver's own node: any other may go while the run goes on.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        coordinator = ray.remote(num_cpus=0, scheduling_strategy=here)(Coordinator)
+        self.actor: ActorHandle = coordinator.remote(max_images)
+        self._asked: Any = None
+        self._known: tuple[int, dict[str, int]] = (0, {})
+
+    def progress(self) -> tuple[int, dict[str, int]]:
+        """The last known answer, at most a call old."""
+        if self._asked is not None and ray.wait([self._asked], timeout=0)[0]:
+            self._known = ray.get(self._asked)
+            self._asked = None
+        if self._asked is None:
+            self._asked = self.actor.progress.remote()
+        return self._known
+
+    def failure(self) -> NightlabelError | None:
+        """What a task told before it died; None too where Ray itself is gone."""
+        with suppress(ray.exceptions.RayError):
+            failure: NightlabelError | None = ray.get(self.actor.failure.remote())
+            return failure
+        return None
+
+    def survey(self) -> tuple[int, Survey]:
+        """(shards listed to their end, everything they held)."""
+        done, survey = ray.get([self.actor.progress.remote(), self.actor.survey.remote()])
+        return done[0], survey

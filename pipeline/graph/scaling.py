@@ -1,0 +1,78 @@
+"""Room for a graph on a cluster whose nodes are still to come."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from ray.util.placement_group import placement_group, remove_placement_group
+
+from pipeline.engine.address import cluster_address
+from pipeline.engine.placement import Placement, place, place_decoders, resources_of
+from pipeline.engine.session import nodes
+from pipeline.errors import PlacementError
+from pipeline.graph.job import Job
+from pipeline.graph.progress import Listener, Progress
+from pipeline.graph.result_queue import Stop
+
+LOOK_SECONDS: Final = 1.0
+
+Bundles = list[dict[str, float]]
+
+
+def make_room(job: Job, stop: Stop, listener: Listener) -> Placement | None:
+    """Place a graph as soon as there is room; None where `stop` comes first.
+
+    On a cluster, nodes that are just joining are waited for, and an autoscaler is asked for what
+    is lacking; a Ray of our own does not change. Raises PlacementError when the time is up.
+    """
+    alone = cluster_address(job.spec.address) is None
+    until = time.monotonic() + (0.0 if alone else job.spec.wait_for_nodes)
+    with _asking() as ask:
+        while not stop:
+            try:
+                return placed(job)
+            except PlacementError:
+                if time.monotonic() >= until:
+                    raise
+            listener(Progress("waiting"))
+            ask(_least(job))
+            time.sleep(LOOK_SECONDS)
+    return None
+
+
+def placed(job: Job) -> Placement:
+    """The job's graph on what the cluster has now. Raises PlacementError."""
+    spec, there = job.spec, nodes()
+    if not job.task.network:
+        return place_decoders(resources_of(there))
+    wanted = spec.predictor_range
+    found = place(resources_of(there), wanted, gpus_each=spec.gpus_per_predictor, nodes=there)
+    found = found.for_model(job.weights, spec.batch_size)
+    return found if cluster_address(spec.address) is None else found.growing(wanted)
+
+
+def _least(job: Job) -> Bundles:
+    """What a graph cannot do without."""
+    if not job.task.network:
+        return [{"CPU": 1.0}]
+    spec = job.spec
+    predictors = spec.predictor_range[0] if spec.predictor_range else 1
+    each = spec.gpus_per_predictor
+    return [{"CPU": 1.0}, *[{"CPU": 1.0} if each is None else {"GPU": each}] * predictors]
+
+
+@contextmanager
+def _asking() -> Iterator[Callable[[Bundles], None]]:
+    """Ask once. What is asked for in this way ends with this process, however it ends."""
+    asked: list[Any] = []
+
+    def ask(bundles: Bundles) -> None:
+        if not asked:
+            asked.append(placement_group(bundles))
+
+    try:
+        yield ask
+    finally:
+        for group in asked:
+            remove_placement_group(group)

@@ -1,0 +1,118 @@
+"""`--compile`: torch.compile for a device's network, once for all processes of a machine.
+
+The kernels lie in the cache folder of the machine. The first process that comes makes them while
+the others wait; those load what is there. They are code, so each process loads a copy of its own,
+of files that agree with the digests that the first one wrote, or makes them anew.
+
+On a GPU a batch is one CUDA graph, which saves the launches of hundreds of kernels and takes one
+shape only, so every batch has that.
+
+transformers before 5.18 gives a network that is compiled an attention mask that it does without
+otherwise; with one torch computes attention in fp32 and step by step, and an H200 was half as fast.
+"""
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import ModelError
+from pipeline.models import digests
+from pipeline.models.cache import cache_folder
+from pipeline.models.digests import DamagedError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@contextmanager
+def compiled(model: Any, shape: tuple[int, int, int, int]) -> Iterator[None]:
+    """From here on `model` compiles itself when it is called; call it once in the block.
+
+    `shape` is that of every batch: (n, height, width, 3). Raises ModelError where the cache
+    folder cannot be written; UnsafeFolderError.
+    """
+    with _kernels(_key(model, shape)):
+        model.compile(dynamic=False, options=_options(model.device))
+        yield
+
+
+@contextmanager
+def _kernels(key: str) -> Iterator[None]:
+    """One process at a time in the block until one has kept its kernels; then all at once."""
+    with ExitStack() as held:
+        with _writable():
+            kept = cache_folder("compiled") / key
+            scratch = held.enter_context(TemporaryDirectory(dir=kept.parent, prefix="new-"))
+            place = Path(scratch) / "kernels"
+            known = _copied(kept, place) or _first_alone(kept, place, held)
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(place)
+        os.environ["TRITON_CACHE_DIR"] = str(place / "triton")
+        yield
+        if not known and any(place.iterdir()):
+            with _writable():
+                digests.keep(place, kept)
+
+
+@contextmanager
+def _writable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ModelError(
+            "--compile keeps its kernels in the cache of this machine, which cannot be written: "
+            f"{error}; let NIGHTLABEL_CACHE name a folder with room"
+        ) from error
+
+
+def _copied(kept: Path, place: Path) -> bool:
+    """Whether there were kernels, all as they were; they lie in `place` then."""
+    try:
+        digests.copy(kept, place)
+    except (FileNotFoundError, DamagedError):
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        return False
+    return True
+
+
+def _first_alone(kept: Path, place: Path, held: ExitStack) -> bool:
+    """The same once nobody else makes them; where there are none, a lock is `held`."""
+    from filelock import FileLock
+
+    lock = FileLock(f"{kept}.lock")
+    lock.acquire()
+    if _copied(kept, place):
+        lock.release()
+        return True
+    held.callback(lock.release)
+    if kept.exists():
+        logging.getLogger("nightlabel").warning(
+            "nightlabel: the compiled kernels in %s are damaged: made anew", kept
+        )
+    return False
+
+
+def _options(device: "torch.device") -> dict[str, Any]:
+    if device.type == "cuda":
+        return {"triton.cudagraphs": True}
+    # A precompiled header would lie in /tmp, under a name that anybody could take first.
+    return {"freezing": True, "cpp_cache_precompile_headers": False}
+
+
+def _key(model: Any, shape: tuple[int, int, int, int]) -> str:
+    """Equal for what has equal kernels."""
+    import torch
+
+    from pipeline.models.backends.loading import device_name
+
+    kinds = sorted({type(layer).__name__ for layer in model.modules()})  # int8 has its own
+    on = (device_name(model.device), torch.backends.cpu.get_cpu_capability())
+    said = (torch.__version__, on, str(model.dtype), shape, kinds)
+    text = f"{said} {model.config.to_json_string()}"
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

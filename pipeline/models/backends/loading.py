@@ -1,0 +1,161 @@
+"""transformers' side of a model: device, precision, and weights that fit."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import BadModelError, ModelError
+from pipeline.fields import one_line, refusals
+from pipeline.models.backends.int8 import quantise
+from pipeline.models.backends.packed import has_onednn, pack
+from pipeline.models.backends.vit import slim
+from pipeline.models.missing import reaching
+from pipeline.models.purpose import CLASSIFYING, Purpose, Reader
+
+if TYPE_CHECKING:
+    import torch
+
+
+def pick_device() -> "torch.device":
+    """The CUDA device that this process may use, else the CPU."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_count() -> int:
+    """How many CUDA devices this process may use."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def pick_precision(asked: str, device: "torch.device") -> str:
+    """What `auto` becomes: fp16 on a GPU, fp32 on a CPU.
+
+    fp16 is as fast as bf16 and has eight times its steps: labels are closer to fp32's, see
+    docs/performance.md. Raises ModelError for int8 on a GPU.
+    """
+    if asked == "int8" and device.type != "cpu":
+        raise ModelError("--precision int8 is for CPUs; on a GPU fp16 is faster and closer")
+    if asked != "auto":
+        return asked
+    return "fp16" if device.type == "cuda" else "fp32"
+
+
+def dtype_of(precision: str) -> "torch.dtype":
+    import torch
+
+    halves = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    return halves.get(precision, torch.float32)  # int8 is made from fp32
+
+
+def device_name(device: "torch.device") -> str:
+    """`cpu`, or `cuda:` and the GPU's name."""
+    import torch
+
+    return f"cuda:{torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network with what was in its files.
+
+    `read` is what its purpose reads of it. `unread`: what the files lack and no result depends on;
+    `unused`: what they hold beyond it.
+    """
+
+    model: Any
+    reader: Reader
+    unread: list[str]
+    unused: list[str]
+
+
+def load_classifier(
+    folder: Path,
+    device: "torch.device",
+    precision: str,
+    *,
+    packed: bool = False,
+    size: tuple[int, int] | None = None,
+) -> Any:
+    """The model in `folder`, in evaluation mode, slim: safetensors only, no code, no network.
+
+    `packed`: fp32 with oneDNN's layers, where the device has them. `size`: see `load_weights`.
+    Raises ModelError for int8 on a GPU, BadModelError as `load_weights` does.
+    """
+    model = load_weights(folder, device, precision, size).model
+    make_fast(model, device, precision, packed=packed)
+    return model
+
+
+def make_fast(
+    model: Any, device: "torch.device", precision: str, *, packed: bool, head: bool = True
+) -> None:
+    """Slim layers, and those of the precision, in place. `head`: the last layer is a class head."""
+    slim(model)
+    if precision == "int8":
+        quantise(model, head=head)
+    elif packed and precision == "fp32" and has_onednn(device):
+        pack(model)
+
+
+def load_weights(
+    folder: Path,
+    device: "torch.device",
+    precision: str,
+    size: tuple[int, int] | None = None,
+    purpose: Purpose = CLASSIFYING,
+) -> Weights:
+    """The network in `folder` as transformers makes it, with all weights that its results need.
+
+    `size` (height, width) of its images lets what the files lack be tried out: where no result
+    depends on it, that is no fault. Raises BadModelError if weights can't be read, don't fit
+    config.json, or lack what results depend on.
+    """
+    import torch
+    from transformers import AutoConfig
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    # What it warns of is raised below, or told by `doctor`.
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    if device.type == "cuda" and precision == "fp32":
+        torch.backends.cudnn.allow_tf32 = False  # convolutions would keep 10 bits of 23
+    own: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        config = purpose.prepared(AutoConfig.from_pretrained(folder, **own))
+        model, info = purpose.network(config).from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype_of(precision),
+            **own,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # reported in `info`, refused below
+            output_loading_info=True,
+        )
+    except refusals() as error:
+        raise BadModelError(f"{folder}: the model cannot be loaded: {one_line(error)}") from error
+    model = model.to(device).eval()
+    reader = purpose.reader(model)
+    unfit = (key for key, *_ in info["mismatched_keys"])
+    refuse_keys(folder, "don't fit config.json in", unfit, purpose)
+    missing = sorted(info["missing_keys"])
+    needed = reaching(model, missing, size, reader) if size else missing
+    refuse_keys(folder, "lack", needed, purpose)
+    return Weights(model, reader, missing, sorted(info["unexpected_keys"]))
+
+
+def refuse_keys(
+    name: str | Path, what: str, keys: Iterable[str], purpose: Purpose = CLASSIFYING
+) -> None:
+    """Raise BadModelError where there are any, naming the first three."""
+    if names := sorted(keys):
+        raise BadModelError(f"{name}: the weights {what} {some(names)}, {purpose.lacking}")
+
+
+def some(names: list[str]) -> str:
+    """The first three of many names."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more}"

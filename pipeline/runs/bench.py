@@ -1,0 +1,214 @@
+"""How fast each half of a run is alone, and both together: which one is the limit here.
+
+Reading and decoding is measured with a task on every core that decodes, predicting with every
+predictor on its device, each by the code and in the numbers of a real run. Then a real run
+labels a part of the archive into a scratch folder.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+import ray
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.engine.placement import Placement
+from pipeline.engine.session import fetch, session
+from pipeline.errors import NightlabelError, SpecError
+from pipeline.graph.batches import evenly
+from pipeline.graph.coordinator import CoordinatorClient
+from pipeline.graph.job import Job
+from pipeline.graph.progress import Listener, Progress
+from pipeline.graph.scaling import placed
+from pipeline.graph.stages import Decode
+from pipeline.runs.label import label
+from pipeline.runs.prepare import prepare
+from pipeline.spec import LabelSpec, make_spec
+from pipeline.storage import join
+from pipeline.store.names import is_ours
+from pipeline.store.runs import RunSummary
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+#: A run labels so many times what may be decoded and waits: a shorter one shows how it starts
+#: and ends, not how fast it is.
+LEAST_TIMES = 4
+
+Limit = Literal["decoding", "predicting"]
+
+
+class Bench(BaseModel):
+    """Images a second of each part, and of the whole."""
+
+    model_config = ConfigDict(frozen=True)
+
+    src: str
+    images: int
+    mean_bytes: int
+    decoders: int
+    predictors: int
+    device: str
+    decode_per_second: float
+    predict_per_second: float
+    ideal_per_second: float
+    run_images: int
+    run_errors: int
+    run_per_second: float
+    first_label_seconds: float
+    limit: Limit
+    decoders_wanted: int
+
+    @property
+    def share(self) -> float:
+        """How much of the ideal the whole run reaches."""
+        return self.run_per_second / self.ideal_per_second
+
+
+def bench(spec: LabelSpec, seconds: float, on_progress: Listener | None = None) -> Bench:
+    """Measure `spec`, each part for so many seconds; in `spec.dst` a folder comes and goes.
+
+    Raises NightlabelError as `label` does, and where nothing can be decoded.
+    """
+    say = on_progress or (lambda _: None)
+    say(Progress("checking"))
+    job = prepare(spec)
+    with session(spec.address):
+        placement = placed(job)
+        rows = placement.bounds.decoded * placement.batch_rows
+        refs = _first(job, rows)
+        decoders = placement.cores
+        say(Progress("decoding alone"))
+        decoded, pixels = _decode(job, refs, placement, decoders, seconds)
+        predicted, device = 0.0, "cpu"
+        if job.task.network:
+            say(Progress("predicting alone"))
+            predicted, device = _predict(job, pixels, placement, seconds)
+        ideal = placement.rate(decoded / decoders, predicted / max(1, placement.predictors[1]))
+        run = _run(job, max(LEAST_TIMES * rows, math.ceil(ideal * seconds)), say)
+    return Bench(
+        src=job.recorded_spec["src"],
+        images=refs.num_rows,
+        mean_bytes=round(sum(size or 0 for size in refs["size"].to_pylist()) / refs.num_rows),
+        decoders=decoders,
+        predictors=placement.predictors[1],
+        device=device,
+        decode_per_second=round(decoded, 1),
+        predict_per_second=round(predicted, 1),
+        ideal_per_second=round(ideal, 1),
+        limit="decoding" if decoded < predicted or not job.task.network else "predicting",
+        decoders_wanted=math.ceil(predicted / (decoded / decoders)) or decoders,
+        **run,
+    )
+
+
+def _first(job: Job, rows: int) -> pa.Table:
+    pages = (page.refs for shard in job.source.shards() for page in job.source.refs(shard))
+    refs = next(evenly(pages, rows), None)
+    if refs is None:
+        raise SpecError("src", job.recorded_spec["src"], "nothing there to measure")
+    return refs
+
+
+def _decode(
+    job: Job, refs: pa.Table, placement: Placement, decoders: int, seconds: float
+) -> tuple[float, "ray.ObjectRef"]:
+    """(images a second of all decoders, a batch of what they give)."""
+    task = ray.remote(num_cpus=placement.decoder_cpus, num_returns=2)(_decode_for)
+    coordinator = CoordinatorClient().actor
+    batches = ray.put(list(evenly([refs], placement.batch_rows)))
+    working = [
+        task.remote(job, coordinator, batches, number, seconds) for number in range(decoders)
+    ]
+    return sum(fetch(rate) for rate, _ in working), working[0][1]
+
+
+def _decode_for(
+    job: Job, coordinator: "ActorHandle", batches: list[pa.Table], number: int, seconds: float
+) -> tuple[float, pa.Table]:
+    """All batches in turns; each decoder, by its number, begins with another one."""
+    start = number % len(batches)
+    batches = batches[start:] + batches[:start]
+    decode = Decode(job, coordinator).batch
+    pixels = decode(batches[0])  # imports and connections are no part of the rate
+    if not pixels["error_code"].null_count:
+        code = pixels["error_message"][0]
+        raise NightlabelError(f"none of the first {pixels.num_rows} images is decoded: {code}")
+    return _rate(decode, batches, seconds), pixels
+
+
+def _predict(
+    job: Job, pixels: "ray.ObjectRef", placement: Placement, seconds: float
+) -> tuple[float, str]:
+    """(images a second of all predictors, their device)."""
+    task = ray.remote(num_cpus=placement.predictor_cpus, num_gpus=placement.predictor_gpus)(
+        _predict_for
+    )
+    working = [task.remote(job, pixels, seconds) for _ in range(placement.predictors[1])]
+    found = [fetch(one) for one in working]
+    return sum(rate for rate, _ in found), found[0][1]
+
+
+def _predict_for(job: Job, pixels: pa.Table, seconds: float) -> tuple[float, str]:
+    worker = job.task.load(job)
+    worker(pixels)  # the first call compiles and allocates
+    return _rate(worker, [pixels], seconds), worker.device
+
+
+def _rate(stage: Any, tables: list[pa.Table], seconds: float) -> float:
+    """Rows a second of a stage that is given these in turns for so long."""
+    rows, began = 0, time.perf_counter()
+    while (took := time.perf_counter() - began) < seconds:
+        table = tables[rows // tables[0].num_rows % len(tables)]
+        stage(table)
+        rows += table.num_rows
+    return rows / took
+
+
+def _run(job: Job, images: int, say: Listener) -> dict[str, Any]:
+    """A real run over that many images, in a folder of its own that is removed."""
+    points: list[tuple[float, int]] = []
+    began = time.monotonic()
+
+    def listen(progress: Progress) -> None:
+        say(progress)
+        points.append((time.monotonic() - began, progress.labelled))
+
+    with _scratch(job) as dst:
+        fields = job.spec.model_dump() | {"dst": dst, "max_images": images}
+        summary = label(make_spec(**fields), listen)
+    return _measured(summary, points)
+
+
+@contextmanager
+def _scratch(job: Job) -> Iterator[str]:
+    name = f"nightlabel-bench-{job.run_id}"
+    try:
+        yield join(job.folder.uri, name)
+    finally:
+        paths = [job.folder.relative(entry.uri) for entry in job.folder.list(f"{name}/")]
+        job.folder.delete([path for path in paths if is_ours(path.removeprefix(f"{name}/"))])
+
+
+def _measured(summary: RunSummary, points: list[tuple[float, int]]) -> dict[str, Any]:
+    """The rate of the middle half of the labels.
+
+    Before it a part was decoded when the first label came, after it the decoders are done.
+    """
+    counts = summary.counts
+    labelled = [point for point in points if point[1]]
+    rate = 0.0
+    if labelled:
+        most = labelled[-1][1]
+        first, before = next(point for point in labelled if point[1] >= most / 4)
+        last, after = next(point for point in labelled if point[1] >= most * 3 / 4)
+        rate = (after - before) / (last - first) if last > first else 0.0
+    return {
+        "run_images": counts.labelled + counts.failed,
+        "run_errors": counts.failed,
+        "run_per_second": round(rate, 1),
+        "first_label_seconds": round(labelled[0][0], 1) if labelled else 0.0,
+    }

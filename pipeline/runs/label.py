@@ -1,0 +1,323 @@
+"""One run from start to end: list, subtract, label, commit, delete, merge, sum up."""
+
+import time
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+import ray
+
+from pipeline.engine.placement import Placement
+from pipeline.engine.remote_tasks import in_tasks
+from pipeline.engine.session import session, totals
+from pipeline.errors import NightlabelError, StoreError
+from pipeline.graph.committer import Committer, Written
+from pipeline.graph.driver_loop import Stream
+from pipeline.graph.job import Job
+from pipeline.graph.progress import LABELLING, Listener, Progress
+from pipeline.graph.result_queue import Stop
+from pipeline.graph.scaling import make_room
+from pipeline.runs.derive import derive
+from pipeline.runs.finalize import Runner, delete_gone, inline, merge
+from pipeline.runs.outcome import conclude
+from pipeline.runs.prepare import check_recipe, open_table, prepare
+from pipeline.runs.promotion import Promotion
+from pipeline.runs.reporting import Teller, telling
+from pipeline.scan.gone import confirmed, count_gone, without_hidden
+from pipeline.scan.ledgers import LOCAL_ROWS, FileReader, ledger_shards, local_ledger, rows_of
+from pipeline.scan.quick_scan import nothing_to_label
+from pipeline.scan.survey import Survey
+from pipeline.spec import LabelSpec, deadline_at
+from pipeline.storage import redacted
+from pipeline.store.delta.table import Table
+from pipeline.store.lease import Lease
+from pipeline.store.ledger import Ledger
+from pipeline.store.recipes import save_recipe
+from pipeline.store.run_index import RunIndex
+from pipeline.store.runs import (
+    Clipping,
+    Counts,
+    RunSummary,
+    load_runs,
+    named_unreadable,
+    new_run_id,
+    save_run,
+)
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+
+def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
+    """Bring the labels at `spec.dst` up to date with the images at `spec.src`.
+
+    Returns the summary that is also recorded in the store; its `exit_code` tells how the
+    run ended. Raises NightlabelError where it failed, and KeyboardInterrupt or Terminated for
+    a signal before it began; what was committed stays.
+    """
+    began = time.monotonic()
+    stop = Stop()
+    run_id = new_run_id(datetime.now(UTC))
+    with telling(spec, run_id) as teller, stop.on_signals():
+        listener = _both(on_progress, teller)
+        listener(Progress("checking"))
+        job = prepare(spec, run_id, listener)
+        job.folder.ensure()
+        with Lease(job.folder, job.run_id, take_over=spec.take_over) as lease:
+            table = _open_or_create(job)
+            check_recipe(job, table)
+            table.add_columns(job.task.columns)
+            save_recipe(job.folder, job.recipe.id, job.recipe.to_json())
+            teller.started(job)
+            derived = derive(job, table, _summary_of(job))
+            return Run(job, table, lease, stop, teller, listener, began, derived).execute()
+
+
+def fingerprint(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
+    """The same with perceptual hashes and measures in the place of labels, and without a model."""
+    return label(spec.model_copy(update={"task": "fingerprint"}), on_progress)
+
+
+def embed(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
+    """The same with a vector of each image in the place of labels."""
+    return label(spec.model_copy(update={"task": "embed"}), on_progress)
+
+
+class Run:
+    """The state of a run while it lasts; `execute` reads as its story."""
+
+    def __init__(
+        self,
+        job: Job,
+        table: Table,
+        lease: Lease,
+        stop: Stop,
+        teller: Teller,
+        listener: Listener,
+        began: float,
+        derived: int = 0,
+    ) -> None:
+        self._job, self._table, self._lease = job, table, lease
+        self._stop, self._teller, self._listener, self._began = stop, teller, listener, began
+        self._derived = derived
+        self._files = [f for f in table.live() if f.recipe == job.recipe.id]
+        self._ledgers: list[Ledger] = []
+        self._listed = False
+        self._committer = Committer(
+            table,
+            job.folder,
+            job.run_id,
+            job.recipe.id,
+            self._files,
+            job.spec.commit_seconds,
+            self._committed,
+        )
+        self._summary = _summary_of(job)
+        self._promotion = Promotion.of(job, table)
+        self._promotion.note(self._summary)
+
+    def execute(self) -> RunSummary:
+        self._took("check")
+        try:
+            self._reader = FileReader(
+                self._job.folder,
+                self._job.source,
+                self._runs_of_scope(),
+                self._job.spec.allow_private,
+            )
+            save_run(self._job.folder, self._summary)
+            if (survey := self._nothing_to_label()) is not None:
+                self._finish(survey, complete=True, run=inline)
+            else:
+                self._label()
+        except NightlabelError as error:
+            self._failed(error)
+            raise
+        except KeyboardInterrupt:
+            if not self._stop:
+                raise
+        return self._ended()
+
+    def _runs_of_scope(self) -> frozenset[str]:
+        scope, index = self._job.source.scope, RunIndex.read(self._job.folder)
+        runs = load_runs(self._job.folder, index)
+        with suppress(StoreError):  # what cannot be written is read one by one the next time too
+            index.save()
+        return frozenset(run.run_id for run in runs if run.scope == scope)
+
+    def _nothing_to_label(self) -> Survey | None:
+        """The whole survey of a night without news, which then starts no Ray, else None."""
+        self._listener(Progress("listing"))
+        if not self._files or rows_of(self._files) > LOCAL_ROWS:
+            return None
+        self._ledgers = [local_ledger(self._reader, self._files)]
+        spec = self._job.spec
+        return nothing_to_label(
+            self._job.source,
+            self._ledgers,
+            keep_seen=spec.delete,
+            retry_errors=spec.retry_errors,
+        )
+
+    def _label(self) -> None:
+        self._listener(Progress("starting"))
+        spec = self._job.spec
+        with ExitStack() as stack:
+            with self._stop.gently():
+                stack.enter_context(session(spec.address, in_use=lambda: self._stop.graph_runs))
+                if self._stop:
+                    return
+                placement = make_room(self._job, self._stop, self._listener)
+                if placement is None:
+                    return
+                self._committer.options = placement.elsewhere
+                self._summary.hardware = {"slots": totals(), **placement.as_dict()}
+                self._took("start")
+                ledgers = self._ledger_references(placement)
+                survey, complete = self._stream(placement, ledgers)
+            self._took("label")
+            self._ledgers = ray.get(ledgers)  # mapped, not copied
+            run = partial(in_tasks, options=placement.elsewhere)
+            self._finish(survey, complete=complete, run=run)
+
+    def _stream(self, placement: Placement, ledgers: "list[ObjectRef]") -> tuple[Survey, bool]:
+        deadline = _deadline(self._job.spec.deadline, self._began)
+        stream = Stream(
+            self._job, self._committer, self._stop, self._lease, self._labelling, deadline
+        )
+        try:
+            return stream.run(placement, ledgers)
+        finally:
+            self._count_labels()
+
+    def _ledger_references(self, placement: Placement) -> "list[ObjectRef]":
+        if not self._files or rows_of(self._files) > LOCAL_ROWS:
+            return ledger_shards(self._reader, self._files, placement.elsewhere)
+        return [ray.put(ledger) for ledger in self._ledgers]
+
+    def _finish(self, survey: Survey, *, complete: bool, run: Runner) -> None:
+        """What follows the last label: count, delete what is gone, merge."""
+        counts = self._summary.counts = Counts.of(survey.counts)
+        self._summary.clipping = {
+            mode: Clipping(**depth._asdict()) for mode, depth in survey.depths.items()
+        }
+        self._count_labels()
+        self._count_unreadable(survey, complete=complete)
+        if self._stop:
+            return
+        spec = self._job.spec
+        in_scope = sum(ledger.count_in_scope() for ledger in self._ledgers)
+        if complete and self._ledgers:
+            counts.gone = count_gone(spec, survey, self._reader, self._files, in_scope)
+        if complete and spec.delete and not (spec.strict_listing and counts.unreadable):
+            self._delete(survey, in_scope, run)
+        self._listener(Progress("merging"))
+        merge(self._job.folder, self._table, self._job.run_id, run)
+        self._took("merge")
+
+    def _delete(self, survey: Survey, in_scope: int, run: Runner) -> None:
+        self._listener(Progress("deleting"))
+        job, counts = self._job, self._summary.counts
+        files = self._committer.present_files()
+        unseen = survey.unseen(self._ledgers)
+        gone = without_hidden(job.folder, files, unseen, survey.unreadable)
+        gone = confirmed(self._reader, files, gone)
+        counts.deleted = delete_gone(
+            job.folder, self._table, files, gone, in_scope, job.run_id, run
+        )
+
+    def _count_unreadable(self, survey: Survey, *, complete: bool) -> None:
+        summary = self._summary
+        summary.counts.unreadable = len(survey.unreadable)
+        summary.unreadable = named_unreadable(survey.unreadable)
+        # A run that could not look everywhere is no proof that an object has no row.
+        self._listed, summary.listing_complete = complete, complete and not survey.unreadable
+
+    def _labelling(self, progress: Progress) -> None:
+        self._listener(progress)
+        if progress.stage == LABELLING and "load" not in self._summary.seconds:
+            self._took("load")
+        self._teller.measured(progress, self._committer)
+
+    def _committed(self, written: Written) -> None:
+        self._teller.committed(written, self._committer)
+
+    def _count_labels(self) -> None:
+        counts = self._summary.counts
+        counts.labelled = self._committer.labelled
+        counts.errors = dict(self._committer.errors)
+        counts.failed = self._committer.failed
+        counts.derived = self._derived
+
+    def _ended(self) -> RunSummary:
+        summary = self._summary
+        status, code, reason = conclude(
+            self._job.spec,
+            summary.counts,
+            reason=self._stop.reason,
+            listing_complete=self._listed,
+        )
+        summary.status, summary.exit_code, summary.reason = status, int(code), reason
+        self._promotion.end(summary)
+        self._teller.finished(self._saved())
+        return summary
+
+    def _failed(self, error: NightlabelError) -> None:
+        summary = self._summary
+        summary.status, summary.exit_code = "failed", int(error.exit_code)
+        summary.reason = redacted(str(error))
+        with suppress(StoreError):  # it may be what failed; the error says more
+            self._saved()
+        self._teller.finished(summary)
+
+    def _saved(self) -> RunSummary:
+        self._summary.finished = datetime.now(UTC)
+        self._took("all")
+        self._summary.images_per_second = self._summary.rate()
+        save_run(self._job.folder, self._summary)
+        return self._summary
+
+    def _took(self, stage: str) -> None:
+        self._summary.seconds[stage] = round(time.monotonic() - self._began, 3)
+
+
+def _deadline(text: str | None, began: float) -> datetime | None:
+    """When it falls, counted from the beginning of the run."""
+    if text is None:
+        return None
+    since = timedelta(seconds=time.monotonic() - began)
+    return deadline_at(text, datetime.now().astimezone() - since)
+
+
+def _open_or_create(job: Job) -> Table:
+    table = open_table(job.folder)
+    if table is None:
+        job.folder.probe_conditional_put()
+        try:
+            table = Table.create(job.folder, job.task.columns, job.task.kind)
+        except StoreError:
+            # The answer to the first commit may be what was lost.
+            table = open_table(job.folder)
+            if table is None:
+                raise
+    return table
+
+
+def _summary_of(job: Job) -> RunSummary:
+    return RunSummary(
+        run_id=job.run_id,
+        started=datetime.now(UTC),
+        recipe=job.recipe.id,
+        scope=job.source.scope,
+        spec=job.recorded_spec,
+    )
+
+
+def _both(listener: Listener | None, teller: Teller) -> Listener:
+    def listen(progress: Progress) -> None:
+        if listener is not None:
+            listener(progress)
+        teller.progress(progress)
+
+    return listen

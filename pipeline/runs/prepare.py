@@ -1,0 +1,80 @@
+"""Everything that can be refused before the first image is read."""
+
+from datetime import UTC, datetime
+
+from pipeline.engine.gcs import check_cluster
+from pipeline.errors import MissingError, SpecError
+from pipeline.graph.job import Job
+from pipeline.graph.progress import Listener, Progress, nobody
+from pipeline.runs.usage import check_usage
+from pipeline.sources import open_source
+from pipeline.spec import LabelSpec
+from pipeline.storage import Folder, canonical, public
+from pipeline.store.choice import load_current
+from pipeline.store.delta.table import Table
+from pipeline.store.recipes import load_recipes
+from pipeline.store.runs import new_run_id
+from pipeline.tasks import known_recipes, task_for
+
+
+def prepare(spec: LabelSpec, run_id: str | None = None, listener: Listener = nobody) -> Job:
+    """Resolve and check cluster, source, model and recipe, of a run with this id or a new one.
+
+    Raises SpecError, ClusterError, ModelError, MissingError or DeniedError, each naming the mend.
+    """
+    check_usage(spec)
+    task = task_for(spec)
+    task.check(spec)
+    check_cluster(spec.address)
+    source = open_source(spec)
+    source.check(spec.dst)
+    if task.network:
+        listener(Progress("model"))
+    found = task.prepare(spec)
+    return Job(
+        run_id=run_id or new_run_id(datetime.now(UTC)),
+        spec=spec,
+        source=source,
+        folder=Folder(canonical(spec.dst)),
+        task=task,
+        model=found.model,
+        revision=found.revision,
+        weights=found.weights,
+        preprocess=found.preprocess,
+        recipe=found.recipe,
+    )
+
+
+def open_table(folder: Folder) -> Table | None:
+    """The store's table, or None where there is no store yet."""
+    try:
+        return Table.open(folder)
+    except MissingError:
+        return None
+
+
+def check_recipe(job: Job, table: Table) -> None:
+    """Refuse what a store does not take: results of another kind, and, unless it was asked for, a
+    recipe that is new to its rows."""
+    if table.kind != job.task.kind:
+        raise SpecError(
+            "dst",
+            public(job.spec.dst),
+            f"holds {table.kind}, and {job.task.name} makes {job.task.kind}; a label store holds "
+            "one kind of result: give another folder",
+        )
+    used = {file.recipe for file in table.live()}
+    if not used or job.recipe.id in used or job.spec.new_recipe:
+        return
+    current = load_current(job.folder)
+    documents = load_recipes(job.folder, only=[current] if current else None)
+    known = known_recipes(documents)
+    before = known.get(current or "") or next(iter(known.values()), None)
+    changes = before.differences(job.recipe) if before else []
+    words = job.task.words
+    raise SpecError(
+        *(("model", job.spec.model) if job.task.network else ("task", job.task.name)),
+        f"this store was {words.done} by another recipe ({current}); what changed: "
+        f"{'; '.join(changes) or 'unknown'}. {words.results.capitalize()} of another recipe go "
+        "beside the old ones with --new-recipe",
+    )

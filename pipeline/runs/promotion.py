@@ -1,0 +1,118 @@
+"""When a run changes what readers see: if they saw nothing, or if it was told to and is whole."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+from pipeline.graph.job import Job
+from pipeline.runs.scopes import Scope, uncovered, widest, words
+from pipeline.storage import Folder
+from pipeline.store.choice import Choice, choose, clear_dead_drop, load_current
+from pipeline.store.delta.table import Table
+from pipeline.store.passed_over import tell_passed_over
+from pipeline.store.run_index import RunIndex
+from pipeline.store.runs import RunSummary, read_runs
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """What one run does to the choice of recipe. `seen` is the choice when the run began.
+
+    What is chosen while the run lasts, by a person or by a run that took over, stands.
+    """
+
+    folder: Folder
+    recipe: str
+    asked: bool
+    seen: Choice
+
+    @classmethod
+    def begin(cls, folder: Folder, table: Table, recipe: str, *, asked: bool) -> Self:
+        """Under the lease. Readers who saw no rows see this run's from now on."""
+        clear_dead_drop(folder, table)
+        seen = Choice.read(folder)
+        if not rows_of(table, seen.recipe) and seen.recipe != recipe:
+            choose(folder, recipe, seen)
+            seen = Choice.read(folder)
+        return cls(folder, recipe, asked, seen)
+
+    @classmethod
+    def of(cls, job: Job, table: Table) -> Self:
+        """The same for a job; a run whose labels nobody will see yet says so."""
+        promotion = cls.begin(job.folder, table, job.recipe.id, asked=job.spec.promote)
+        if promotion.seen.recipe not in (None, job.recipe.id):
+            note = f"current: {promotion.seen.recipe}; this run writes {job.recipe.id}"
+            logging.getLogger("nightlabel").warning("nightlabel: %s", note)
+        return promotion
+
+    def note(self, run: RunSummary) -> None:
+        """What `run` says of it until it ends."""
+        run.current = self.seen.recipe
+        run.promoted = False if self.asked else None
+
+    def end(self, run: RunSummary) -> None:
+        """Let readers see a whole run's recipe, if that was asked for; `run` notes what came of it.
+
+        Raises StoreError where nobody can tell.
+        """
+        if not self.asked:
+            run.current = Choice.read(self.folder).recipe
+            return
+        moves = self.seen.recipe not in (None, self.recipe)
+        # What moves what readers see rests on the documents, not on their index.
+        runs = read_runs(self.folder, None if moves else RunIndex.read(self.folder))
+        tell_passed_over(runs.unread)
+        why = why_not(run, self.seen.recipe, runs.found)
+        if why is None and runs.unread and moves:
+            why = f"nobody can tell what {self.seen.recipe} covers: {runs.unread[0]}"
+        if why is None and not choose(self.folder, self.recipe, self.seen):
+            why = "somebody chose while it ran"
+        run.current = Choice.read(self.folder).recipe
+        run.promoted = why is None
+        if why is not None:
+            run.not_promoted = (
+                f"not promoted: {why}; readers see {run.current}. To choose it all the same: "
+                f"nightlabel use {run.spec.get('dst', 'DST')} {self.recipe}"
+            )
+
+
+def current_of(folder: Folder, table: Table) -> str | None:
+    """The recipe that readers see; None where it has no rows: the next run takes its place."""
+    recipe = load_current(folder)
+    return recipe if rows_of(table, recipe) else None
+
+
+def rows_of(table: Table, recipe: str | None) -> int:
+    return sum(file.num_rows for file in table.live() if file.recipe == recipe)
+
+
+def why_not(run: RunSummary, current: str | None, runs: Iterable[RunSummary]) -> str | None:
+    """Why readers must not see the recipe of `run`, which has ended, instead of `current`.
+
+    It must have a row for every object that the whole runs of `current` listed, and `run` itself
+    must list all that one of them did.
+    """
+    if run.exit_code or not run.whole:
+        return f"the run ended {run.status}, with exit {run.exit_code}"
+    for option in ("limit", "max_images"):
+        if run.spec.get(option):
+            return f"a run with --{option.replace('_', '-')} is a part of the archive"
+    runs = list(runs)
+    mine = [run.scope, *(past.scope for past in runs if past.recipe == run.recipe and past.whole)]
+    theirs = widest(_scopes(runs, current))
+    left = uncovered(theirs, mine)
+    if theirs and len(uncovered(theirs, [run.scope])) == len(theirs):
+        left = theirs  # past runs may have been wide, but this one is narrower than any of them
+    return f"{current} also covers {words(left[0])}" if left else None
+
+
+def _scopes(runs: list[RunSummary], recipe: str | None) -> list[Scope]:
+    """What a recipe's labels are of: its whole runs' scopes, where there are any.
+
+    And where rows moved to: the whole runs at their old place no longer count.
+    """
+    its = [run for run in runs if run.recipe == recipe and not run.dropped]
+    return [run.scope for run in its if run.whole or (run.moved_from and run.finished)] or [
+        run.scope for run in its
+    ]

@@ -1,0 +1,72 @@
+"""What has come since a job was over: its store held against SRC from here, for a while."""
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from pipeline.errors import MissingError, NightlabelError
+from pipeline.isolation.time_limit import within
+from pipeline.scan.ledgers import LOCAL_ROWS, FileReader, local_ledger, rows_of
+from pipeline.scan.survey import Survey
+from pipeline.sources import open_source
+from pipeline.spec import LabelSpec
+from pipeline.store.reader import LabelStore
+
+#: Whoever submits waits for an answer of the cluster; this is an addition to it.
+COUNT_SECONDS: Final = 10.0
+#: A client of a store that is away tries for longer; it is not waited for.
+_GRACE_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Images without a label of a recipe. `unlabelled` is None where they cannot be counted, which
+    `problem` explains; unless `complete`, there may be more."""
+
+    unlabelled: int | None
+    complete: bool
+    problem: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def count_news(spec: LabelSpec, recipe: str | None) -> News:
+    """How many images at SRC have no row of `recipe` (None: the store's current one).
+
+    Whoever submits a job may see nothing of its archive, so this never raises NightlabelError, and
+    ends within some ten seconds.
+    """
+    until = time.monotonic() + COUNT_SECONDS
+    try:
+        return within(COUNT_SECONDS + _GRACE_SECONDS, lambda: _count(spec, recipe, until))
+    except TimeoutError:
+        return News(None, False, f"no answer from storage within {COUNT_SECONDS:.0f} s")
+    except NightlabelError as error:
+        return News(None, False, str(error))
+
+
+def _count(spec: LabelSpec, recipe: str | None, until: float) -> News:
+    store = LabelStore(spec.dst)
+    files = store.live(recipe)
+    if not files:
+        raise MissingError(f"{spec.dst}, as seen from here, has no labels of this job")
+    if rows_of(files) > LOCAL_ROWS:
+        return News(
+            None, False, f"{rows_of(files):,} labels are too many to look through from here"
+        )
+    source = open_source(spec)
+    source.check(spec.dst)
+    ours = frozenset(run.run_id for run in store.runs() if run.scope == source.scope)
+    ledgers = [local_ledger(FileReader(store.folder, source, ours), files)]
+    survey = Survey(keep_seen=False)
+    for shard in source.shards():
+        for page in source.refs(shard):
+            survey.add(ledgers, page, retry_errors=False)
+            if time.monotonic() > until:
+                return News(_todo(survey), complete=False)
+    return News(_todo(survey), complete=True)
+
+
+def _todo(survey: Survey) -> int:
+    return sum(survey.counts.get(name, 0) for name in ("new", "changed", "retried"))

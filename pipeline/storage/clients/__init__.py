@@ -1,0 +1,1 @@
+"""Connections to stores and web servers, and whom they may reach."""

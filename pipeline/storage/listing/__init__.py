@@ -1,0 +1,1 @@
+"""Listings: one file a kind of store."""

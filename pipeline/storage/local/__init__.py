@@ -1,0 +1,1 @@
+"""Local files and folders in which others may write too."""

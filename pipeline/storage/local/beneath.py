@@ -1,0 +1,316 @@
+"""Files below one local folder in which others may write too: no link below it is followed.
+
+A path is walked from one open folder to the next, so it makes no difference what is swapped for
+a link, or when. The folder itself may be a link. New bytes always go to a new file, which then
+takes a name: a link or a hard link that has this name is replaced, never written to.
+"""
+
+import errno
+import os
+import re
+import secrets
+import stat as modes
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from enum import Enum
+from typing import BinaryIO, Final
+
+from pipeline.errors import StoreError
+from pipeline.storage.names.uris import public
+
+_FOLDER: Final = os.O_DIRECTORY | os.O_CLOEXEC
+#: Passing through a folder needs no right to read it.
+PASS: Final = _FOLDER | getattr(os, "O_PATH", os.O_RDONLY)
+#: O_NONBLOCK: a named pipe must not hang a run.
+_FILE: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+
+#: What the system says of a link that it was asked not to follow.
+_LINK: Final = frozenset({errno.ELOOP, errno.EMLINK, errno.ENOTDIR})
+_ABSENT: Final = (FileNotFoundError, NotADirectoryError)
+#: More folders in one another than any layout of ours has.
+_DEEPEST: Final = 64
+#: Another may remove a folder, empty at that moment, before a file is in it.
+_TRIES: Final = 100
+
+#: A file that is being written, here and by object_store: `name#1`.
+UNFINISHED: Final = re.compile(r"#\d+$")
+
+
+class _Kind(Enum):
+    FILE = 1
+    FOLDER = 2
+    LINK = 3
+    ODD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A regular file. `etag` changes with every write."""
+
+    path: str
+    size: int
+    modified_ns: int
+    etag: str
+
+    @classmethod
+    def of(cls, path: str, status: os.stat_result) -> "Found":
+        etag = f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
+        return cls(path, status.st_size, status.st_mtime_ns, etag)
+
+
+@dataclass(frozen=True, slots=True)
+class Beneath:
+    """The folder at `top`, an absolute path. Paths are relative to it, without dot parts.
+
+    Raises OSError, and StoreError for a path that is a link, leads through one, or is neither a
+    file nor a folder.
+    """
+
+    top: str
+
+    @contextmanager
+    def open(self, path: str) -> Iterator[BinaryIO]:
+        """A regular file, for reading."""
+        with self._parent(path) as (folder, name):
+            handle = self._open(path, name, os.O_RDONLY | _FILE, folder)
+            with os.fdopen(handle, "rb") as file:
+                self._refuse_odd(path, os.fstat(handle))
+                yield file
+
+    def stat(self, path: str) -> Found | None:
+        """None where there is nothing, or a folder."""
+        try:
+            with self._parent(path) as (folder, name):
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except _ABSENT:
+            return None
+        if modes.S_ISDIR(status.st_mode):
+            return None
+        self._refuse_odd(path, status)
+        return Found.of(path, status)
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write in one step: a reader sees the old bytes or the new ones."""
+        with self._written(path, data) as (folder, new, name):
+            os.replace(new, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+    def create(self, path: str, data: bytes) -> None:
+        """Write in one step. Raises FileExistsError where anything has this name."""
+        with self._written(path, data) as (folder, new, name):
+            os.link(new, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+
+    def replace(self, path: str, data: bytes, etag: str) -> bool:
+        """Write if the file still has `etag`: of many at once exactly one gets True."""
+        # The operating system has no conditional rename; a lock beside the file stands in.
+        with self.locked(f"{path}.lock"):
+            found = self.stat(path)
+            if found is None or found.etag != etag:
+                return False
+            self.put(path, data)
+            return True
+
+    @contextmanager
+    def locked(self, path: str) -> Iterator[None]:
+        """Hold the lock file at `path`, which is made where there is none and never written to."""
+        with self._parent(path) as (folder, name), ExitStack() as stack:
+
+            def opened(access: int) -> int:
+                handle = self._open(path, name, access | os.O_CREAT | _FILE, folder)
+                stack.callback(os.close, handle)
+                self._refuse_odd(path, os.fstat(handle))
+                return handle
+
+            _lock(opened)
+            yield
+
+    def delete(self, path: str) -> None:
+        """Unlink a file, if it is there, and the folders that are empty then."""
+        *folders, name = path.split("/")
+        with ExitStack() as stack:
+            try:
+                handles = self._walk(folders, stack)
+                os.unlink(name, dir_fd=handles[-1])
+            except _ABSENT:
+                return
+            for folder, above in zip(folders[::-1], handles[-2::-1], strict=True):
+                try:
+                    os.rmdir(folder, dir_fd=above)
+                except OSError:  # it is not empty, or gone
+                    break
+
+    def files(self, prefix: str = "", after: str = "") -> Iterator[Found]:
+        """The regular files whose path begins with `prefix`, at any depth; what sorts `after`.
+
+        Passed over: links, what is neither file nor folder, names that are not UTF-8.
+        """
+        parent, slash, start = prefix.rpartition("/")
+        with suppress(*_ABSENT):
+            yield from self._files(self.folder(parent), parent + slash, start, after)
+
+    def folder(self, path: str, *, make: bool = False) -> int:
+        """A folder opened for reading; "" is the top. The caller closes it."""
+        with ExitStack() as stack:
+            handle = self._walk(path.split("/") if path else [], stack, make=make)[-1]
+            return os.open(".", os.O_RDONLY | _FOLDER, dir_fd=handle)
+
+    def refuse_odd_entries(self, path: str, named: re.Pattern[str] | None = None) -> None:
+        """Raises StoreError if below the folder lies what is neither a file nor a folder.
+
+        With `named` only what lies right in it, under a name that matches.
+        """
+        handle = self.folder(path)
+        try:
+            kinds = _kinds(handle)
+        finally:
+            os.close(handle)
+        above = f"{path}/" if path else ""
+        for name, kind in kinds:
+            if named is not None and not named.fullmatch(name):
+                continue
+            if kind in {_Kind.LINK, _Kind.ODD}:
+                raise self._odd(above + name, kind)
+            if kind is _Kind.FOLDER and named is None:
+                with suppress(*_ABSENT):
+                    self.refuse_odd_entries(above + name)
+
+    def _files(self, folder: int, above: str, start: str, after: str) -> Iterator[Found]:
+        """Of the open `folder`, which is closed at the end; `above` is its path with a slash."""
+        try:
+            if above.count("/") > _DEEPEST:
+                raise StoreError(f"{self._shown(above)}: its folders lie too deep")
+            kinds = [
+                (name, kind)
+                for name, kind in _kinds(folder)
+                if name.startswith(start) and _is_text(name)
+            ]
+            for name, kind in kinds:
+                wanted = kind is _Kind.FILE and above + name > after
+                if wanted and (status := _status(name, folder)):
+                    yield Found.of(above + name, status)
+            for name, kind in kinds:
+                if kind is _Kind.FOLDER:
+                    # What is gone or a link by now is passed over.
+                    with suppress(*_ABSENT):
+                        deeper = os.open(name, os.O_RDONLY | _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+                        yield from self._files(deeper, f"{above}{name}/", "", after)
+        finally:
+            os.close(folder)
+
+    @contextmanager
+    def _written(self, path: str, data: bytes) -> Iterator[tuple[int, str, str]]:
+        """(its open folder, the name of a new file there that holds `data`, its own name)."""
+        with ExitStack() as stack:
+            folder, new, name, handle = self._new_file(path, stack)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                yield folder, new, name
+            finally:
+                with suppress(FileNotFoundError):  # it has its name
+                    os.unlink(new, dir_fd=folder)
+
+    def _new_file(self, path: str, stack: ExitStack) -> tuple[int, str, str, int]:
+        *folders, name = path.split("/")
+        new = f"{name}#{secrets.randbits(48)}"
+        for tries in range(_TRIES):
+            try:
+                folder = self._walk(folders, stack, make=True)[-1]
+                return folder, new, name, os.open(new, _NEW, 0o666, dir_fd=folder)
+            except FileNotFoundError:
+                if tries == _TRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    @contextmanager
+    def _parent(self, path: str) -> Iterator[tuple[int, str]]:
+        """(the open folder of `path`, its name there)."""
+        *folders, name = path.split("/")
+        with ExitStack() as stack:
+            yield self._walk(folders, stack)[-1], name
+
+    def _walk(self, folders: Sequence[str], stack: ExitStack, *, make: bool = False) -> list[int]:
+        """The top and the folders below it, opened one from the other; `stack` closes them."""
+        if make:
+            os.makedirs(self.top, exist_ok=True)  # noqa: PTH103 - one call, made each time
+        handles = [os.open(self.top, PASS)]
+        stack.callback(os.close, handles[0])
+        for depth, name in enumerate(folders, 1):
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=handles[-1])
+            path = "/".join(folders[:depth])
+            handles.append(self._open(path, name, PASS | os.O_NOFOLLOW, handles[-1]))
+            stack.callback(os.close, handles[-1])
+        return handles
+
+    def _open(self, path: str, name: str, flags: int, folder: int) -> int:
+        try:
+            return os.open(name, flags, 0o666, dir_fd=folder)
+        except OSError as error:
+            if error.errno in _LINK and is_link(name, folder):
+                raise self._odd(path, _Kind.LINK) from None
+            raise
+
+    def _refuse_odd(self, path: str, status: os.stat_result) -> None:
+        if not modes.S_ISREG(status.st_mode):
+            raise self._odd(path, _Kind.LINK if modes.S_ISLNK(status.st_mode) else _Kind.ODD)
+
+    def _odd(self, path: str, kind: _Kind) -> StoreError:
+        if kind is _Kind.LINK:
+            problem = "is a symbolic link, and none is followed here; put a file or folder there"
+        else:
+            problem = "is no regular file; remove it"
+        return StoreError(f"{self._shown(path)} {problem}")
+
+    def _shown(self, path: str) -> str:
+        return public(f"file://{self.top}/{path}")
+
+
+def _kinds(folder: int) -> list[tuple[str, _Kind]]:
+    """What lies in an open folder, by name."""
+    with os.scandir(folder) as found:
+        return [(entry.name, _kind(entry)) for entry in found]
+
+
+def _kind(entry: "os.DirEntry[str]") -> _Kind:
+    if entry.is_symlink():
+        return _Kind.LINK
+    if entry.is_dir(follow_symlinks=False):
+        return _Kind.FOLDER
+    return _Kind.FILE if entry.is_file(follow_symlinks=False) else _Kind.ODD
+
+
+def _is_text(name: str) -> bool:
+    """False for a name that is not UTF-8."""
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _status(name: str, folder: int) -> os.stat_result | None:
+    """Of a regular file; None if it is gone, or another thing by now."""
+    try:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except _ABSENT:
+        return None
+    return status if modes.S_ISREG(status.st_mode) else None
+
+
+def is_link(name: str, folder: int) -> bool:
+    """Of a name in an open folder."""
+    try:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except _ABSENT:
+        return False
+    return modes.S_ISLNK(status.st_mode)
+
+
+def _lock(opened: Callable[[int], int]) -> None:
+    import fcntl
+
+    try:
+        fcntl.flock(opened(os.O_RDONLY), fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+        fcntl.flock(opened(os.O_RDWR), fcntl.LOCK_EX)  # NFS locks what is open for writing
