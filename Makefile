@@ -13,7 +13,7 @@ SHORT := not slow and not chaos and not gpu and not orchestrators
 demo: $(VENV)/.run-ready
 	$(BIN)/nightlabel demo
 
-# While you work: the tests that neither start Ray nor load torch, held to that.
+# While you work: the tests that neither start Ray nor load torch, held to that; no tests/chaos.
 test-fast: $(VENV)/.dev-ready
 	$(MAKE) --jobs=3 --keep-going fast-s3 fast-flow fast-rest
 
@@ -22,9 +22,9 @@ test: $(VENV)/.dev-ready
 	$(MAKE) --jobs=2 --keep-going test-ray test-rest
 
 PARTS := fast-s3 fast-flow fast-rest test-ray test-rest
-fast-s3: PART := --without ray --without torch -m "$(SHORT) and s3"
+fast-s3: PART := --without ray --without torch -m "$(SHORT) and s3" --ignore=tests/chaos
 fast-flow: PART := --without ray --without torch -m "$(SHORT) and not s3" tests/flow
-fast-rest: PART := --without ray --without torch -m "$(SHORT) and not s3" --ignore=tests/flow
+fast-rest: PART := --without ray --without torch -m "$(SHORT) and not s3" --ignore=tests/chaos --ignore=tests/flow
 test-ray: PART := -m "$(SHORT) and ray"
 test-rest: PART := --without ray -m "$(SHORT)"
 $(PARTS): SHELL := bash
