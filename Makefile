@@ -8,27 +8,29 @@ KERNEL := pipeline/images/_resample.c pipeline/images/_resample_avx2.h
 INSTALL := .ci/install.py
 SHORT := not slow and not chaos and not gpu and not orchestrators
 
-.PHONY: demo test test-fast fast-s3 fast-rest test-ray test-rest test-slow acceptance chaos test-orchestrators test-wheel wheel test-gpu bench bench-quick bench-gpu lint audit audit-online format docs env constraints clean
+.PHONY: demo test test-fast fast-s3 fast-flow fast-rest test-ray test-rest test-slow acceptance chaos test-orchestrators test-wheel wheel test-gpu bench bench-quick bench-gpu lint audit audit-online format docs env constraints clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/nightlabel demo
 
-# While you work: the tests that neither start Ray nor load torch, held to that.
+# While you work: the tests that neither start Ray nor load torch, held to that; no tests/chaos.
 test-fast: $(VENV)/.dev-ready
-	$(MAKE) --jobs=2 --keep-going fast-s3 fast-rest
+	$(MAKE) --jobs=3 --keep-going fast-s3 fast-flow fast-rest
 
-# Both in two halves side by side, which leave each other's cores idle and share only the machine.
+# Both in parts side by side: each waits much of its time, and they share only the machine.
 test: $(VENV)/.dev-ready
 	$(MAKE) --jobs=2 --keep-going test-ray test-rest
 
-fast-s3: HALF := --without ray --without torch -m "$(SHORT) and s3"
-fast-rest: HALF := --without ray --without torch -m "$(SHORT) and not s3"
-test-ray: HALF := -m "$(SHORT) and ray"
-test-rest: HALF := --without ray -m "$(SHORT)"
-fast-s3 fast-rest test-ray test-rest: SHELL := bash
-fast-s3 fast-rest test-ray test-rest: .SHELLFLAGS := -o pipefail -c
-fast-s3 fast-rest test-ray test-rest: $(VENV)/.dev-ready
-	$(BIN)/python -u -m pytest --durations=12 $(HALF) 2>&1 | sed -u "s/^/$@ | /"
+PARTS := fast-s3 fast-flow fast-rest test-ray test-rest
+fast-s3: PART := --without ray --without torch -m "$(SHORT) and s3" --ignore=tests/chaos
+fast-flow: PART := --without ray --without torch -m "$(SHORT) and not s3" tests/flow
+fast-rest: PART := --without ray --without torch -m "$(SHORT) and not s3" --ignore=tests/chaos --ignore=tests/flow
+test-ray: PART := -m "$(SHORT) and ray"
+test-rest: PART := --without ray -m "$(SHORT)"
+$(PARTS): SHELL := bash
+$(PARTS): .SHELLFLAGS := -o pipefail -c
+$(PARTS): $(VENV)/.dev-ready
+	$(BIN)/python -u -m pytest --durations=12 $(PART) 2>&1 | sed -u "s/^/$@ | /"
 
 test-slow: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -m "slow and not chaos and not gpu and not orchestrators"
