@@ -6,25 +6,27 @@ BIN := $(VENV)/bin
 KERNEL := pipeline/images/_resample.c pipeline/images/_resample_avx2.h
 # Every file that is installed is held to its digest in locks/; pip resolves nothing.
 INSTALL := .ci/install.py
+# The folders of tests around a run.
+ENGINE := tests/engine tests/graph tests/isolation tests/runs tests/scan
 SHORT := not slow and not chaos and not gpu and not orchestrators
 
-.PHONY: demo test test-fast fast-s3 fast-flow fast-rest test-ray test-rest test-slow acceptance chaos test-orchestrators test-wheel wheel test-gpu bench bench-quick bench-gpu lint audit audit-online format docs env constraints clean
+.PHONY: demo test test-fast fast-s3 fast-run fast-rest test-ray test-rest test-slow acceptance chaos test-orchestrators test-wheel wheel test-gpu bench bench-quick bench-gpu lint audit audit-online format docs env constraints clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/nightlabel demo
 
 # While you work: the tests that neither start Ray nor load torch, held to that; no tests/chaos.
 test-fast: $(VENV)/.dev-ready
-	$(MAKE) --jobs=3 --keep-going fast-s3 fast-flow fast-rest
+	$(MAKE) --jobs=3 --keep-going fast-s3 fast-run fast-rest
 
 # Both in parts side by side: each waits much of its time, and they share only the machine.
 test: $(VENV)/.dev-ready
 	$(MAKE) --jobs=2 --keep-going test-ray test-rest
 
-PARTS := fast-s3 fast-flow fast-rest test-ray test-rest
+PARTS := fast-s3 fast-run fast-rest test-ray test-rest
 fast-s3: PART := --without ray --without torch -m "$(SHORT) and s3" --ignore=tests/chaos
-fast-flow: PART := --without ray --without torch -m "$(SHORT) and not s3" tests/flow
-fast-rest: PART := --without ray --without torch -m "$(SHORT) and not s3" --ignore=tests/chaos --ignore=tests/flow
+fast-run: PART := --without ray --without torch -m "$(SHORT) and not s3" $(ENGINE)
+fast-rest: PART := --without ray --without torch -m "$(SHORT) and not s3" --ignore=tests/chaos $(ENGINE:%=--ignore=%)
 test-ray: PART := -m "$(SHORT) and ray"
 test-rest: PART := --without ray -m "$(SHORT)"
 $(PARTS): SHELL := bash

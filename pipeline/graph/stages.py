@@ -79,8 +79,8 @@ class List:
 
     def _one(self, ledgers: Sequence[Ledger], shard: int, piece: Any) -> Iterator[pa.Table]:
         survey = Survey(keep_seen=self._job.spec.delete)
-        again = self._job.spec.retry_errors
-        todo = (survey.add(ledgers, p, retry_errors=again) for p in self._job.source.refs(piece))
+        source, again = self._job.source, self._job.spec.retry_errors
+        todo = survey.remaining(source, piece, ledgers, retry_errors=again)
         batches = 0
         for batch in evenly(todo, self._rows):
             granted = self._granted(shard, batches, batch, survey.counts)

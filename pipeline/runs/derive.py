@@ -50,9 +50,7 @@ def rewritten(rows: pa.Table, run_id: str, recipe_id: str) -> pa.Table:
 
 def _derived(job: Job, larger: list[str], files: Sequence[LiveFile]) -> Iterator[Part]:
     """Parts of what each of the recipes has and neither the job's nor one before it does."""
-    scope = job.source.scope
-    runs = frozenset(run.run_id for run in load_runs(job.folder) if run.scope == scope)
-    reader = FileReader(job.folder, job.source, runs)
+    reader = FileReader.for_scope(job.folder, job.source, load_runs(job.folder))
     own = (file for file in files if file.recipe == job.recipe.id)
     had = [_ids(read_part(job.folder, file, ["object_id"])) for file in own]
     number = 0

@@ -1,13 +1,16 @@
-"""The end of a run: gone rows deleted on demand, parts merged, left-overs removed."""
+"""The end of a run: gone rows deleted on demand, parts merged, left-overs removed; `compact`."""
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from pipeline.errors import ConflictError, GateError
-from pipeline.storage import Folder
+from pipeline.errors import ConflictError, GateError, MissingError
+from pipeline.storage import Folder, canonical
 from pipeline.store.delta.actions import LiveFile
 from pipeline.store.delta.table import Table
+from pipeline.store.lease import Lease
 from pipeline.store.parts import Part, copy_part, merge_parts, rewrite_without
+from pipeline.store.runs import new_run_id
 from pipeline.store.upkeep import (
     large_rows,
     orphans,
@@ -123,3 +126,19 @@ def delete_gone(
         added=[part for part in rewritten if part is not None], removed=[*shrinking.values()]
     )
     return total
+
+
+def compact_store(dst: str, *, take_over: bool = False) -> tuple[int, int]:
+    """Merge small files under the lease; returns (files before, files after).
+
+    Raises MissingError where there is no store, BusyError while a run is writing.
+    """
+    folder = Folder(canonical(dst))
+    if Table.open(folder) is None:
+        raise MissingError(f"{dst}: no label store here")
+    run_id = new_run_id(datetime.now(UTC))
+    with Lease(folder, run_id, take_over=take_over):
+        table = Table.open(folder)
+        if table is None:
+            raise MissingError(f"{dst}: the label store vanished")
+        return compact(folder, table, run_id, inline)

@@ -120,11 +120,11 @@ class Run:
     def execute(self) -> RunSummary:
         self._took("check")
         try:
-            self._reader = FileReader(
+            self._reader = FileReader.for_scope(
                 self._job.folder,
                 self._job.source,
-                self._runs_of_scope(),
-                self._job.spec.allow_private,
+                self._past_runs(),
+                allow_private=self._job.spec.allow_private,
             )
             save_run(self._job.folder, self._summary)
             if (survey := self._nothing_to_label()) is not None:
@@ -139,12 +139,12 @@ class Run:
                 raise
         return self._ended()
 
-    def _runs_of_scope(self) -> frozenset[str]:
-        scope, index = self._job.source.scope, RunIndex.read(self._job.folder)
+    def _past_runs(self) -> list[RunSummary]:
+        index = RunIndex.read(self._job.folder)
         runs = load_runs(self._job.folder, index)
         with suppress(StoreError):  # what cannot be written is read one by one the next time too
             index.save()
-        return frozenset(run.run_id for run in runs if run.scope == scope)
+        return runs
 
     def _nothing_to_label(self) -> Survey | None:
         """The whole survey of a night without news, which then starts no Ray, else None."""

@@ -76,11 +76,10 @@ def plan(spec: LabelSpec, *, probe: bool = True, listener: Listener = nobody) ->
     table = open_table(job.folder)
     live = table.live() if table else []
     files = [file for file in live if file.recipe == job.recipe.id]
-    scope = job.source.scope
     runs = load_runs(job.folder, RunIndex.read(job.folder)) if table else []
-    ours = frozenset(run.run_id for run in runs if run.scope == scope)
     first = _First(PROBE_IMAGES if probe else 0)
-    reader = FileReader(job.folder, job.source, ours, spec.allow_private)
+    private = spec.allow_private
+    reader = FileReader.for_scope(job.folder, job.source, runs, allow_private=private)
     with ledgers_of(reader, files, spec.address) as ledgers:
         found = survey(job.source, ledgers, first, retry_errors=spec.retry_errors)
         in_scope = sum(ledger.count_in_scope() for ledger in ledgers)

@@ -97,8 +97,7 @@ def verify(
     files = store.live(recipe)
     runs = [run for run in load_runs(store.folder) if run.scope == source.scope]
     since = _last_whole_run(runs, recipe)
-    ours = frozenset(run.run_id for run in runs)
-    reader = FileReader(store.folder, source, ours, held_to_log=False)
+    reader = FileReader.for_scope(store.folder, source, runs, held_to_log=False)
     there = [file for file in files if store.folder.stat(file.path) is not None]
     with ledgers_of(reader, there, spec.address) as ledgers:
         found = survey(source, ledgers, _NewerThan(since), retry_errors=False)

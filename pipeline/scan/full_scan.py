@@ -68,8 +68,7 @@ def _one(
     keep_seen: bool,
 ) -> Survey:
     found = Survey(keep_seen=keep_seen)
-    for page in source.refs(shard):
-        todo = found.add(ledgers, page, retry_errors=retry_errors)
+    for todo in found.remaining(source, shard, ledgers, retry_errors=retry_errors):
         found.count(watch(todo))
     return found
 

@@ -4,10 +4,10 @@ Tasks read groups of files and cut what they find by ranges of the object id; on
 range sorts the pieces. The shards stay in the object store: the driver holds references.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ from pipeline.storage import Folder
 from pipeline.store.delta.actions import LiveFile
 from pipeline.store.ledger import COLUMNS, Ledger, Mask
 from pipeline.store.parts import Logged, read_part
+from pipeline.store.runs import RunSummary
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -43,6 +44,14 @@ class FileReader:
     runs: frozenset[str]
     allow_private: bool = False
     held_to_log: bool = True
+
+    @classmethod
+    def for_scope(
+        cls, folder: Folder, source: Source, runs: Iterable[RunSummary], **how: bool
+    ) -> Self:
+        """For a run over `source`; `runs` are those of its store, of this scope and of others."""
+        ours = frozenset(run.run_id for run in runs if run.scope == source.scope)
+        return cls(folder, source, ours, **how)
 
     def read(self, file: Logged | str, columns: Sequence[str]) -> pa.Table:
         if not self.held_to_log and not isinstance(file, str):

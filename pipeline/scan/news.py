@@ -57,12 +57,11 @@ def _count(spec: LabelSpec, recipe: str | None, until: float) -> News:
         )
     source = open_source(spec)
     source.check(spec.dst)
-    ours = frozenset(run.run_id for run in store.runs() if run.scope == source.scope)
-    ledgers = [local_ledger(FileReader(store.folder, source, ours), files)]
+    reader = FileReader.for_scope(store.folder, source, store.runs())
+    ledgers = [local_ledger(reader, files)]
     survey = Survey(keep_seen=False)
     for shard in source.shards():
-        for page in source.refs(shard):
-            survey.add(ledgers, page, retry_errors=False)
+        for _ in survey.remaining(source, shard, ledgers, retry_errors=False):
             if time.monotonic() > until:
                 return News(_todo(survey), complete=False)
     return News(_todo(survey), complete=True)

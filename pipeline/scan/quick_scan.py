@@ -31,8 +31,7 @@ def nothing_to_label(
     rows = sum(map(len, ledgers))
     survey = Survey(keep_seen=keep_seen)
     for shard in source.shards():
-        for page in source.refs(shard):
-            todo = survey.add(ledgers, page, retry_errors=retry_errors)
+        for todo in survey.remaining(source, shard, ledgers, retry_errors=retry_errors):
             if todo.num_rows or not _soon(clock() - began, survey.counts["listed"], rows):
                 return None
     return survey

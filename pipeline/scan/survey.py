@@ -1,13 +1,13 @@
 """What a listing met: counts, and on demand which entries of the ledger it saw."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.images import Depths
-from pipeline.sources import Page
+from pipeline.sources import Page, Source
 from pipeline.store.ledger import Ledger, subtract
 from pipeline.store.runs import LEFT_OUT
 from pipeline.store.states import Retried
@@ -27,6 +27,13 @@ class Survey:
         #: of the images that were decoded meanwhile
         self.depths: Depths = {}
         self._keep_seen = keep_seen
+
+    def remaining(
+        self, source: Source, shard: Any, ledgers: Sequence[Ledger], *, retry_errors: Retried
+    ) -> Iterator[pa.Table]:
+        """List a shard and subtract the ledgers: yields each page's refs that need a row."""
+        for page in source.refs(shard):
+            yield self.add(ledgers, page, retry_errors=retry_errors)
 
     def add(self, ledgers: Sequence[Ledger], page: Page, *, retry_errors: Retried) -> pa.Table:
         """Count one page of a source; returns its refs that need a label."""

@@ -18,7 +18,7 @@ import pytest
 
 from pipeline import schema
 from pipeline.errors import NightlabelError
-from pipeline.runs.compact import compact_store
+from pipeline.runs.finalize import compact_store
 from pipeline.runs.recipes import list_recipes
 from pipeline.storage import Folder
 from pipeline.store.choice import load_current

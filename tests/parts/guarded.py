@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import MissingError, NightlabelError
-from pipeline.runs.compact import compact_store
-from pipeline.runs.finalize import inline, merge
+from pipeline.runs.finalize import compact_store, inline, merge
 from pipeline.runs.forget import forget
 from pipeline.runs.recipes import drop_recipe, list_recipes, use_recipe
 from pipeline.storage import Folder

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import NightlabelError, StoreError
-from pipeline.runs.compact import compact_store
-from pipeline.runs.finalize import inline, merge
+from pipeline.runs.finalize import compact_store, inline, merge
 from pipeline.runs.forget import forget
 from pipeline.runs.recipes import use_recipe
 from pipeline.storage import Folder

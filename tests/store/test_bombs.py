@@ -12,8 +12,7 @@ import pytest
 
 from pipeline import schema
 from pipeline.errors import StoreError
-from pipeline.runs.compact import compact_store
-from pipeline.runs.finalize import inline, merge
+from pipeline.runs.finalize import compact_store, inline, merge
 from pipeline.scan.ledgers import FileReader, local_ledger
 from pipeline.storage import Folder
 from pipeline.store.choice import CURRENT

@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import StoreError
-from pipeline.runs.compact import compact_store
-from pipeline.runs.finalize import compact, inline, merge
+from pipeline.runs.finalize import compact, compact_store, inline, merge
 from pipeline.storage import Folder
 from pipeline.store.choice import CURRENT, load_current
 from pipeline.store.delta.table import Table

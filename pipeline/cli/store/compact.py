@@ -19,7 +19,7 @@ def compact(dst: str, take_over: bool, as_json: bool, debug: bool) -> int:  # no
     Example:
       nightlabel compact s3://bucket/labels
     """
-    from pipeline.runs.compact import compact_store
+    from pipeline.runs.finalize import compact_store
 
     before, after = compact_store(dst, take_over=take_over)
     if as_json:
