@@ -75,6 +75,7 @@ def _times(factor: float, column: pa.ChunkedArray) -> pa.Array:
     return pa.array([row and [factor * value for value in row] for row in rows], column.type)
 
 
+@pytest.mark.ray
 def test_a_night_of_vectors(night: Here, photos: Path, tmp_path: Path, tiny_model: Path) -> None:
     dst, events = tmp_path / "vectors", tmp_path / "events.jsonl"
     job = ["embed", photos, dst, "--model", tiny_model]
@@ -141,6 +142,7 @@ def test_a_night_of_vectors(night: Here, photos: Path, tmp_path: Path, tiny_mode
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_half_floats_are_cut_from_floats_without_an_image(
     night: Here, photos: Path, tmp_path: Path, tiny_model: Path
 ) -> None:
@@ -164,6 +166,7 @@ def test_half_floats_are_cut_from_floats_without_an_image(
     np.testing.assert_array_equal(rounded, exactly.astype(np.float16).astype(np.float64))
 
 
+@pytest.mark.ray
 def test_vectors_beside_labels_leave_the_labels_as_they_are(
     night: Here, photos: Path, tmp_path: Path, tiny_model: Path
 ) -> None:
@@ -235,7 +238,7 @@ def test_what_there_is_not_is_refused_before_an_image_is_read(
 
 def test_doctor_looks_at_a_backbone(tiny_model: Path) -> None:
     well = _run_here("doctor", "--model", tiny_model, "--task", "embed")
-    assert "ok    model" in well.out
+    assert "OK       model" in well.out
     assert f"cls vectors of {DIM} numbers (it has cls, mean)" in well.out
     wrong = _run_here("doctor", "--model", tiny_model, "--task", "embed", "--pooling", "projection")
     assert wrong.code == 3
@@ -243,6 +246,7 @@ def test_doctor_looks_at_a_backbone(tiny_model: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_plan_and_bench_speak_of_vectors(
     night: Here, photos: Path, tmp_path: Path, tiny_model: Path
 ) -> None:

@@ -61,6 +61,7 @@ def labelled(images: list[Path], folder: Path, preprocess: Preprocess) -> pa.Tab
     return pa.table(
         {
             "uri": [path.as_uri() for path in images],
+            "member": pa.nulls(len(images), pa.string()),
             "etag": pa.nulls(len(images), pa.string()),
             "size": [stat.st_size for stat in stats],
             "modified": [datetime.fromtimestamp(stat.st_mtime, UTC) for stat in stats],
