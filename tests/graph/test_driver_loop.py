@@ -26,6 +26,7 @@ from pipeline.graph.coordinator import CoordinatorClient
 from pipeline.spec import make_spec
 from pipeline.storage import Folder
 from pipeline.store.lease import Lease
+from pipeline.tasks import task_named
 from tests.store.stores import LABELLED, RECIPE, new_table, rows
 
 labels, store_dies = Path(sys.argv[1]), sys.argv[2] == "store too"
@@ -50,7 +51,7 @@ def graph():
 
 ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
 stop = Stop()
-job = SimpleNamespace(spec=make_spec(src="a", dst="b"))
+job = SimpleNamespace(spec=make_spec(src="a", dst="b"), task=task_named("classify"))
 stream = Stream(job, committer, stop, Lease(folder, "run"), lambda _: None, None)
 try:
     room = Capacity(place({"CPU": 2.0}, None), lambda: {"CPU": 2.0})

@@ -69,7 +69,9 @@ def test_it_says_so_in_words(photos: Path) -> None:
     code, output = doctor(photos, "--sample", 100)
     assert code == Exit.OK
     lines = output.splitlines()
-    assert any(line.startswith("OK       sample ") and "14 images looked at" in line for line in lines)
+    assert any(
+        line.startswith("OK       sample ") and "14 images looked at" in line for line in lines
+    )
     assert any(line.startswith("WARNING  sample ") and "clip to white" in line for line in lines)
 
 
