@@ -51,7 +51,7 @@ ENGINE = """
 import resource, sys
 import numpy as np
 from pathlib import Path
-from pipeline.models import engine
+from pipeline.models.backends import engine
 
 if sys.argv[1] == "dropped":
     engine.keep_heap = lambda: False

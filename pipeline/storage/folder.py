@@ -5,7 +5,6 @@ import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
@@ -258,7 +257,7 @@ class Folder:
         """Make the local folder; for a bucket store prove that the bucket answers."""
         with border(self.uri):
             if self.local:
-                Path(self.local.top).mkdir(parents=True, exist_ok=True)
+                self.local.make()
         next(self.list(), None)
 
     def probe_conditional_put(self) -> None:

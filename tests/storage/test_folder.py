@@ -210,3 +210,12 @@ def _s3_at(monkeypatch, url: str) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     monkeypatch.delenv("AWS_PROFILE", raising=False)
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "labels").write_text("no folder")
+    folder = Folder(str(tmp_path / "labels"))
+    for write in (folder.ensure, lambda: folder.create("a/b", b"1"), lambda: folder.put("a", b"1")):
+        with pytest.raises(StoreError, match=r"labels is a file: give a folder") as told:
+            write()
+        assert type(told.value) is StoreError

@@ -230,10 +230,17 @@ class Beneath:
         with ExitStack() as stack:
             yield self._walk(folders, stack)[-1], name
 
+    def make(self) -> None:
+        """Make the top folder. Raises StoreError where a file has its name."""
+        try:
+            os.makedirs(self.top, exist_ok=True)  # noqa: PTH103 - one call, made each time
+        except FileExistsError:
+            raise StoreError(f"{self.top} is a file: give a folder") from None
+
     def _walk(self, folders: Sequence[str], stack: ExitStack, *, make: bool = False) -> list[int]:
         """The top and the folders below it, opened one from the other; `stack` closes them."""
         if make:
-            os.makedirs(self.top, exist_ok=True)  # noqa: PTH103 - one call, made each time
+            self.make()
         handles = [os.open(self.top, PASS)]
         stack.callback(os.close, handles[0])
         for depth, name in enumerate(folders, 1):
