@@ -1,9 +1,9 @@
 """Memory budget: how much of a node's memory all large images may take together.
 
-large images = 90% of the node's memory - Ray's object store
-- 0.75 GiB for each decoder
-- (0.75 GiB + twice the model's weights) for each predictor;
-a quarter of the node's memory at least
+    large images = 90% of the node's memory - Ray's object store
+                   - 0.75 GiB for each decoder
+                   - (0.75 GiB + twice the model's weights) for each predictor;
+                   a quarter of the node's memory at least
 
 Ray ends workers at 95% of the node's memory. A decoder's 0.75 GiB are Python, its read-ahead
 (256 MiB) and one image that is small enough to skip this budget (`SMALL_BYTES`). An image that

@@ -1,6 +1,6 @@
 """The three stages of the graph, each from one Arrow table to another.
 
-shards ──List──▶ REFS to do ──Decode──▶ PIXELS ──Predict──▶ rows of the task
+    shards ──List──▶ REFS to do ──Decode──▶ PIXELS ──Predict──▶ rows of the task
 
 A task without a network has no Predict stage: the process that decodes a batch also runs the task
 on it, so pixels stay in one process. Stages exchange batches; each batch is one row (batches.py).

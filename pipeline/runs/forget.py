@@ -3,7 +3,7 @@
 The order, after a search of all files:
 
 1. One commit removes the live files that hold such a row, and adds copies without it as
-parts. It also fences older writers, so that their uncommitted files stay uncommitted.
+   parts. It also fences older writers, so that their uncommitted files stay uncommitted.
 2. A checkpoint of that version is written; earlier log files that mention the objects are deleted.
 3. The parts are merged, as at the end of a run.
 4. All files that hold such a row are deleted; none of them is live any more.

@@ -6,7 +6,7 @@ The order, and why a kill at any moment is safe:
 2. A summary of this move, with the new scope, is saved: moved rows name it as their run.
 3. One Delta commit removes the old files and adds the parts.
 4. Runs whose scope was the old place are marked as no longer whole. Not earlier: the recipe that
-readers see must not seem to cover less than it does.
+   readers see must not seem to cover less than it does.
 5. The summary is completed, and the parts become files at rest, as after a run.
 
 A move that died before step 3 moved nothing. After step 3, the next move finds its rows and does
