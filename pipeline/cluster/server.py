@@ -146,7 +146,7 @@ def _border(address: str) -> Iterator[None]:
         yield
     except ray.exceptions.AuthenticationError as error:
         raise ClusterError(
-            f"{address} lets only those in who have its token: set RAY_AUTH_MODE=token and "
+            f"{address} admits only clients with its token: set RAY_AUTH_MODE=token and "
             f"RAY_AUTH_TOKEN, or {_HEADERS} ({_last_line(str(error)).partition('. ')[0]})"
         ) from error
     except (ConnectionError, requests.RequestException) as error:

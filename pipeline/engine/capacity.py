@@ -46,6 +46,6 @@ class Capacity:
         elif now - self._enough > self._patience:
             raise PlacementError(
                 f"the cluster has lost nodes: {lacking}, for {self._patience:.0f} s now; what was "
-                "committed stays, and the next run goes on with what there is"
+                "committed stays, and the next run continues on the nodes that are left"
             )
         return there

@@ -54,7 +54,7 @@ def _ask(place: str) -> None:
         connect(place, None, int(ASK_SECONDS * 1000))
     except ray.exceptions.AuthenticationError as error:
         raise ClusterError(
-            f"{place} lets only those in who have its token: set RAY_AUTH_MODE=token and "
+            f"{place} admits only clients with its token: set RAY_AUTH_MODE=token and "
             f"RAY_AUTH_TOKEN ({str(error).strip().partition('. ')[0]})"
         ) from None
     except ray.exceptions.RpcError as error:

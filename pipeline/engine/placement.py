@@ -248,8 +248,8 @@ def place(
     cpus, gpus = resources.get("CPU", 0.0), int(resources.get("GPU", 0))
     if gpus_each is not None and not gpus:
         raise PlacementError(
-            "the cluster has no GPU, and --gpus-per-predictor asks for some: add a GPU node, give "
-            "it longer to come with --wait-for-nodes, or predict on CPUs without that option"
+            "the cluster has no GPU, and --gpus-per-predictor asks for some: add a GPU node, "
+            "wait longer for one with --wait-for-nodes, or predict on CPUs without that option"
         )
     if not gpus:
         return _on_cpus(int(cpus), wanted)

@@ -38,7 +38,7 @@ class Pixels:
     def table(self) -> pa.Table:
         """The PIXELS table. Raises ValueError if a row has no outcome: no stage may drop a row."""
         if self._missing:
-            raise ValueError(f"{len(self._missing)} refs came to nothing")
+            raise ValueError(f"{len(self._missing)} refs have no outcome")
         added = {
             name: pa.array(values, schema.PIXELS.field(name).type)
             for name, values in self._columns.items()

@@ -137,7 +137,7 @@ class ModelConfig:
             method = quantised.get("quant_method") if isinstance(quantised, dict) else None
             raise BadModelError(
                 f"{self.name} has quantised weights (quantization_config in {CONFIG}: "
-                f"{short(method)}), which are not loaded; give the model as it was before that "
+                f"{short(method)}), which are not loaded; give the model from before quantisation "
                 "(--precision int8 or fp16 makes it small here)"
             )
         if classifier:

@@ -114,8 +114,8 @@ def _download(model: str, revision: str | None, patterns: Sequence[str]) -> tupl
     if not damaged:
         return folder, digests
     raise ModelError(
-        f"{model} comes damaged from the Hugging Face hub ({damaged[0].name}); run again later, or "
-        "give a copy with --model FOLDER"
+        f"{model} arrived damaged from the Hugging Face hub ({damaged[0].name}); run again "
+        "later, or give a copy with --model FOLDER"
     )
 
 

@@ -63,7 +63,7 @@ def read_groups(data: Data, columns: int) -> list[Group]:
     if any(len(group.columns) != columns for group in groups):
         raise Malformed("a row group lacks a column")
     if sum(group.rows for group in groups) != number(fields, 3, wide=True):
-        raise Malformed("its row groups hold other numbers of rows than it says")
+        raise Malformed("its row groups hold a different number of rows than it says")
     return groups
 
 

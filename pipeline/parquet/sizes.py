@@ -100,7 +100,7 @@ def chunks_of(
 def _chunk(data: Data, told: Fields, column: Any, group: int, rows: int) -> Chunk:
     values, (start, size) = number(told, 5, wide=True), place_of(told)
     if values < rows or (column.max_repetition_level == 0 and values != rows):
-        raise Malformed("a column has other numbers of values than rows")
+        raise Malformed("a column has a different number of values than rows")
     width = _WIDTHS.get(column.physical_type, max(0, column.length or 0))
     certain, indices, largest, count = values * (width + _BESIDE), 0, 0, 0
     dictionary = None

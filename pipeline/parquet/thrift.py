@@ -71,7 +71,7 @@ def read_struct(data: Data, at: int, depth: int = 0) -> tuple[Fields, int]:
             else:
                 place, at = _whole(data, at)
             if place in fields:
-                raise Malformed(f"field {place} stands there twice")
+                raise Malformed(f"field {place} occurs twice")
             if kind in (_I32, _I64):
                 value, at = (data[at], at + 1) if data[at] < _MORE else _varint(data, at)
                 fields[place] = kind, (value >> 1) ^ -(value & 1)
@@ -124,7 +124,7 @@ def _varint(data: Data, at: int) -> tuple[int, int]:
         value |= (byte & 127) << (7 * place)
         if byte < _MORE:
             return value, at + place + 1
-    raise Malformed("a number without end")
+    raise Malformed("an endless number")
 
 
 def _skip(data: Data, at: int, kind: int) -> int:

@@ -109,7 +109,7 @@ def _first(job: Job, rows: int) -> pa.Table:
     pages = (page.refs for shard in job.source.shards() for page in job.source.refs(shard))
     refs = next(evenly(pages, rows), None)
     if refs is None:
-        raise SpecError("src", job.recorded_spec["src"], "nothing there to measure")
+        raise SpecError("src", job.recorded_spec["src"], "has no images to measure")
     return refs
 
 

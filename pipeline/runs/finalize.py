@@ -114,7 +114,7 @@ def delete_gone(
     if total > max(1, DELETE_SHARE * in_scope):
         raise GateError(
             f"--delete would remove {total:,} of {in_scope:,} rows, over {DELETE_SHARE:.0%}: "
-            "is SRC whole? If it is, delete in smaller steps or start a new store"
+            "is SRC complete? If it is, delete in smaller steps or start a new store"
         )
     shrinking = {n: file for n in gone if (file := files[n]) is not None}
     calls = [

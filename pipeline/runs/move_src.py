@@ -220,7 +220,7 @@ def _source(dst: str, new: str, include: Sequence[str], exclude: Sequence[str]) 
     source = open_prefix(spec)
     if source.glob:
         raise SpecError(
-            "new", public(source.src), "is no folder; give the one that took OLD's place"
+            "new", public(source.src), "is no folder; give the folder that replaced OLD"
         )
     return source
 
@@ -233,7 +233,7 @@ def _prefixes(old: str, source: Movable) -> Prefixes:
     ends = identity(canonical(old)), identity(source.src)
     for end, name in zip(("old", "new"), ends, strict=True):
         if recorded(name) != name:  # rows have digests of it
-            raise SpecError(end, public(name), "has parameters, by which no archive is moved")
+            raise SpecError(end, public(name), "has parameters; such an archive cannot be moved")
     return Prefixes(*ends, archives=True)
 
 

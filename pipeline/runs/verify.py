@@ -260,7 +260,7 @@ def _recipe(store: LabelStore, recipe: str, model: str | None) -> tuple[Task, Re
             "out with --sample 0"
         ) from None
     if made_by.id != recipe:
-        raise StoreError(f"{public(store.folder.uri)}: the document of {recipe} is another's")
+        raise StoreError(f"{public(store.folder.uri)}: the document of {recipe} has another id")
     if not {column.name for column in task.columns} <= {*store.schema.names}:
         where = public(store.folder.uri)
         raise StoreError(

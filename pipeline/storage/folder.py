@@ -129,7 +129,7 @@ class Folder:
         if at_most is not None and size > at_most:
             raise StoreError(
                 f"{public(self.uri_of(path))} has {size:,} bytes, over the {at_most:,} that "
-                "such a document may have: it is none of ours"
+                "such a document may have: it is not ours"
             )
 
     def stat(self, path: str) -> Entry | None:

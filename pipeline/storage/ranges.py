@@ -223,7 +223,7 @@ def _of_store(want: Want, start: int, end: int, rules: Rules, store: Connect) ->
     root, key = split(want.where)
     if odd(key):
         if scheme(root) != "s3":
-            raise Nowhere("such a name is only read on s3://")
+            raise Nowhere("such a name can be read only on s3://")
         url = aws.signed_url(root.removeprefix("s3://"), "get_object", Key=key)
         return get_range(url, web.OURS, start, end, want.etag).data
     return _bucket(want, store(root), key, (start, end))

@@ -233,7 +233,7 @@ class _Reader:
     def _odd(self, want: Want) -> bytes:
         root, key = split(want.uri)
         if scheme(root) != "s3":
-            raise ImageError(ErrorCode.MISSING, "such a name is only read on s3://")
+            raise ImageError(ErrorCode.MISSING, "such a name can be read only on s3://")
         bucket = root.removeprefix("s3://")
         return _same_size(want, aws.get_object(bucket, key, want.etag, self.max_bytes).data)
 

@@ -115,7 +115,7 @@ def begin_drop(folder: Folder, recipe: str) -> None:
                 recipe,
                 "is what readers see; choose another first: nightlabel use DST RECIPE"
                 if seen.recipe
-                else "cannot go: no recipe is chosen yet; first: nightlabel use DST RECIPE",
+                else "cannot be dropped: no recipe is chosen yet; run nightlabel use DST RECIPE",
             )
         if _swap(folder, Current(recipe=str(seen.recipe), dropping=recipe), seen):
             return

@@ -14,9 +14,9 @@ TOLD: Final = 3
 def tell_passed_over(problems: Sequence[str]) -> None:
     """A warning for each of the first few, once in a process."""
     for problem in problems[:TOLD]:
-        _tell(f"{problem}; it is passed over")
+        _tell(f"{problem}; it is skipped")
     if len(problems) > TOLD:
-        _tell(f"{len(problems) - TOLD:,} more such files are passed over, as is {problems[0]}")
+        _tell(f"{len(problems) - TOLD:,} more such files are skipped, like {problems[0]}")
 
 
 @lru_cache(maxsize=1000)

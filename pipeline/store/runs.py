@@ -295,7 +295,7 @@ def _read_run(folder: Folder, index: RunIndex | None, entry: Entry) -> RunSummar
     except StoreError as error:
         return str(error)
     if path != f"{RUNS}{run.run_id}.json":
-        return f"{public(folder.uri_of(path))} is no RunSummary of ours: run_id: is another's"
+        return f"{public(folder.uri_of(path))} is no RunSummary of ours: run_id: names another run"
     return run
 
 

@@ -95,7 +95,7 @@ def known_recipes(documents: Mapping[str, str]) -> dict[str, Recipe]:
             known[name] = recipe_of(text)
         except StoreError as error:
             logging.getLogger("nightlabel").warning(
-                "nightlabel: the document of recipe %s is passed over: %s", printable(name), error
+                "nightlabel: the document of recipe %s is skipped: %s", printable(name), error
             )
     return known
 

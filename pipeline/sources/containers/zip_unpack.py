@@ -32,7 +32,7 @@ def unpack(place: Mapping[str, Any], size: int | None, raw: bytes) -> bytes:
     except (zlib.error, OSError, EOFError, ValueError):
         raise _damaged("it can't be unpacked") from None
     if len(data) != size or zlib.crc32(data) != place["crc32"]:
-        raise _damaged("its CRC-32 is another")
+        raise _damaged("its CRC-32 does not match")
     return data
 
 

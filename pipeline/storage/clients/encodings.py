@@ -70,7 +70,7 @@ def _unpacked(response: urllib3.BaseHTTPResponse, data: bytes, bits: int) -> Ite
         try:
             out = unpacker.decompress(data, _CHUNK)
         except zlib.error:
-            raise urllib3.exceptions.DecodeError("the packed body is damaged") from None
+            raise urllib3.exceptions.DecodeError("the compressed body is damaged") from None
         if out:
             yield out
         data = unpacker.unconsumed_tail

@@ -144,7 +144,7 @@ def _obstore(prefix: str, after: str | None) -> Iterator[list[Entry]]:
     store = connect(root)
     folder = key.rpartition("/")[0]
     if folder and odd(folder):
-        raise StoreError(f"{public(prefix)}: such a name is only read on s3://")
+        raise StoreError(f"{public(prefix)}: such a name can be read only on s3://")
     offset = split(after)[1] if after else None
     stream = obstore.list(store, folder or None, offset=offset, chunk_size=PAGE)
     for page in stream:

@@ -65,7 +65,7 @@ def check_log(folder: Folder, after: int | None = None) -> None:
             _refuse(entry, f"has {entry.size:,} bytes, over the {LOG_FILE_BYTES:,} of any of ours")
     checkpoint = _newest(entries)
     if after is None and start and checkpoint < start:
-        raise _bad_hint(folder, f"names version {start}, of which there is no checkpoint")
+        raise _bad_hint(folder, f"names version {start}, which has no checkpoint")
     _check_read(folder, entries, checkpoint)
 
 
