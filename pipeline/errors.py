@@ -13,8 +13,8 @@
     ├── ModelError                       1     the model is out of reach, or no device holds it
     │   └── BadModelError                2     another one is needed: no classifier, a bad field
     ├── PlacementError                   1     the cluster cannot hold the graph
-    ├── ClusterError                     1     a cluster or job server is away, or refuses
-    └── GateError                        3     what was asked would breach a gate
+    ├── ClusterError                     1     a cluster or job server is down, or refuses
+    └── GateError                        3     the request would breach a gate
 
 Foreign exceptions are translated where they enter: in `storage` (object stores),
 `images` (decoders), `models` (transformers) and `store.table` (Delta).
@@ -72,7 +72,7 @@ class ErrorCode(StrEnum):
 
     @property
     def transient(self) -> bool:
-        """True if the next run tries again without being asked."""
+        """True if the next run tries again by itself."""
         return self in TRANSIENT_CODES
 
     @property
@@ -122,13 +122,13 @@ ADVICE = {
     "`--retry-errors=crashed`; otherwise convert it and upload the result.",
 }
 
-#: Ends the message of each row that is `denied` since its address is not public, so that a run
-#: with --allow-private knows it again. Stores hold it: it must not change.
+#: Ends the message of each row that is `denied` because its address is not public, so that a run
+#: with --allow-private recognises it. Stores contain it: it must not change.
 NOT_PUBLIC: Final = "is no public address; --allow-private reads it all the same"
 
 
 def error_codes(names: Iterable[str]) -> tuple[ErrorCode, ...]:
-    """The codes of these names, each once. Raises ValueError for one that is none."""
+    """Error codes by name, without duplicates. Raises ValueError for an unknown name."""
     wanted = [name.strip() for name in names]
     if unknown := [name for name in wanted if name not in {*ErrorCode}]:
         known = ", ".join(sorted(ErrorCode))
@@ -137,9 +137,10 @@ def error_codes(names: Iterable[str]) -> tuple[ErrorCode, ...]:
 
 
 def printable(text: str) -> str:
-    """`text` with whatever controls a terminal spelled out: an escape sequence is `\\x1b…`.
+    """`text` with all characters that control a terminal written out: an escape sequence is
+    `\\x1b…`.
 
-    Names of images, classes and files are anybody's, and end on terminals and in logs.
+    Names of images, classes and files may come from anyone, and are shown on terminals and in logs.
     """
     if text.isprintable():
         return text
@@ -149,7 +150,7 @@ def printable(text: str) -> str:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, where Ctrl-C raises KeyboardInterrupt: an end, and no error."""
+    """SIGTERM, as KeyboardInterrupt is for Ctrl-C: an end, not an error."""
 
 
 class NightlabelError(Exception):
@@ -176,7 +177,7 @@ class SpecError(NightlabelError):
 
 
 class UnsafeFolderError(NightlabelError):
-    """A folder of this machine in which other users could plant what is read back from it."""
+    """A folder of this machine in which other users could place files that we later read."""
 
     exit_code = Exit.USAGE
 
@@ -195,7 +196,7 @@ class ImageError(_RowError):
 
 
 class TransientError(_RowError):
-    """The store may answer better later; a row marked transient once retries are used up."""
+    """The store may answer better later; becomes a row marked transient after all retries."""
 
     def __init__(self, message: str, code: ErrorCode = ErrorCode.TRANSIENT) -> None:
         super().__init__(code, message)
@@ -227,13 +228,13 @@ class BusyError(NightlabelError):
 
 
 class ModelError(NightlabelError):
-    """The model cannot be had or held now: the hub is away, no room, too little memory."""
+    """The model cannot be fetched or held now: the hub is down, no room, too little memory."""
 
 
 class BadModelError(ModelError):
     """The model itself is at fault: not there, no classifier, a bad field, code of its own.
 
-    Running again changes nothing; another model, or a mended one, does.
+    Running again does not help; another model, or a corrected one, does.
     """
 
     exit_code = Exit.USAGE
@@ -244,10 +245,10 @@ class PlacementError(NightlabelError):
 
 
 class ClusterError(NightlabelError):
-    """A cluster or its job server is away, refuses what is asked, or does not know a job."""
+    """A cluster or its job server is down, refuses the request, or does not know a job."""
 
 
 class GateError(NightlabelError):
-    """What was asked would breach a gate; a breach found on the way is a run's exit code."""
+    """The request would breach a gate; a breach found during a run is the run's exit code."""
 
     exit_code = Exit.GATE

@@ -1,4 +1,4 @@
-"""JSON files of a model folder: read as objects, and one line for a field that is wrong."""
+"""JSON files of a model folder: read as objects, and a one-line error for a wrong field."""
 
 import json
 import math
@@ -22,7 +22,7 @@ class JsonObject(dict[str, Any]):
 
 
 def read_object(path: Path, name: str) -> JsonObject | None:
-    """The JSON object in a file, None if there is no file. `name` is what people call the model.
+    """The JSON object in a file, None if there is no file. `name` is the model's name in messages.
 
     Raises BadModelError: not readable, over MAX_BYTES, not UTF-8, no JSON, no object.
     """
@@ -50,7 +50,7 @@ def bad_field(name: str, file: str, field: str, value: object, due: str) -> BadM
 
 
 def short(value: object) -> str:
-    """`value` as JSON people would write it, cut to one short line."""
+    """`value` as JSON in the usual notation, cut to one short line."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):
@@ -60,7 +60,7 @@ def short(value: object) -> str:
 
 @lru_cache(maxsize=1)
 def refusals() -> tuple[type[Exception], ...]:
-    """What transformers, timm and torch raise for files that they were not written for."""
+    """What transformers, timm and torch raise for files that they cannot handle."""
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
@@ -81,19 +81,20 @@ def refusals() -> tuple[type[Exception], ...]:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line: its first two, for some say the field in the second."""
+    """An error's message in one line: its first two lines, since some name the field in
+    the second."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = " ".join(lines[:2]) or type(error).__name__
     return text if len(text) <= _LONG else f"{text[:_LONG]}…"
 
 
 def is_whole(value: object) -> bool:
-    """Whether it is an integer; JSON's true and false are none."""
+    """Whether it is an integer; JSON's true and false are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a finite number; JSON's true and false are none."""
+    """Whether it is a finite number; JSON's true and false are not."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
     try:
@@ -103,7 +104,7 @@ def is_number(value: object) -> bool:
 
 
 def is_text(value: object) -> bool:
-    """Whether it is text that can be written down: no lone surrogates."""
+    """Whether it is text that can be encoded: no lone surrogates."""
     return isinstance(value, str) and not any("\ud800" <= sign <= "\udfff" for sign in value)
 
 

@@ -1,4 +1,4 @@
-"""The Arrow schemas of the tables that flow, and the identity of an object.
+"""Arrow schemas of the tables in a run, and the identity and version of an object.
 
     REFS ──fetch, decode, resize──▶ PIXELS ──task──▶ rows of the task ──write──▶ PARTS
 
@@ -27,16 +27,16 @@ _IDENTITY = [
     pa.field("version", pa.int64(), nullable=False),
 ]
 
-# Only in flight: the ordinal of the live file that holds this object's present row, which
-# the new row replaces; null for an object that has no row yet.
+# Only in flight: the ordinal of the live file that holds this object's current row, which the new
+# row replaces; null for an object that has no row yet.
 _REPLACES = pa.field("replaces", pa.int32())
 
-# Only in flight, and only as far as the read: the address with its signature, where the uri
-# alone would not open the object; else null. It holds a secret and must never be written.
+# Only in flight, and only until the read: the address with its signature, if the uri alone would
+# not open the object; else null. It holds a secret and must never be written.
 _ADDRESS = pa.field("address", pa.string())
 
-#: Where the bytes of an archive's member lie in it, how they are packed, and the archive's own
-#: version, which a read is held to. With an error_code nothing is read: the row says why.
+#: Where the bytes of an archive's member are in the archive, how they are packed, and the archive's
+#: own version, which a read checks. With an error_code nothing is read: the row has the reason.
 PLACE: Final = pa.struct(
     [
         pa.field("kind", pa.string()),
@@ -52,8 +52,8 @@ PLACE: Final = pa.struct(
     ]
 )
 
-# Only in flight, and only as far as the read: a PLACE for members of archives, or the object's
-# bytes where the source had to read them anyway; null for a plain object.
+# Only in flight, and only until the read: a PLACE for members of archives, or the object's bytes if
+# the source had to read them anyway; null for a plain object.
 _PLACE = pa.field("place", PLACE)
 _DATA = pa.field("data", pa.large_binary())
 
@@ -73,14 +73,14 @@ _MADE = [
     pa.field("labelled_at", TIMESTAMP, nullable=False),
 ]
 
-#: What every row of a store has, whatever was asked of its image.
+#: The columns of every row of a store, for every task.
 COMMON: Final = pa.schema([*_IDENTITY, *_SEEN, *_ERROR, *_MADE])
 
-#: One image to work on.
+#: One image to process.
 REFS: Final = pa.schema([*_IDENTITY, _REPLACES, _ADDRESS, _PLACE, _DATA])
 
-#: One decoded image. `pixels` holds uint8 of the model's input shape, HWC, row-major;
-#: null where `error_code` is set, so that a batch's buffer is one contiguous (n, H, W, 3).
+#: One decoded image. `pixels` holds uint8 of the model's input shape, HWC, row-major; null if
+#: `error_code` is set, so that a batch's buffer is one contiguous (n, H, W, 3).
 PIXELS: Final = pa.schema(
     [*_IDENTITY, _REPLACES, *_SEEN, pa.field("pixels", pa.large_binary()), *_ERROR]
 )
@@ -103,10 +103,10 @@ OBJECT_ID_BYTES: Final = 12
 
 
 def rows_of(columns: Iterable[pa.Field]) -> pa.Schema:
-    """The rows of a task with these columns, as they lie in a store.
+    """The rows of a task with these columns, as stored.
 
     Raises ValueError for a column that is not nullable (a row with an error has no result) or
-    that takes the name of a common field.
+    that has the name of a common field.
     """
     columns = list(columns)
     for column in columns:
@@ -116,14 +116,14 @@ def rows_of(columns: Iterable[pa.Field]) -> pa.Schema:
 
 
 def in_flight(rows: pa.Schema) -> pa.Schema:
-    """The same while they flow to the writer: with the file whose row each one replaces."""
+    """The same on the way to the writer: with the file whose row each one replaces."""
     return rows.append(_REPLACES)
 
 
 def object_id(uri: str, member: str | None = None) -> bytes:
     """The 96-bit identity of an object: BLAKE2b of its canonical uri and its archive member.
 
-    A NUL, which no uri holds, divides the two, so (`a`, `b`) and (`ab`, None) differ.
+    A NUL, which no uri contains, separates the two, so (`a`, `b`) and (`ab`, None) differ.
     """
     text = uri if member is None else f"{uri}\0{member}"
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=OBJECT_ID_BYTES).digest()
@@ -132,8 +132,8 @@ def object_id(uri: str, member: str | None = None) -> bytes:
 def version(etag: str | None, size: int | None, modified_us: int | None) -> int:
     """The 64-bit version of an object's content, as a signed integer.
 
-    Hash of the etag where there is one, else of size and modification time (µs since the
-    epoch); 0 where neither is known, so that the uri alone is the identity.
+    Hash of the etag if there is one, else of size and modification time (µs since the
+    epoch); 0 if neither is known, so that the uri alone is the identity.
     """
     if etag is not None:
         text = f"etag:{etag}"

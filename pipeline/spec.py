@@ -1,6 +1,6 @@
-"""The specification of a labelling job: frozen, validated, the same for CLI, Python and Ray.
+"""Job specification: frozen, validated, the same for CLI, Python and Ray.
 
-What a job ships is what a run records: `LabelSpec.model_dump_json()`. Credentials are
+The job that is sent is the job that a run records: `LabelSpec.model_dump_json()`. Credentials are
 never part of it; they come from the environment of each process.
 """
 
@@ -53,8 +53,8 @@ IMAGE_SUFFIXES = (
 #: Errors allowed by default, if more images than that succeed.
 ERRORS_ALLOWED = 100
 
-#: Not told of a job where they say nothing: what is recorded, shipped and hashed of one that only
-#: classifies is what it was before there were other tasks.
+#: Omitted from a job where they are not used: the record, the JSON and the hash of a job that only
+#: classifies stay as they were before there were other tasks.
 _UNTOLD: Final = {
     "task": DEFAULT_TASK,
     "pooling": None,
@@ -62,7 +62,7 @@ _UNTOLD: Final = {
     "embed": None,
 }
 
-#: Fields whose value may be a secret: whoever knows a webhook's address can post to it.
+#: Fields whose value may be a secret: everyone who knows a webhook's address can post to it.
 SECRETS = frozenset({"notify"})
 
 
@@ -148,7 +148,7 @@ class LabelSpec(JobOptions, BaseModel):
 
     @property
     def predictor_range(self) -> tuple[int, int] | None:
-        """(min, max) predictors as asked for, or None to let placement decide."""
+        """(min, max) predictors as requested, or None to let placement decide."""
         if self.predictors is None:
             return None
         low, _, high = self.predictors.partition(":")
@@ -158,7 +158,7 @@ class LabelSpec(JobOptions, BaseModel):
         """How many of `processed` images may fail; `failed` of them did.
 
         By default 1% or 100, whichever is more, but never more than succeeded: a run in which most
-        images fail is over the limit, however small it is. While the listing goes on, the number
+        images fail is over the limit, however small it is. During the listing the number
         of images is not known (None), and only a plain number is a limit.
         """
         if self.max_errors is not None and not self.max_errors.endswith("%"):
@@ -179,7 +179,7 @@ def make_spec(**fields: Any) -> LabelSpec:
 
 
 def parse_spec(document: str) -> LabelSpec:
-    """A spec from its own JSON, as a job ships it. Raises SpecError."""
+    """A spec from its own JSON, as a job sends it. Raises SpecError."""
     try:
         return LabelSpec.model_validate_json(document)
     except ValidationError as error:
@@ -199,10 +199,10 @@ def load_spec(config: Path | None, sets: Mapping[str, str], flags: Mapping[str, 
 
 
 def deadline_at(text: str, now: datetime) -> datetime:
-    """When a deadline falls: `6h`, `90m`, `1h30m`, `45s` from now, or the next `06:30`.
+    """When a deadline is: `6h`, `90m`, `1h30m`, `45s` from now, or the next `06:30`.
 
     `now` must have a zone. A clock time is one of this machine's clock, also if daylight saving
-    changes it before then. An ISO time with its zone is itself, past or not.
+    changes it before then. An ISO time with its zone is that moment, past or not.
     Raises ValueError.
     """
     if re.fullmatch(r"\d{4}-\d\d-\d\dT[^ ]+", text):
@@ -219,7 +219,7 @@ def deadline_at(text: str, now: datetime) -> datetime:
 def since_at(text: str, now: datetime) -> datetime:
     """The time that `--modified-since` means: a date, a date and time, or a duration before `now`.
 
-    A date begins at midnight. Without a zone, this machine's zone is meant. Raises ValueError.
+    A date begins at midnight. Without a zone, this machine's zone is used. Raises ValueError.
     """
     problem = "give a date (2026-01-31), a time (2026-01-31T06:30) or a duration (7d, 36h)"
     if duration := re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?", text):
@@ -241,20 +241,20 @@ def since_at(text: str, now: datetime) -> datetime:
 def _next_on_the_clock(hour: int, minute: int, now: datetime) -> datetime:
     """The next moment at which this machine's clock shows that time.
 
-    A time that comes twice, as clocks go back, is whichever of the two is next. One that is left
-    out, as they go forward, is as long after the change: 02:30 is then 03:30.
+    If a time comes twice, as clocks go back, the next of the two counts. A time that is skipped,
+    as clocks go forward, becomes one that much after the change: 02:30 is then 03:30.
     """
     today = now.astimezone().replace(tzinfo=None, hour=hour, minute=minute, second=0, microsecond=0)
     days = [today, today + timedelta(days=1), today + timedelta(days=2)]
     first = [_shown_at(day) for day in days]
     second = [_shown_at(day.replace(fold=1)) for day in days]
-    # The second of a time that is left out is a moment before the change.
+    # The second of a skipped time is a moment before the change.
     moments = first + [at for at, day in zip(second, days, strict=True) if _clock(at) == day]
     return min(moment for moment in moments if moment > now)
 
 
 def _shown_at(local: datetime) -> datetime:
-    # Not `local.astimezone()`, which for a time that is left out does the reverse of PEP 495.
+    # Not `local.astimezone()`, which for a skipped time does the reverse of PEP 495.
     return datetime.fromtimestamp(local.timestamp(), UTC).astimezone()
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a field, in plain words: pydantic finds it, people read it."""
+"""Turns pydantic's errors into plain messages about one field."""
 
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
@@ -56,7 +56,7 @@ def did_you_mean(close: list[str]) -> str:
 
 
 def _shown(field: str, found: Mapping[str, Any], secrets: Collection[str]) -> object:
-    # Where nothing was given, pydantic shows all that was: not the value of this field.
+    # For a missing value, pydantic shows the whole input, not the value of this field.
     if field == "spec" or found["type"] == "missing":
         return None
     return "…" if field in secrets else found["input"]

@@ -1,4 +1,5 @@
-"""What people read of a task. No Arrow here: the command line says them before it loads any."""
+"""The words for a task in messages. No Arrow here: the command line needs them before
+it loads any."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,7 +9,7 @@ from typing import Final
 class Words:
     """`nightlabel VERB`: 502 are DONE, more are to VERB; the RESULTS are at DST.
 
-    `loads_model`: a run of it does so at its start.
+    `loads_model`: whether a run loads a model at its start.
     """
 
     verb: str
@@ -17,7 +18,7 @@ class Words:
     loads_model: bool = False
 
 
-#: The task of a job that names none, and of all that was written before there were others.
+#: The task of a job that names none, and of everything written before there were other tasks.
 DEFAULT_TASK: Final = "classify"
 
 LABELLING: Final = Words("label", "labelled", "labels", loads_model=True)

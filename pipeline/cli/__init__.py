@@ -1,6 +1,6 @@
-"""The command line: one file a command, each loaded only when it is called.
+"""Command line: one file a command, each loaded only when it is called.
 
-A package of somebody else's adds a command by an entry point of the group `nightlabel.commands`,
+Another package adds a command by an entry point of the group `nightlabel.commands`,
 which names a click command: `hello = "my_package.hello:hello"`.
 """
 
@@ -39,7 +39,7 @@ COMMANDS = {
 }
 
 
-#: The commands whose files lie in a folder of their own.
+#: Commands whose files are in a subfolder.
 FOLDERS = {
     "cluster": ("submit", "list", "status", "logs", "stop"),
     "store": ("runs", "errors", "recipes", "use", "drop", "move-src", "forget", "compact"),
@@ -81,7 +81,8 @@ def _module(command: str) -> str:
 
 
 def _all_commands() -> dict[str, str]:
-    """Ours and those of installed packages, which tell what they do only when they are loaded."""
+    """Our commands and those of installed packages, whose help text needs the package
+    to be loaded."""
     from importlib.metadata import entry_points
 
     others = {
@@ -129,7 +130,7 @@ def main() -> None:
     """The console command: runs `cli` and exits with the code of `pipeline.errors.Exit`."""
     sys.excepthook = show_traceback
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: help has signs of its own
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: help has symbols of its own
     code = exit_code_of(cli)
     if "ray" in sys.modules:
         from pipeline.engine.session import end_process

@@ -95,7 +95,7 @@ def _say(found: "Bench", words: Words = LABELLING) -> None:
 
 
 def _predicted(found: "Bench") -> list[tuple[str, object]]:
-    if not found.predictors:  # what decodes does all
+    if not found.predictors:  # decoders do all the work
         return []
     return [
         ("predict", _rate(found.predict_per_second, found.predictors, "predictors")),

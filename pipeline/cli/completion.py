@@ -6,7 +6,7 @@ from pipeline.cli import options
 from pipeline.cli.console.output import say_json
 from pipeline.errors import Exit
 
-#: Click answers a shell that calls `nightlabel` with this in its environment.
+#: The environment variable with which a shell asks Click for completions.
 VARIABLE = "_NIGHTLABEL_COMPLETE"
 
 

@@ -1,4 +1,4 @@
-"""Click options made from the fields of `JobOptions`: name, type, words and default."""
+"""Makes click options from the fields of `JobOptions`: name, type, words and default."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Declared:
 
     @property
     def help(self) -> str:
-        """Its words, and its default in brackets."""
+        """Its help text, with its default in brackets."""
         default = self.words.default or _in_words(self.name, self.default)
         return f"{self.words.help} [default: {default}]" if default else self.words.help
 
@@ -55,12 +55,12 @@ def declared(*names: str) -> Callable[[Any], Any]:
 
 
 def paths(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
-    """Let the shell complete files and folders, which what may also be a uri often is."""
+    """Let the shell complete files and folders; values that may be a uri are often local paths."""
     return [CompletionItem(incomplete, type="file")]
 
 
 def _click_option(one: Declared) -> Callable[[Any], Any]:
-    """Without a value it is None, so that a file's or the field's own default counts."""
+    """If not given it is None, so that the default of a config file or of the field applies."""
     settings: dict[str, Any] = {"metavar": one.words.metavar}
     if one.kind is bool:
         settings = {} if one.switch else {"is_flag": True}
@@ -90,7 +90,7 @@ def _options() -> Iterator[Declared]:
 
 
 def _plain(kind: Any) -> Any:
-    """The type without limits and None; text where several are left."""
+    """The type without limits and None; text if several types are left."""
     if get_origin(kind) is Annotated:
         return _plain(get_args(kind)[0])
     if get_origin(kind) in (Union, UnionType):

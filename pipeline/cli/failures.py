@@ -1,4 +1,4 @@
-"""From exceptions to one clear line and an exit code."""
+"""Turns exceptions into one clear line and an exit code."""
 
 import sys
 import traceback
@@ -21,13 +21,13 @@ def exit_code_of(command: click.Command, arguments: list[str] | None = None) -> 
     try:
         result: Any = command.main(args=arguments, prog_name="nightlabel", standalone_mode=False)
     except click.ClickException as error:
-        if not words:  # all of the help, since nothing was asked for
+        if not words:  # the whole help, since no command was given
             error.show()
         else:
             _tell("UsageError", _usage(error), Exit.USAGE, words)
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt) as ended:
-        # Click turns the one into the other.
+        # Click turns KeyboardInterrupt into Abort.
         if isinstance(ended, Terminated) or isinstance(ended.__cause__, Terminated):
             _say("terminated")
             return Exit.TERMINATED
@@ -42,12 +42,12 @@ def exit_code_of(command: click.Command, arguments: list[str] | None = None) -> 
 
 
 def _flags(words: list[str]) -> list[str]:
-    """What comes before `--`, after which nothing is an option."""
+    """The arguments before `--`, after which nothing is an option."""
     return words[: words.index("--")] if "--" in words else words
 
 
 def _usage(error: click.ClickException) -> str:
-    """What click found, and where to read on."""
+    """Click's error, and where to read more."""
     message = error.format_message().rstrip(".")
     context = getattr(error, "ctx", None)
     if context is None:
@@ -69,7 +69,7 @@ def _tell(kind: str, text: str, code: Exit, words: list[str]) -> None:
 def show_traceback(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """What Python shows of an exception, without what addresses in it may hold of secrets.
+    """Python's traceback of an exception, without the secrets in addresses.
 
     Libraries put whole signed urls into their messages.
     """

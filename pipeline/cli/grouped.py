@@ -7,7 +7,7 @@ import click
 
 from pipeline.job_options import Group
 
-#: May stand alone, or have codes after a `=`.
+#: May be given alone, or with codes after a `=`.
 _RETRY_ERRORS = "--retry-errors"
 
 
@@ -24,7 +24,8 @@ class GroupedOption(click.Option):
 class JobCommand(click.Command):
     """A command with the options of a job.
 
-    Click would take the word after an option of optional value for it: SRC, where it comes next.
+    If an option's value is optional, Click would take the next word, which may be SRC, as its
+    value.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -40,7 +41,8 @@ class JobCommand(click.Command):
 
 
 def in_groups(params: Sequence[click.Parameter]) -> Iterator[tuple[str, list[click.Option]]]:
-    """The options by group, the rare ones last; what has no group belongs to the last one."""
+    """The options by group, the rare ones last; an option without a group belongs to
+    the last one."""
     options = [one for one in params if isinstance(one, click.Option)]
     last = [*Group][-1]
     for group in Group:

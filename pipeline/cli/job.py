@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
 
     try:
         spec = _spec(arguments[0])
-        # Ray prints on standard output too, which is the document's alone.
+        # Ray prints on standard output too, which is reserved for the document.
         with (
             redirect_stdout(sys.stderr),
             listener(silent=False, words=words_of(spec)) as listen,

@@ -32,7 +32,7 @@ def stack(*decorators: Decorator[Any]) -> Decorator[Any]:
 def option(
     *names: str, group: Group | None = None, rare: bool = False, **settings: Any
 ) -> Decorator[Any]:
-    """A click option of a command's own; `group` is where `--help` shows it."""
+    """A click option of one command; `group` is where `--help` shows it."""
     return click.option(*names, cls=GroupedOption, group=group, rare=rare, **settings)
 
 
@@ -77,13 +77,13 @@ config = stack(
     ),
 )
 
-#: Of the commands that change a store, as of runs.
+#: For commands that change a store, as runs do.
 take_over = option("--take-over", is_flag=True, help=DECLARED["take_over"].help)
 
 #: Which names of a listing to read.
 names = declared("include", "exclude")
 
-#: What is computed, where a command does not say it by its name.
+#: What is computed, if the command's name does not say it.
 task = declared("task", "pooling")
 
 address, source = declared("address"), declared(*names_of(Group.SOURCE))
@@ -96,19 +96,19 @@ both_ends = stack(
     click.argument("dst", required=False, shell_complete=paths),
 )
 
-#: The label store of commands that look at nothing else.
+#: The label store, for commands that use nothing else.
 store = click.argument("dst", shell_complete=paths)
 
 
 def job_without(*names: str) -> Decorator[Any]:
-    """SRC, DST and all options of a job but those of the fields `names`, and but the task."""
+    """SRC, DST and all options of a job except those of the fields `names`, and except the task."""
     return stack(both_ends, declared(*names_of(but=("task", *names))))
 
 
-#: All that makes a labelling job.
+#: All options of a labelling job.
 job = job_without("pooling")
 
-#: The same for vectors in the place of labels.
+#: The same for vectors instead of labels.
 job_of_vectors = job_without("top_k", "embed")
 
 #: The same for a task without a model.
@@ -162,7 +162,7 @@ def spec_from(options: dict[str, Any]) -> Any:
 
 
 def spec_of_run(options: dict[str, Any]) -> Any:
-    """The same for a run from here; what is bad usage is refused before anything is loaded."""
+    """The same for a run on this machine; usage errors are reported before anything is loaded."""
     from pipeline.runs.usage import check_usage
 
     spec = spec_from(options)

@@ -1,4 +1,4 @@
-"""A run from the command line, and what is said at its end."""
+"""Runs a task from the command line, and prints the result."""
 
 import shlex
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Runs that a Ray cluster does by itself: submit one, follow it, look at it, stop it.
+"""Jobs on a Ray cluster: submit a run, follow it, show it, stop it.
 
 spec ──shipping──▶ a folder ──submission──▶ a job of this night ──following──▶ its exit code
                                  │                                    │

@@ -1,7 +1,7 @@
-"""A job from outside: what it prints as it prints it, and how it ended.
+"""Follows a job from outside: prints its log lines as they come, and returns how it ended.
 
-Its status is asked for again and again: a stream of its log ends early at times, and tells
-nothing of the end. A head that does not answer for a while is waited for.
+It polls the job's status: a stream of the job's log sometimes ends early, and does not
+say that the job ended. If the head does not answer for a while, it waits.
 """
 
 import time
@@ -15,14 +15,14 @@ from pipeline.errors import ClusterError, Exit
 from pipeline.store.runs import RunSummary
 
 POLL_SECONDS: Final = 2.0
-#: The whole log is read each time, so not at every look.
+#: Seconds between reads of the log: each reads all of it, so not at every poll.
 LOOKS_A_LOG: Final = 3
-#: A head may be away this long.
+#: Seconds that a head may be down.
 PATIENCE_SECONDS: Final = 300.0
 
 
 class Follower:
-    """Passes each new line of a job's log on, until the job is over."""
+    """Passes on each new line of a job's log, until the job is over."""
 
     def __init__(self, server: JobServer, job_id: str, listen: Callable[[str], None]) -> None:
         self._server, self._id, self._listen = server, job_id, listen
@@ -31,7 +31,7 @@ class Follower:
         self.log = ""
 
     def follow(self) -> Job:
-        """Raises ClusterError where the cluster is away for long, or has lost the job."""
+        """Raises ClusterError if the cluster is down for long, or has lost the job."""
         looks = 0
         while True:
             job = self._look(with_log=looks % LOOKS_A_LOG == 0)
@@ -68,7 +68,7 @@ class Follower:
 
 
 def wait_until_over(server: JobServer, job_id: str, seconds: float) -> Job:
-    """The job when it is over, or as it is when the time is up."""
+    """The job when it is over, or its current state at the time limit."""
     until = time.monotonic() + seconds
     while not (job := server.job(job_id)).over and time.monotonic() < until:
         time.sleep(POLL_SECONDS / 4)
@@ -76,12 +76,12 @@ def wait_until_over(server: JobServer, job_id: str, seconds: float) -> Job:
 
 
 def exit_code(job: Job) -> Exit:
-    """A job's own exit code, which a cluster may not tell of: a stopped job was terminated."""
+    """A job's own exit code; the cluster may not report one: a stopped job was terminated."""
     if job.status == "SUCCEEDED":
         return Exit.OK
     if job.status == "STOPPED":
         return Exit.INTERRUPTED if job.exit_code == Exit.INTERRUPTED else Exit.TERMINATED
-    # Not 0: a cluster may fail a job whose process ended well.
+    # Not 0: a cluster may report a job as failed although its process succeeded.
     return Exit(job.exit_code) if job.exit_code and job.exit_code in {*Exit} else Exit.FAILED
 
 
@@ -91,7 +91,7 @@ def is_summary(line: str) -> bool:
 
 
 def summary_in(log: str) -> RunSummary | None:
-    """The summary that a run printed as its last line, None where it did not come to that."""
+    """The summary that a run printed as its last line, None if it printed none."""
     for line in reversed(log.splitlines()):
         if is_summary(line):
             try:

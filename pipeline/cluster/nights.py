@@ -1,7 +1,7 @@
-"""Which job a submission means: one of a night and a specification, however often it is asked for.
+"""Job ids: one job for each night and specification, however often it is submitted.
 
-An orchestrator that lost its connection, or its memory, submits again; it must get the job that
-is there, not a second one.
+An orchestrator that lost its connection, or its memory, submits again. It must get the existing
+job, not a second one.
 """
 
 import json
@@ -19,8 +19,8 @@ from pipeline.storage import canonical, identity
 
 PREFIX: Final = "nightlabel-"
 
-#: What counts as the same night begins and ends at noon, so that midnight divides none. That is
-#: UTC's noon: two machines, wherever they are, must mean the same job.
+#: A night begins and ends at noon, so that midnight does not divide it. That is noon in UTC: two
+#: machines, wherever they are, must mean the same job.
 NOON: Final = timedelta(hours=12)
 
 _HASH_BYTES: Final = 5
@@ -33,7 +33,7 @@ def night_of(now: datetime) -> str:
 
 
 def nights_after(night: str) -> Iterator[str]:
-    """Names for another go at a night: `2026-11-24b`, `2026-11-24c`, … after `2026-11-24`."""
+    """Names for a rerun of a night: `2026-11-24b`, `2026-11-24c`, … after `2026-11-24`."""
     stem, letters = night, ascii_lowercase[1:]
     if night[-1:] in letters and night[-2:-1].isdigit():
         stem, letters = night[:-1], letters[letters.index(night[-1]) + 1 :]
@@ -52,10 +52,10 @@ def checked(night: str) -> str:
 
 
 def job_id(spec: LabelSpec, night: str, attempt: int) -> str:
-    """The id of a night's job, and of those that follow where it failed: `…-2`, `…-3`.
+    """The id of a night's job, and of the next ones after a failure: `…-2`, `…-3`.
 
-    Addresses are signed anew each time, `address` says where a job is sent, and `events` and
-    `notify` whom it tells: none is part of what it does.
+    It ignores signatures of addresses, which are new each time, `address`, which says where to run,
+    and `events` and `notify`, which say whom to inform: none changes what the job does.
     """
     ends = {"src": canonical(spec.src), "dst": canonical(spec.dst)}
     ends["model"] = whole_model(spec.model)

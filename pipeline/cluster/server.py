@@ -1,4 +1,4 @@
-"""The job server of a Ray cluster: Ray's own client, with a time limit and with our errors."""
+"""Client of a Ray cluster's job server: Ray's own client, with a time limit and our errors."""
 
 import json
 import os
@@ -19,10 +19,10 @@ from pipeline.errors import ClusterError, SpecError
 
 Status = Literal["PENDING", "RUNNING", "STOPPED", "SUCCEEDED", "FAILED"]
 
-#: A request that is not answered by then is not answered.
+#: Seconds after which a request counts as unanswered.
 REQUEST_SECONDS: Final = 20.0
 
-#: What Ray's client reads before it looks at what it is given.
+#: Variables that Ray's client reads before its arguments.
 _ADDRESS: Final = "RAY_API_SERVER_ADDRESS"
 #: JSON with headers for a secured cluster, the same as for Ray's own `ray job`.
 _HEADERS: Final = "RAY_JOB_HEADERS"
@@ -30,7 +30,7 @@ _HEADERS: Final = "RAY_JOB_HEADERS"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job as its cluster tells of it. `exit_code` is that of its process, where it had one."""
+    """One job as its cluster reports it. `exit_code` is that of its process, if it had one."""
 
     id: str
     status: Status
@@ -52,8 +52,8 @@ class UnknownJobError(ClusterError):
 class JobServer:
     """Jobs on the cluster at an address, the url of its head's dashboard.
 
-    Every method raises ClusterError where the server is away, refuses or says something else;
-    to make one raises SpecError for what is no job server.
+    Every method raises ClusterError if the server is down, refuses or gives an invalid answer;
+    the constructor raises SpecError for an address that is no job server.
     """
 
     def __init__(self, address: str) -> None:
@@ -64,7 +64,7 @@ class JobServer:
     def start(
         self, job_id: str, entrypoint: str, folder: Path, metadata: Mapping[str, str]
     ) -> bool:
-        """Run `entrypoint` in a copy of `folder`; False where the cluster has a job of that id."""
+        """Run `entrypoint` in a copy of `folder`; False if the cluster has a job of that id."""
         try:
             with _border(self.address):
                 self._client.submit_job(
@@ -74,7 +74,7 @@ class JobServer:
                     metadata=dict(metadata),
                 )
         except ClusterError:
-            # It is refused without a code of its own where another was faster.
+            # The server gives no special code if another submission was faster.
             if self.find(job_id) is None:
                 raise
             return False
@@ -88,7 +88,7 @@ class JobServer:
             return None
 
     def job(self, job_id: str) -> Job:
-        """Raises UnknownJobError where there is none."""
+        """Raises UnknownJobError if there is none."""
         found = self.find(job_id)
         if found is None:
             raise UnknownJobError(
@@ -97,24 +97,24 @@ class JobServer:
         return found
 
     def jobs(self) -> list[Job]:
-        """All that were submitted, ours or not, the oldest first."""
+        """All jobs that were submitted, ours or not, the oldest first."""
         with _border(self.address):
             found = [_job(one) for one in self._client.list_jobs() if one.submission_id]
         return sorted(found, key=lambda job: job.started or datetime.now(UTC))
 
     def log(self, job_id: str) -> str:
-        """All that a job has printed until now."""
+        """Everything that a job has printed so far."""
         with _border(self.address):
             return str(self._client.get_job_logs(job_id))
 
     def stop(self, job_id: str) -> None:
-        """Ask for an end; the job gets as long to commit as its cluster was told."""
+        """Ask the job to stop; it has the time that its cluster is configured for to commit."""
         with _border(self.address):
             self._client.stop_job(job_id)
 
 
 class _Client(JobSubmissionClient):  # type: ignore[misc]
-    """Ray's waits for ever for an answer, and tells a refusal's code in words alone."""
+    """Ray's client waits forever for an answer, and gives a refusal's code in words alone."""
 
     def _do_request(self, *arguments: Any, **options: Any) -> requests.Response:
         found: requests.Response = super()._do_request(
@@ -128,7 +128,7 @@ class _Client(JobSubmissionClient):  # type: ignore[misc]
 
 
 def _connected(address: str) -> _Client:
-    """Asks for the version, which is how another kind of web server is told from a job server."""
+    """Asks for the version, which tells a job server from another kind of web server."""
     try:
         return _Client(address, headers=_headers())
     except (RuntimeError, KeyError, TypeError, requests.JSONDecodeError):
@@ -146,7 +146,7 @@ def _border(address: str) -> Iterator[None]:
         yield
     except ray.exceptions.AuthenticationError as error:
         raise ClusterError(
-            f"{address} lets only those in who have its token: set RAY_AUTH_MODE=token and "
+            f"{address} admits only clients with its token: set RAY_AUTH_MODE=token and "
             f"RAY_AUTH_TOKEN, or {_HEADERS} ({_last_line(str(error)).partition('. ')[0]})"
         ) from error
     except (ConnectionError, requests.RequestException) as error:
@@ -160,7 +160,7 @@ def _border(address: str) -> Iterator[None]:
 
 @contextmanager
 def _asking(address: str) -> Iterator[None]:
-    """Ray lets its environment win over what is asked for; here what is asked for wins."""
+    """Ray's environment variables override its arguments; here the arguments win."""
     before = os.environ.get(_ADDRESS)
     os.environ[_ADDRESS] = address
     try:
@@ -203,5 +203,5 @@ def _time(milliseconds: int | None) -> datetime | None:
 
 
 def _last_line(text: str) -> str:
-    """Where a server puts a whole traceback, its last line is the reason."""
+    """The last line of a server's message: if it is a whole traceback, that line is the reason."""
     return (text.strip().splitlines() or ["no reason given"])[-1]

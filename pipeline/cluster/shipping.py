@@ -1,7 +1,7 @@
-"""What a job takes along: its resolved specification, and this package where nodes lack it.
+"""The files of a job: its resolved specification, and this package if nodes lack it.
 
-Ray shows entry points, environments and metadata of jobs to all who see its dashboard. A folder
-that it uploads it does not, so the specification, which may hold a signed address, is a file.
+Ray shows entry points, environments and metadata of jobs to everyone who sees its dashboard, but
+not an uploaded folder. So the specification, which may hold a signed address, is a file.
 """
 
 import os
@@ -15,7 +15,7 @@ from pipeline.storage import canonical
 
 SPEC: Final = "spec.json"
 
-#: In the folder of the job, by whatever Python the head's Ray runs on.
+#: In the folder of the job; run by the Python of the head's Ray.
 ENTRYPOINT: Final = f"python -m pipeline.cli.job {SPEC}"
 
 _PACKAGE: Final = Path(__file__).parents[1]
@@ -30,7 +30,7 @@ def pack(spec: LabelSpec, folder: Path, now: datetime, *, with_package: bool) ->
 
 
 def resolved(spec: LabelSpec, now: datetime) -> LabelSpec:
-    """The same job where the working folder, the home and the zone are others."""
+    """The same job on a machine with another working folder, home and time zone."""
     return spec.model_copy(
         update={
             "src": canonical(spec.src),
@@ -45,7 +45,7 @@ def resolved(spec: LabelSpec, now: datetime) -> LabelSpec:
 
 
 def whole_model(model: str) -> str:
-    """The absolute path of a folder that is there, whatever else as it is."""
+    """The absolute path of a folder that exists; anything else stays as it is."""
     path = Path(os.path.expanduser(model))  # noqa: PTH111 - Path's raises for no such user
     return str(path.absolute()) if path.is_dir() else model
 
@@ -58,12 +58,12 @@ def _whole(events: str | None) -> str | None:
 
 
 def _since(text: str | None, now: datetime) -> str | None:
-    """As a moment: a job that is tried again takes what the first one would have taken."""
+    """As a moment, so that a retried job takes what the first one would have taken."""
     return None if text is None else since_at(text, now).isoformat(timespec="seconds")
 
 
 def _moment(deadline: str | None, now: datetime) -> str | None:
-    """A clock time as a moment; a duration begins with the job, and stays one."""
+    """A clock time as a moment; a duration counts from the job's start, and stays a duration."""
     if deadline is None or ":" not in deadline:
         return deadline
     return deadline_at(deadline, now).isoformat()

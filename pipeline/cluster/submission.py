@@ -1,4 +1,4 @@
-"""Submitting a night once, however often one is asked to."""
+"""Submission: starts a night's job once, however often it is submitted."""
 
 import tempfile
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from pipeline.storage import canonical, public
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A night's job, and whether it was there already."""
+    """A night's job, and whether it existed already."""
 
     job: Job
     attached: bool
@@ -24,9 +24,9 @@ class Submitted:
 def submit(
     server: JobServer, spec: LabelSpec, night: str, now: datetime, *, with_package: bool
 ) -> Submitted:
-    """The job of this night and specification: the one that runs or is done, else a new one.
+    """The job of this night and specification: the one that runs or has succeeded, else a new one.
 
-    One that failed or was stopped is followed by another. `now` is the moment of submission.
+    After a failed or stopped job a new one starts. `now` is the moment of submission.
     Raises ClusterError.
     """
     for attempt in count(1):
@@ -43,7 +43,7 @@ def submit(
 
 
 def another_night(server: JobServer, spec: LabelSpec, night: str) -> str:
-    """A name for `--night` that makes another job: of it there is none yet."""
+    """A name for `--night` that makes another job: one that does not exist yet."""
     names = nights_after(night)
     return next(name for name in names if server.find(job_id(spec, name, 1)) is None)
 

@@ -1,4 +1,4 @@
-"""The url of a job server. Ray is not imported: what is none is refused at once."""
+"""The url of a job server. This file does not import Ray, so an invalid url is refused at once."""
 
 from typing import Final
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ _KINDS: Final = {
 
 
 def job_server_url(address: str) -> str:
-    """`http://head:8265` of `head:8265` too. Raises SpecError for what is no such url."""
+    """`http://head:8265`, also for `head:8265`. Raises SpecError for an invalid url."""
     scheme, slashes, _ = address.partition("://")
     if (kind := scheme.lower()) in _KINDS:
         raise SpecError("address", redacted(public(address)), f"{_KINDS[kind]}: {_WANTED}")

@@ -1,4 +1,4 @@
-"""The sample archive and the small ViT that `nightlabel demo` works on; see MODEL_CARD.md."""
+"""Demo data: the sample archive and the small ViT of `nightlabel demo`; see MODEL_CARD.md."""
 
 import csv
 from importlib.resources import files
@@ -11,7 +11,7 @@ def demo_folder() -> Path:
 
 
 def images() -> Path:
-    """The sample archive: small photographs of clothes, none of them seen in training."""
+    """The sample archive: small photographs of clothes, none of them used in training."""
     return demo_folder() / "images"
 
 
@@ -23,7 +23,7 @@ def model() -> Path:
 def known_labels() -> dict[str, str]:
     """The true label of each image, by its path relative to `images()`, with `/` between folders.
 
-    An image that cannot be decoded, so that no label could be right, is left out.
+    An image that cannot be decoded has no right label and is left out.
     """
     with (demo_folder() / "labels.csv").open(newline="", encoding="utf-8") as lines:
         return {row["path"]: row["label"] for row in csv.DictReader(lines) if row["label"]}

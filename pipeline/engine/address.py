@@ -1,8 +1,8 @@
-"""Which cluster is meant, and whether one answers there.
+"""Which cluster an address means, and whether a cluster answers there.
 
-Ray itself waits a minute and more for a cluster that is not there, and says little of what is there
-instead. What it speaks is gRPC, which is HTTP/2, and an HTTP/2 server greets whoever connects.
-Ray is not imported here: what is refused is refused at once.
+Ray itself waits a minute and more for a cluster that is down, and says little about any other
+server at that address. Ray speaks gRPC, which is HTTP/2, and an HTTP/2 server sends a greeting to
+each client that connects. Ray is not imported here, so a wrong address is refused at once.
 """
 
 import os
@@ -13,13 +13,13 @@ from pipeline.errors import ClusterError, SpecError
 from pipeline.isolation.time_limit import within
 from pipeline.storage import public, redacted
 
-#: For the resolver of names and all that follows.
+#: Seconds for resolving the name and all that follows.
 PROBE_SECONDS: Final = 20.0
-#: For each of the two: the connection, and the greeting.
+#: Seconds for each of two steps: the connection, and the greeting.
 STEP_SECONDS: Final = 8.0
 
 _RAY: Final = "RAY_ADDRESS"
-#: The client's part of HTTP/2's greeting (RFC 9113, 3.4): the preface, and SETTINGS without any.
+#: The client's part of HTTP/2's greeting (RFC 9113, 3.4): the preface, and an empty SETTINGS.
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
 _FRAME_HEAD: Final = 9
 _SETTINGS: Final = 4
@@ -33,24 +33,24 @@ _NOT_OURS: Final = {
 
 
 def cluster_address(address: str | None) -> str | None:
-    """The cluster that `address`, else the environment, names; None for a Ray of our own.
+    """The cluster that `address`, else the environment, names; None for an embedded Ray.
 
-    Ray's word for the latter is `local`: it stands against a cluster in the environment.
+    Ray's word for an embedded Ray is `local`: it overrides a cluster in the environment.
     """
     named = address or os.environ.get(_RAY)
     return None if named == "local" else named or None
 
 
 def check_address(address: str | None) -> None:
-    """Raises SpecError for what cannot be the address of a cluster; asks nobody."""
+    """Raises SpecError if this cannot be the address of a cluster; connects to nothing."""
     _host_and_port(address)
 
 
 def check_answers(address: str | None) -> str | None:
-    """`host:port` of a cluster where a gRPC server answers; None where there is nothing to ask.
+    """`host:port` of a cluster where a gRPC server answers; None if there is nothing to connect to.
 
-    Raises SpecError where the address, or what answers there, is of another kind, and ClusterError
-    where nothing answers, within `PROBE_SECONDS`.
+    Raises SpecError if the address, or the server there, is of the wrong kind, and ClusterError
+    if nothing answers within `PROBE_SECONDS`.
     """
     place = _host_and_port(address)
     if place is None:
@@ -70,10 +70,10 @@ def check_answers(address: str | None) -> str | None:
 
 
 def _host_and_port(address: str | None) -> tuple[str, int] | None:
-    """None for a Ray of our own, and for one that Ray is to find."""
+    """None for an embedded Ray, and for a cluster that Ray has to find."""
     field, named = "address", cluster_address(address)
     if named == "auto" or not address:
-        # Ray's own order: its environment stands against `auto`.
+        # Ray's own order: its environment variable overrides `auto`.
         field, named = _RAY, cluster_address(None) or named
     if named is None or named in ("auto", "local"):
         return None
@@ -89,7 +89,8 @@ def _host_and_port(address: str | None) -> tuple[str, int] | None:
 
 
 def _greeting(host: str, port: int) -> bytes:
-    """The first bytes that a server says to an HTTP/2 client; none of one that hangs up."""
+    """The first bytes that a server sends to an HTTP/2 client; empty if it closes the
+    connection."""
     with socket.create_connection((host, port), STEP_SECONDS) as link:
         if os.environ.get("RAY_USE_TLS", "").lower() in ("1", "true"):
             return bytes([0, 0, 0, _SETTINGS]).ljust(_FRAME_HEAD, b"\0")  # Ray knows the keys
@@ -104,7 +105,7 @@ def _greeting(host: str, port: int) -> bytes:
 def _check_greeting(told: str, greeting: bytes) -> None:
     if not greeting:
         raise _away(told, "the connection was closed without an answer")
-    if greeting.startswith((b"HTTP/", b"<")):  # some answer a page alone
+    if greeting.startswith((b"HTTP/", b"<")):  # some servers answer with a page alone
         raise SpecError(
             "address",
             told,
@@ -116,7 +117,7 @@ def _check_greeting(told: str, greeting: bytes) -> None:
 
 
 def not_a_cluster(told: str) -> SpecError:
-    """For a server that is another's."""
+    """The error for a server that is not a Ray cluster."""
     return SpecError("address", told, f"what answers there is no Ray cluster: {_OURS}")
 
 

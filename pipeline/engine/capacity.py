@@ -1,4 +1,5 @@
-"""A cluster may shrink while a run lasts; one that stays too small would hold it up for ever."""
+"""Stops a run whose cluster has shrunk for too long; without this check the run would
+wait forever."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -9,12 +10,13 @@ from pipeline.errors import PlacementError
 
 LOOK_SECONDS: Final = 10.0
 
-#: What a cluster gets to put another node in the place of one that is gone.
+#: Seconds for a cluster to replace a node that it lost.
 PATIENCE_SECONDS: Final = 300.0
 
 
 class Capacity:
-    """Watches whether a cluster still holds a graph. `resources` tells its present totals."""
+    """Watches whether the graph still fits on the cluster. `resources` returns its
+    current totals."""
 
     def __init__(
         self,
@@ -29,9 +31,9 @@ class Capacity:
         self._looked = self._enough = clock()
 
     def check(self) -> Mapping[str, float] | None:
-        """The present totals now and then, else None.
+        """The current totals, read from time to time; None in between.
 
-        Raises PlacementError where the graph has not had room for longer than `patience`.
+        Raises PlacementError if the graph has not fitted for longer than `patience`.
         """
         now = self._clock()
         if now - self._looked < LOOK_SECONDS:
@@ -44,6 +46,6 @@ class Capacity:
         elif now - self._enough > self._patience:
             raise PlacementError(
                 f"the cluster has lost nodes: {lacking}, for {self._patience:.0f} s now; what was "
-                "committed stays, and the next run goes on with what there is"
+                "committed stays, and the next run continues on the nodes that are left"
             )
         return there

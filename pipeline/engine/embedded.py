@@ -1,12 +1,12 @@
-"""A Ray of our own: only what the graph needs of it, and started without waiting in vain.
+"""Embedded Ray: starts only what the graph needs, without Ray's avoidable waits.
 
-Beside its store and its scheduler Ray starts a job server, an autoscaler's monitor and a reader of
-logs, each a Python that imports for a second. Its agent wants one port on every machine, and where
-another Ray has that, or had it a moment ago, tries again for three seconds before it does without.
-And Ray asks whether its node is there, sleeps for five seconds if not, and asks again: a slow
-machine's is there a little later.
+Besides its store and its scheduler Ray starts a job server, an autoscaler monitor and a log
+reader, each a Python process that imports for a second. Its agent wants one fixed port on every
+machine. If another Ray has that port, or had it a moment ago, the agent retries for three seconds
+and then goes on without. Ray also checks once whether its node has registered, and sleeps for
+five seconds if not; on a slow machine the node registers just after that check.
 
-Where a Ray lacks a name of ray_compat.py it does as it does by itself.
+If Ray lacks a name of ray_compat.py, Ray's own behaviour applies.
 """
 
 import os
@@ -21,7 +21,7 @@ from pipeline.heap import ONE_HEAP
 
 UNUSED: Final = (Private.START_API_SERVER, Private.START_MONITOR, Private.START_LOG_MONITOR)
 LOOK_SECONDS: Final = 0.02
-#: Then Ray's own patience begins.
+#: After this, Ray's own retries begin.
 WAIT_SECONDS: Final = 30.0
 
 _STARTED = count()
@@ -29,7 +29,7 @@ _STARTED = count()
 
 @contextmanager
 def lean_start() -> Iterator[None]:
-    """For `ray.init` of a Ray on this machine."""
+    """Speeds up `ray.init` of a Ray on this machine, within the block."""
     with ExitStack() as stack:
         stack.enter_context(inherited(ONE_HEAP))
         for name in UNUSED:
@@ -40,10 +40,10 @@ def lean_start() -> Iterator[None]:
 
 
 def metrics_once() -> dict[str, bool]:
-    """System config of a Ray of our own: the first of a process exports its metrics, no later one.
+    """System config of an embedded Ray: only the first Ray of a process exports its metrics.
 
-    Ray's core keeps what exports them for as long as the process lives, and waits ten seconds at
-    each shutdown for every one whose Ray is gone.
+    Ray's core keeps each exporter for as long as the process lives. At each shutdown it waits ten
+    seconds for every exporter whose Ray is gone.
     """
     first = next(_STARTED) == 0
     known = find(Private.OPEN_TELEMETRY) is not None
@@ -52,7 +52,8 @@ def metrics_once() -> dict[str, bool]:
 
 @contextmanager
 def inherited(environment: Mapping[str, str]) -> Iterator[None]:
-    """Processes started meanwhile have `environment`, where this one has nothing else set."""
+    """Processes started within the block get `environment`, except variables that are
+    set already."""
     added = {name: value for name, value in environment.items() if name not in os.environ}
     os.environ.update(added)
     try:
@@ -63,9 +64,9 @@ def inherited(environment: Mapping[str, str]) -> Iterator[None]:
 
 
 def end_at_once() -> None:
-    """Let `ray.shutdown` kill an embedded Ray's processes: 0.3 s and not 5.
+    """Let `ray.shutdown` kill an embedded Ray's processes: 0.3 s instead of 5.
 
-    It would ask each to end, which they don't hear (see session.py), and wait a second for
+    Ray would ask each process to end, which they ignore (see session.py), and wait a second for
     each. They hold nothing that is not committed.
     """
     if (started := started_node()) is not None:
@@ -74,7 +75,7 @@ def end_at_once() -> None:
 
 
 def nothing(*_: Any, **__: Any) -> None:
-    """In the place of a function whose effect is not wanted."""
+    """Replaces a function whose effect is not wanted."""
 
 
 def _with_any_port(start: Callable[[Any], None]) -> Callable[[Any], None]:

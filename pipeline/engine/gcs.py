@@ -1,7 +1,7 @@
-"""Ray's own word for whether a cluster is there.
+"""Asks Ray's control service (GCS) whether the cluster is up.
 
-Without the names of ray_compat.py what `address` has seen must do, and `ray.init` tells the rest,
-later and in more words.
+Without the names of ray_compat.py the check in `address` must do. `ray.init` then reports other
+problems itself, later and in more words.
 """
 
 from typing import Final
@@ -13,16 +13,16 @@ from pipeline.engine.ray_compat import Private, find
 from pipeline.errors import ClusterError
 
 ASK_SECONDS: Final = 15.0
-#: gRPC's code for a server that is no GCS.
+#: gRPC's status code of a server that is not a GCS.
 _UNIMPLEMENTED: Final = 12
 
 
 def check_cluster(address: str | None) -> None:
-    """Raises within half a minute where the cluster that a run would use does not answer.
+    """Raises within half a minute if the cluster that a run would use does not answer.
 
-    SpecError for a wrong kind of address or of server, ClusterError for one that is away. A Ray
-    that this process is connected to is used whatever the address, and one of our own is no
-    cluster.
+    SpecError for a wrong kind of address or server, ClusterError for a cluster that is down. A Ray
+    that this process is connected to is used whatever the address; an embedded Ray is no cluster
+    and is not checked.
     """
     if ray.is_initialized():
         return
@@ -54,7 +54,7 @@ def _ask(place: str) -> None:
         connect(place, None, int(ASK_SECONDS * 1000))
     except ray.exceptions.AuthenticationError as error:
         raise ClusterError(
-            f"{place} lets only those in who have its token: set RAY_AUTH_MODE=token and "
+            f"{place} admits only clients with its token: set RAY_AUTH_MODE=token and "
             f"RAY_AUTH_TOKEN ({str(error).strip().partition('. ')[0]})"
         ) from None
     except ray.exceptions.RpcError as error:

@@ -1,13 +1,14 @@
-"""How much of a node's memory large images may take together, and who waits for it.
+"""Memory budget: how much of a node's memory all large images may take together.
 
     large images = 90% of the node's memory - Ray's object store
                    - 0.75 GiB for each decoder
                    - (0.75 GiB + twice the model's weights) for each predictor;
                    a quarter of the node's memory at least
 
-Ray ends workers where 95% are in use. A decoder's 0.75 GiB are Python, what it reads ahead
-(256 MiB) and an image that asks nobody (`SMALL_BYTES`). An image that needs more than there is for
-all is decoded alone; one that would not fit beside the node's processes is `too_large`.
+Ray ends workers at 95% of the node's memory. A decoder's 0.75 GiB are Python, its read-ahead
+(256 MiB) and one image that is small enough to skip this budget (`SMALL_BYTES`). An image that
+needs more than the whole budget is decoded alone. One that would not fit beside the node's
+processes is `too_large`.
 """
 
 from typing import Final
@@ -25,11 +26,11 @@ from pipeline.spec import LabelSpec
 from pipeline.storage import BYTES_IN_FLIGHT
 
 USABLE: Final = 0.9
-#: Ray's own default, where no Ray runs yet.
+#: Ray's own default, used while no Ray runs.
 OBJECT_STORE: Final = 0.3
 PROCESS_BYTES: Final = 768 * 2**20
-#: libwebp allots two canvases as soon as it reads a header, of 16383 by 16383 pixels at most. They
-#: count as allocated, and take no memory until they are drawn on.
+#: libwebp allocates two canvases as soon as it reads a header, of 16383 by 16383 pixels at most.
+#: They count as allocated, but take no memory until they are drawn on.
 WEBP_CANVASES: Final = 8
 WEBP_PIXELS: Final = 2**28
 LEAST_SHARE: Final = 0.25
@@ -37,7 +38,7 @@ LEAST_ALONE: Final = 0.5
 
 
 def budget_of(memory: int, decoders: int, predictors: int, store: int, weights: int) -> Budget:
-    """The formula above: all in bytes, of one node."""
+    """The formula above: all sizes in bytes, of one node."""
     store = min(store, int(OBJECT_STORE * memory))
     processes = decoders * PROCESS_BYTES + predictors * (PROCESS_BYTES + 2 * weights)
     most = max(USABLE * memory - processes, LEAST_ALONE * memory)
@@ -48,7 +49,7 @@ def budget_of(memory: int, decoders: int, predictors: int, store: int, weights: 
 def budget_here(
     spec: LabelSpec, weights: int = 0, gpus: int = 0, *, network: bool = True
 ) -> Budget:
-    """Of the node that this process is on: a Ray's, or one that a Ray would be started on.
+    """The budget of this process's node: the running Ray's, or that of a Ray started here.
 
     A task without a `network` has no predictors.
     """
@@ -65,7 +66,7 @@ def budget_here(
 
 
 def _processes(node: Node, spec: LabelSpec, *, on_gpus: bool) -> tuple[int, int]:
-    """Decoders and predictors that a node may have, see placement.py."""
+    """How many decoders and predictors a node may have, see placement.py."""
     cpus = max(1, int(node.cpus))
     if on_gpus:
         return cpus, int(node.gpus / (spec.gpus_per_predictor or 1.0))
@@ -74,9 +75,9 @@ def _processes(node: Node, spec: LabelSpec, *, on_gpus: bool) -> tuple[int, int]
 
 
 def process_memory(spec: LabelSpec, *, sizes_known: bool = True) -> int:
-    """Bytes that a decoder may allocate before it is given room for a large image.
+    """Bytes that a decoder may allocate without asking for room for a large image.
 
-    Of objects whose sizes no list tells, more may be read at once than is reckoned with.
+    If a list gives no sizes of its objects, reads may take more memory than planned.
     """
     if not sizes_known:
         return image_memory(spec.max_pixels, spec.max_bytes)

@@ -1,4 +1,5 @@
-"""How many of what, and where: from a cluster's resources to the numbers of the graph."""
+"""Placement: from a cluster's resources to the number, size and place of decoders and
+predictors."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -7,54 +8,54 @@ from typing import Any, Final
 
 from pipeline.errors import PlacementError
 
-#: What a decoder and a predictor ask of a CPU. Beside GPUs a decoder owns a core. Without, a core
-#: has one of each, and works for whichever is not waiting for the other. All ask for a little
-#: less than there is: else the listers, which wait in the midst of their work, would take what the
-#: last decoder lacks, and all would stand still. Decoders and predictors never ask for the same,
-#: or Ray would fuse them and they would run in lockstep.
+#: CPUs that a decoder and a predictor request. With GPUs, a decoder owns a core. Without, each core
+#: has one of each, and works for whichever is not waiting for the other. All requests are a little
+#: below what there is. Otherwise the listers, which wait in the middle of their work, would take
+#: what the last decoder needs, and everything would deadlock. Decoders and predictors never request
+#: the same amount, or Ray would fuse them and they would run in lockstep.
 DECODE_SHARE: Final = 0.98
 SHARED_DECODE_SHARE: Final = 0.48
 SHARED_PREDICTOR_SHARE: Final = 0.49
-#: Listing and writing wait for the store most of the time; they must never wait for a core. Ray
-#: counts no less than this. Nothing at all would let them run on a head node that runs no tasks.
+#: Listing and writing wait for the store most of the time; they must never wait for a core. This is
+#: the smallest share that Ray counts. Zero would let them run on a head node that runs no tasks.
 IO_SHARE: Final = 0.0001
 
-#: Large ones where a GPU eats them: a batch's way there is cheaper a row.
+#: Large for GPUs: a large batch costs less overhead a row.
 GPU_BATCH_ROWS: Final = 512
 
 #: On a CPU a batch is about what a core predicts in two seconds: the first label comes soon, a stop
-#: loses little, and the batch's way through the graph is nothing beside that. Of a
-#: ViT-Ti with 23 MB of weights these are 64 images, of larger networks fewer. Many cores take
-#: larger batches, since all of them come from one driver: sixteen a second of 32 cores or more.
+#: loses little, and the overhead of a batch in the graph is negligible. For a ViT-Ti with 23 MB of
+#: weights this is 64 images, for larger networks fewer. Many cores get larger batches, since one
+#: driver hands out all of them: sixteen a second for 32 cores or more.
 CPU_BATCH_ROWS: Final = 64
 CPU_BATCH_WEIGHTS: Final = 23_000_000
 CPU_BATCH_CORES: Final = 32
 CPU_BATCH_RANGE: Final = (16, 256)
 
-#: Batches at a predictor: one that it works on and others that wait, until Ray Data looks again. It
-#: looks some six times a second, and hands out no more than is missing: with two, an H200 never got
-#: more than 12.5 batches a second. Where predicting takes seconds, one that waits is enough, and
-#: the first predictor that is ready leaves something to the others.
+#: Batches at a predictor: one in work and the others queued, until Ray Data looks again. It looks
+#: some six times a second, and hands out no more than is missing: with two, an H200 never got more
+#: than 12.5 batches a second. Where predicting takes seconds, one queued batch is enough, and the
+#: first predictor that is ready leaves some for the others.
 CPU_IN_FLIGHT: Final = 2
 GPU_IN_FLIGHT: Final = 4
 
-#: The listing stays so many refs ahead, and no more batches: at most 15 MB of the driver's memory,
-#: and work for a quarter of a minute and more while a store answers slowly.
+#: The listing stays at most this many refs, and batches, ahead: at most 15 MB of the driver's
+#: memory, and work for a quarter of a minute or more while a store answers slowly.
 ROWS_AHEAD: Final = 65_536
 BATCHES_AHEAD: Final = 256
 
-#: Where nothing is predicted: a decoder of photographs takes a second or a few for so many.
+#: Without predictors: a decoder takes a second or a few for this many photographs.
 DECODED_BATCH_ROWS: Final = 128
 
 _NO_CPU: Final = "the cluster has no CPU: add a node, or leave --address out to use this machine"
 
-#: Every node of Ray has this label.
+#: Every Ray node has this label.
 NODE_ID: Final = "ray.io/node-id"
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node of a cluster, and what it has in all; `store` are bytes of its object store."""
+    """One node of a cluster and its total resources; `store` is its object store in bytes."""
 
     id: str
     cpus: float
@@ -63,7 +64,7 @@ class Node:
 
 
 def resources_of(nodes: Sequence[Node], reserved: Collection[str] = ()) -> dict[str, float]:
-    """What these have together, less the CPUs of reserved ones."""
+    """The sum of these nodes' resources, less the CPUs of reserved nodes."""
     return {
         "CPU": sum(node.cpus for node in nodes if node.id not in reserved),
         "GPU": sum(node.gpus for node in nodes),
@@ -72,9 +73,10 @@ def resources_of(nodes: Sequence[Node], reserved: Collection[str] = ()) -> dict[
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much the graph may hold: shards that are listed side by side, and batches.
+    """How much the graph may hold: shards that are listed at the same time, and batches.
 
-    `listed` wait for a decoder, `decoding` are at decoders, `decoded` there or behind them.
+    `listed` batches wait for a decoder, `decoding` are at decoders, `decoded` are there or further
+    on.
     """
 
     listing: int
@@ -85,10 +87,10 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The graph's numbers. `predictors` is (min, max) actors that have room now.
+    """The graph's numbers. `predictors` is (min, max) actors that there is room for now.
 
-    There may be up to `most` as nodes come; none at all for a task without a network. `reserved`
-    are ids of nodes that only predict.
+    There may be up to `most` as nodes join; none for a task without a network. `reserved`
+    are the ids of nodes that only predict.
     """
 
     predictors: tuple[int, int]
@@ -102,19 +104,19 @@ class Placement:
     reserved: tuple[str, ...] = ()
 
     def growing(self, wanted: tuple[int, int] | None) -> "Placement":
-        """The same on a cluster that others may join: as many predictors on GPUs as are wanted.
+        """The same on a cluster that nodes may join: as many predictors on GPUs as are wanted.
 
-        Those that have no room yet ask an autoscaler for it. Without GPUs they would take the
-        cores of decoders, so there are no more than there were cores at the start.
+        Predictors without room yet request it from an autoscaler. Without GPUs they would take the
+        decoders' cores, so there are never more than there were cores at the start.
         """
         if not self.predictor_gpus or wanted is None:
             return self
         return replace(self, most=max(wanted[1], self.most))
 
     def for_model(self, weights: int, batch_size: int | None) -> "Placement":
-        """The same in batches that suit a model with so many bytes of weights.
+        """The same, with a batch size for a model with this many bytes of weights.
 
-        A forward pass of `batch_size` images is never cut.
+        A forward pass of `batch_size` images is never split.
         """
         rows = self.batch_rows
         if not self.predictor_gpus:
@@ -123,7 +125,7 @@ class Placement:
 
     @property
     def elsewhere(self) -> dict[str, Any]:
-        """Options of Ray for all that does not predict: it keeps off reserved nodes."""
+        """Ray options for everything but predictors: keep off reserved nodes."""
         if not self.reserved:
             return {}
         return {"label_selector": {NODE_ID: f"!in({','.join(self.reserved)})"}}
@@ -135,11 +137,11 @@ class Placement:
 
     @property
     def bounds(self) -> Bounds:
-        """How much the graph may hold, on the cores that it was placed on."""
+        """The graph's bounds, on the cores that it was placed on."""
         return self._bounds(self.decode_slots, self.predictors[1])
 
     def bounds_now(self, resources: Mapping[str, float]) -> Bounds:
-        """The same on a cluster that has come to have these, less the CPUs of reserved nodes."""
+        """The graph's bounds on a cluster's current totals, less the CPUs of reserved nodes."""
         cpus = int(resources.get("CPU", 0.0))
         if not self.most:
             return self._bounds(max(1, cpus), 0)
@@ -150,10 +152,10 @@ class Placement:
         return self._bounds(max(1, cpus), max(1, min(self.most, fit)))
 
     def _bounds(self, decode_slots: int, predictors: int) -> Bounds:
-        """Those of so many slots for decoders, and so many predictors.
+        """Bounds for this many decoder slots and predictors.
 
-        A decoder that is done must have another batch at hand, since Ray Data looks for work only
-        ten times a second; so must a predictor.
+        A decoder that finishes needs another batch at hand, since Ray Data looks for work only
+        ten times a second; so does a predictor.
         """
         decoding = 2 * decode_slots
         return Bounds(
@@ -165,17 +167,17 @@ class Placement:
 
     @property
     def cores(self) -> int:
-        """How many there are to decode on; without GPUs, to predict on too."""
+        """Cores for decoders; without GPUs, for predictors too."""
         if self.predictor_gpus or not self.most:
             return self.decode_slots
         return (self.decode_slots + self.predictors[1]) // 2
 
     def rate(self, decoded: float, predicted: float) -> float:
-        """Images a second at best, of what one decoder and one predictor make alone.
+        """Best possible images a second, from the rates of one decoder and one predictor alone.
 
-        On GPUs the slower kind is the limit. On CPUs both work on the same cores, so that each
-        image takes the time of both; predictors, which may be fewer than cores, do no more than
-        they can. Without predictors there is one decoder a core, and no more to do.
+        With GPUs the slower stage is the limit. On CPUs both stages work on the same cores, so each
+        image takes the sum of both times; predictors, which may be fewer than cores, do no more
+        than they can. Without predictors there is one decoder a core and no other work.
         """
         if not self.most:
             return self.cores * decoded
@@ -195,9 +197,9 @@ class Placement:
         }
 
     def lacking(self, resources: Mapping[str, float]) -> str:
-        """What `resources` lack for the graph to go on; "" if nothing.
+        """What the graph needs and `resources` lack; "" if nothing.
 
-        They are a cluster's totals, less the CPUs of reserved nodes.
+        `resources` are a cluster's totals, less the CPUs of reserved nodes.
         """
         predictors = self.predictors[0]
         needs = {
@@ -213,16 +215,16 @@ class Placement:
 
 
 def io_tasks(cpus: float) -> int:
-    """How many shards are listed, or files written, side by side: one a CPU slot.
+    """How many shards are listed, or files written, at the same time: one a CPU slot.
 
-    Each takes a worker process. Unbounded, so small a share lets Ray start one for every
-    shard at once: 64 on two cores, which then have no time left for anything else.
+    Each takes a worker process. Without this bound the small CPU share lets Ray start one for every
+    shard at once: 64 on two cores, which leaves no time for other work.
     """
     return max(2, int(cpus))
 
 
 def cpu_batch_rows(weights: int, predictors: int) -> int:
-    """Images in a batch for a model with so many bytes of weights: a power of two."""
+    """Images in a batch for a model with this many bytes of weights: a power of two."""
     least, most = CPU_BATCH_RANGE
     rows = CPU_BATCH_ROWS * CPU_BATCH_WEIGHTS / max(weights, 1)
     rows *= max(1.0, predictors / CPU_BATCH_CORES)
@@ -238,16 +240,16 @@ def place(
 ) -> Placement:
     """Choose the graph's numbers for a cluster's total `resources` ("CPU", "GPU").
 
-    With GPUs: as many predictors as fit, which take no CPU, and a decoder on each core that is
-    not reserved among `nodes`. Without: one of each on every core, with a thread each. A share
-    `gpus_each` that is given wants GPUs. Raises PlacementError, which names what is missing,
-    where the graph cannot run on what is there.
+    With GPUs: as many predictors as fit, which take no CPU, and a decoder on each core of
+    the unreserved `nodes`. Without: one of each on every core, with one thread each. Giving
+    `gpus_each` requires GPUs. Raises PlacementError, which names what is missing,
+    if the graph cannot run on these resources.
     """
     cpus, gpus = resources.get("CPU", 0.0), int(resources.get("GPU", 0))
     if gpus_each is not None and not gpus:
         raise PlacementError(
-            "the cluster has no GPU, and --gpus-per-predictor asks for some: add a GPU node, give "
-            "it longer to come with --wait-for-nodes, or predict on CPUs without that option"
+            "the cluster has no GPU, and --gpus-per-predictor asks for some: add a GPU node, "
+            "wait longer for one with --wait-for-nodes, or predict on CPUs without that option"
         )
     if not gpus:
         return _on_cpus(int(cpus), wanted)
@@ -260,7 +262,7 @@ def place(
 def place_decoders(resources: Mapping[str, float]) -> Placement:
     """The numbers for a task without a network: a decoder on each core, and nothing else.
 
-    GPUs are not asked for, and no node is reserved. Raises PlacementError without a CPU.
+    GPUs are not requested, and no node is reserved. Raises PlacementError without a CPU.
     """
     cpus = int(resources.get("CPU", 0.0))
     if cpus < 1:
@@ -279,10 +281,10 @@ def place_decoders(resources: Mapping[str, float]) -> Placement:
 
 
 def reserve(nodes: Sequence[Node]) -> list[Node]:
-    """The nodes with GPUs, if those without have as many cores: they decode then.
+    """The nodes with GPUs, if the nodes without have as many cores and so can do the decoding.
 
-    A decoder beside a predictor takes the core that feeds the device. Where most cores are on
-    nodes with GPUs that costs less than to leave them idle.
+    A decoder beside a predictor takes the core that feeds the device. If most cores are on
+    nodes with GPUs, sharing them costs less than leaving them idle.
     """
     predicting = [node for node in nodes if node.gpus]
     beside = sum(node.cpus for node in nodes if not node.gpus)
@@ -339,10 +341,10 @@ def _on_cpus(cpus: int, wanted: tuple[int, int] | None) -> Placement:
 
 
 def _fitting(gpus: int, each: float) -> int:
-    """Predictors, of which each takes a share of one GPU."""
+    """How many predictors fit if each takes this share of one GPU."""
     return gpus * int(1 / each + 1e-9)
 
 
 def _shared_slots(cpus: int, predictors: int) -> int:
-    """For decoders: a core has two slots, and a predictor takes one."""
+    """Decoder slots: a core has two slots, and a predictor takes one."""
     return 2 * cpus - min(predictors, cpus)

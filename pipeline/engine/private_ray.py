@@ -1,12 +1,12 @@
-"""A Ray of our own that is nobody else's: on loopback, with a token of this run, in our folder.
+"""Private embedded Ray: listens on loopback only, with a token of this run, in a folder of our own.
 
-Left to itself Ray listens on all addresses of the machine, has one token for all runs, which lies
-in the home for every user to read, and lets every user write where its sockets and logs lie.
-Ray takes loopback for a node's address only where it can't find another; told so, all that it
-starts listens there alone.
+By default Ray listens on all addresses of the machine. It has one token for all runs, which lies
+in the home folder where every user may read it, and its sockets and logs are writable for every
+user. Ray uses loopback as a node's address only if it finds no other; once it does, all that it
+starts listens on loopback alone.
 
-The token is in the environment of Ray's processes, which only their own user may read, and in no
-file and no command line.
+The token is in the environment of Ray's processes, which only their own user may read. It is in no
+file and on no command line.
 """
 
 import os
@@ -29,8 +29,8 @@ TOKEN: Final = "RAY_AUTH_TOKEN"  # noqa: S105 - where it is, not what it is
 def private_start(base: str) -> Iterator[dict[str, Any]]:
     """For `ray.init` of a Ray on this machine: yields its options. Its files lie below `base`.
 
-    Once that Ray is ended, `reset_token` lets this process reach others again. Raises
-    UnsafeFolderError where another user has the folder, or could put another in its place.
+    After that Ray has ended, `reset_token` lets this process reach other clusters again. Raises
+    UnsafeFolderError if another user owns the folder, or could replace it.
     """
     own = Path(base).absolute() / f"ray-{os.geteuid()}"
     folder = private_folder(own, "name another folder in RAY_TMPDIR")
@@ -40,19 +40,19 @@ def private_start(base: str) -> Iterator[dict[str, Any]]:
             stack.enter_context(_environment(token))
             reset_token()
         stack.enter_context(patched(Private.RESOLVE_LOCALHOST, _itself))
-        # Ray lets every user write in what it is given, so that lies in what is ours alone. Its
-        # name is short since the paths of sockets must be.
+        # Ray makes its folder writable for every user, so it lies in a folder that only we can
+        # enter. The name is short because socket paths must be short.
         yield {"_node_ip_address": LOOPBACK, "_temp_dir": str(folder / "r")}
 
 
 def _itself(_: Callable[[str], str]) -> Callable[[str], str]:
-    """Ray puts another address of the machine in the place of loopback."""
+    """Keep the host as it is: Ray would replace loopback by another address of the machine."""
     return lambda host: host
 
 
 @contextmanager
 def _environment(own: Mapping[str, str]) -> Iterator[None]:
-    """`own` is set meanwhile, whatever was."""
+    """Within the block, set the variables of `own`; afterwards restore the old values."""
     before = {name: os.environ.get(name) for name in own}
     os.environ.update(own)
     try:

@@ -1,4 +1,4 @@
-"""What others see of a driver: `ps` and Ray's dashboard show the command line of every process."""
+"""Hides secrets from a driver's command line, which `ps` and Ray's dashboard show."""
 
 import sys
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ from pipeline.engine.ray_compat import Private, find
 from pipeline.spec import SECRETS
 from pipeline.storage import redacted
 
-#: The option of each field that is a secret as a whole, and `--set` of it.
+#: The options of all secret fields, and `--set` of each.
 _OPTIONS: Final = tuple(f"--{name}" for name in SECRETS)
 _SETTINGS: Final = tuple(f"{word}=" for name in SECRETS for word in (name, f"--{name}"))
 
 
 def hide_secrets() -> None:
-    """From here on, show our own command line without queries, passwords and secret options."""
+    """From now on, show our own command line without queries, passwords and secret options."""
     if Path(sys.argv[0]).name != "nightlabel":
-        return  # someone else's program
+        return  # not our program
     clean = without_secrets(sys.argv)
     rename = find(Private.SET_TITLE)
     if clean != sys.argv and rename is not None:
@@ -25,7 +25,7 @@ def hide_secrets() -> None:
 
 
 def without_secrets(words: Sequence[str]) -> list[str]:
-    """A command line as it may be seen."""
+    """A command line without its secrets."""
     found = []
     hide = False
     for word in words:

@@ -1,8 +1,8 @@
-"""Every name that Ray keeps to itself, and what happens where a Ray lacks it.
+"""All private names of Ray that we use, and what happens if a Ray version lacks one.
 
-No other file uses one; a test holds that. Each is looked up when it is needed, so a Ray without it
-still starts and labels, with less: `Private` says what. pyproject.toml holds Ray below the versions
-that this was not tried with.
+No other file uses a private name; a test checks that. Each is looked up when it is needed. A Ray
+without it still starts and labels, with less: `Private` says what is lost. pyproject.toml excludes
+Ray versions that were not tested.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from ray.data import DataContext
     from ray.data._internal.execution.interfaces import PhysicalOperator
 
-    #: A stage of a graph, as its backpressure policies see it.
+    #: A stage of a graph, as Ray's backpressure policies see it.
     Stage = PhysicalOperator
 
 
 class Private(Enum):
-    """A name of Ray's, as `module:attribute`, and in a comment what is lost without it."""
+    """A private name of Ray, as `module:attribute`. The comments say what is lost without it."""
 
-    # What a start leaves out or does otherwise: without, it takes some seconds longer.
+    # Parts of the start that we skip or change: without them, it takes some seconds longer.
     START_API_SERVER = "ray._private.node:Node.start_api_server"
     START_MONITOR = "ray._private.node:Node.start_monitor"
     START_LOG_MONITOR = "ray._private.node:Node.start_log_monitor"
@@ -30,27 +30,27 @@ class Private(Enum):
     GET_NODE = "ray._private.services:get_node"
     GLOBAL_STATE = "ray._private.state:GlobalState"
     GCS_OPTIONS = "ray._raylet:GcsClientOptions"
-    # Who started this Ray: without, its end takes five seconds, and its graph keeps three actors.
+    # Who started this Ray: without it, shutdown takes 5 seconds, and the graph keeps three actors.
     STARTED_NODE = "ray._private.worker:_global_node"
-    # Whether Ray knows how to leave its metrics: without, a third Ray of a process ends slowly.
+    # Whether Ray can stop its metrics: without it, a process's third Ray shuts down slowly.
     OPEN_TELEMETRY = "ray._private.ray_constants:RAY_ENABLE_OPEN_TELEMETRY"
-    # Loopback and a token of the run: without, `ray.init` does as that Ray does by itself.
+    # Loopback and a token of the run: without them, `ray.init` uses Ray's defaults.
     RESOLVE_LOCALHOST = "ray._private.services:resolve_ip_for_localhost"
     CONFIG = "ray._raylet:Config"
     TOKEN_LOADER = "ray._raylet:AuthenticationTokenLoader"  # noqa: S105 - a name of Ray's
-    # What others see of a driver: without, its whole command line.
+    # The command line that others see: without these, all of it.
     ENTRYPOINT_NAME = "ray._private.utils:get_entrypoint_name"
     SET_TITLE = "ray._raylet:setproctitle"
-    # Signals: without, Ray's own handler ends a run at once.
+    # Signals: without it, Ray's own handler ends a run at once.
     SIGTERM_HANDLER = "ray._private.utils:set_sigterm_handler"
-    # Whether a cluster answers: without, `ray.init` tells it later and in more words.
+    # Whether a cluster answers: without these, `ray.init` reports it later and in more words.
     FIND_CLUSTER = "ray._private.services:canonicalize_bootstrap_address"
     GCS_CLIENT = "ray._raylet:InnerGcsClient"
-    # Which try of a task this is: without, a block that kills its workers ends the run.
+    # Which attempt of a task this is: without it, a block that kills its workers ends the run.
     WORKER = "ray._private.worker:global_worker"
-    # What the graph holds: without, Ray Data's own limits, by bytes and not by batches.
+    # What the graph holds: without it, Ray Data's own limits apply, in bytes instead of batches.
     POLICIES = "ray.data._internal.execution.backpressure_policy:"
-    # Three actors of Ray Data: without, they are started.
+    # Three actors of Ray Data: without these names, they are started.
     DATASET_ID = "ray.data._internal.stats:_StatsManager.gen_dataset_id_from_stats_actor"
     REGISTER_DATASET = "ray.data._internal.stats:_StatsManager.register_dataset_to_stats_actor"
     UPDATE_METRICS = "ray.data._internal.stats:_StatsManager.update_execution_metrics"
@@ -68,7 +68,7 @@ class Private(Enum):
 
 
 def find(name: Private) -> Any | None:
-    """What Ray has under this name, or None."""
+    """Ray's object of this name, or None."""
     module, _, path = name.value.partition(":")
     try:
         found: Any = import_module(module)
@@ -81,7 +81,8 @@ def find(name: Private) -> Any | None:
 
 @contextmanager
 def patched(name: Private, instead: Callable[[Any], Any]) -> Iterator[None]:
-    """Ray has what `instead` makes of its own meanwhile; nothing happens where it has none."""
+    """Within the block, replace Ray's object by the result of `instead`; does nothing if Ray has
+    none."""
     own = find(name)
     if own is None:
         yield
@@ -99,25 +100,26 @@ def patched(name: Private, instead: Callable[[Any], Any]) -> Iterator[None]:
 
 
 def attempt_number() -> int:
-    """How often the Ray task that this runs in was tried before; 0 where nothing tells."""
+    """How many times the current Ray task was tried before; 0 if that is not known."""
     core = getattr(find(Private.WORKER), "core_worker", None)
     number = getattr(core, "get_current_task_attempt_number", None)
     return int(number()) if number is not None else 0
 
 
 def started_node() -> Any | None:
-    """The head node that this process started, None where it is connected to another's Ray."""
+    """The head node that this process started; None if it is connected to another process's Ray."""
     started = find(Private.STARTED_NODE)
     return started if started is not None and started.is_head() else None
 
 
 def has_tokens() -> bool:
-    """Whether this Ray has tokens, and can be told that there is another one."""
+    """Whether this Ray supports tokens, and can be told to read a new one."""
     return find(Private.TOKEN_LOADER) is not None and hasattr(find(Private.CONFIG), "initialize")
 
 
 def reset_token() -> None:
-    """Have Ray read from the environment whether there is a token, and which; it keeps both."""
+    """Make Ray read again from the environment whether there is a token, and which; Ray caches
+    both."""
     loader, config = find(Private.TOKEN_LOADER), find(Private.CONFIG)
     if loader is not None and config is not None and has_tokens():
         config.initialize("")
@@ -125,7 +127,7 @@ def reset_token() -> None:
 
 
 def node_names(address: str) -> Callable[[], set[str]] | None:
-    """Asks the cluster at `address` for the ids of its nodes; None where that can't be asked."""
+    """The ids of the nodes of the cluster at `address`; None if Ray cannot be asked for that."""
     options, make = find(Private.GCS_OPTIONS), find(Private.GLOBAL_STATE)
     if options is None or make is None or not hasattr(make, "_initialize_global_state"):
         return None
@@ -137,12 +139,12 @@ def node_names(address: str) -> Callable[[], set[str]] | None:
 
 
 def policy_base() -> Any:
-    """The class that Ray Data's backpressure policies have as a base; `object` without it."""
+    """The base class of Ray Data's backpressure policies; `object` if it is missing."""
     return getattr(find(Private.POLICIES), "BackpressurePolicy", object)
 
 
 def limit_by(context: "DataContext", policies: list[type]) -> None:
-    """Let these policies hold a graph back in place of Ray Data's own."""
+    """Use these policies to limit a graph, in place of Ray Data's own."""
     key = getattr(find(Private.POLICIES), "ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY", None)
     if key is not None:
         context.op_resource_reservation_enabled = False

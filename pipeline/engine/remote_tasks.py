@@ -1,4 +1,4 @@
-"""Plain Ray tasks, beside the graph or without one."""
+"""Plain Ray tasks outside the graph."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,10 +18,10 @@ def in_tasks(
     calls: Iterable[tuple[Any, ...]],
     options: Mapping[str, Any] | None = None,
 ) -> Iterator[Any]:
-    """What `function` gives for each tuple of arguments, in their order.
+    """The results of `function` for each tuple of arguments, in the same order.
 
-    No more run side by side than the cluster has CPU slots: each takes a worker process.
-    `options` are Ray's, and say where.
+    At most as many run at once as the cluster has CPU slots: each takes a worker process.
+    `options` are Ray's, and say where to run.
     """
     task = ray.remote(num_cpus=IO_SHARE, **(options or {}))(function)
     most = io_tasks(ray.cluster_resources().get("CPU", 0.0))

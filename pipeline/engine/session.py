@@ -1,4 +1,4 @@
-"""A Ray to run on: the cluster at an address, or a quiet one on this machine."""
+"""A Ray session: connect to the cluster at an address, or start a quiet Ray on this machine."""
 
 import logging
 import os
@@ -21,10 +21,10 @@ from pipeline.engine.process_title import hide_secrets
 from pipeline.engine.ray_compat import Private, patched, reset_token
 from pipeline.errors import ClusterError, NightlabelError, PlacementError
 
-#: Ray ends the tasks of a machine that runs out of memory, and tries them again for ever.
+#: Ray ends tasks on a machine that runs out of memory, and retries them forever.
 OOM_RETRIES = 5
 
-#: Less than this for its logs and sockets and Ray hangs, then fails without saying why.
+#: With less space than this for logs and sockets, Ray hangs, then fails without a reason.
 ROOM_BYTES = 64 * 2**20
 
 
@@ -37,8 +37,8 @@ def session(address: str | None, in_use: Callable[[], bool] = _never) -> Iterato
     """Connect, or start an embedded Ray; yields the cluster's total resources.
 
     `address`, else RAY_ADDRESS, names a cluster. A Ray that this process is already
-    connected to is used as it is and left as it was, and so is one that is still `in_use` at the
-    end. Raises NightlabelError for what Ray raises meanwhile.
+    connected to is used and left as it was. So is a Ray that is still `in_use` at the end.
+    Raises NightlabelError for errors that Ray raises within the block.
     """
     if ray.is_initialized():
         with _border():
@@ -51,7 +51,8 @@ def session(address: str | None, in_use: Callable[[], bool] = _never) -> Iterato
         with _border():
             yield totals()
     finally:
-        # Ray aborts the process if it is shut down over a thread that works with it. It ends
+        # Ray aborts the process if it is shut down while a thread uses it. It ends with this
+        # process.
         # with this process then.
         if not in_use():
             if address is None:
@@ -70,14 +71,14 @@ def _border() -> Iterator[None]:
 
 
 def totals() -> dict[str, float]:
-    """What all nodes have, of what matters here."""
+    """The sum over all nodes of the resources that matter here."""
     total = ray.cluster_resources()
     known = ("CPU", "GPU", "memory", "object_store_memory")
     return {name: total[name] for name in known if name in total}
 
 
 def nodes() -> list[Node]:
-    """Those that are alive."""
+    """The nodes that are alive."""
     found = ((node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"])
     return [
         Node(
@@ -133,19 +134,19 @@ def _embedded(quiet: dict[str, Any]) -> None:
 
 
 def _named(_: Callable[[], str]) -> Callable[[], str]:
-    """Ray shows the whole command line of a driver to all who see the cluster's dashboard, and
-    there may be a signed address in it."""
+    """Give Ray a command line without secrets: it shows a driver's whole command line to everyone
+    who sees the cluster's dashboard, and a signed address may be in it."""
     return lambda: "nightlabel"
 
 
 @contextmanager
 def _unheard(number: signal.Signals) -> Iterator[None]:
-    """Processes started meanwhile inherit a blocked signal, as Ray itself does with SIGINT.
+    """Block a signal for processes started within the block, as Ray itself does with SIGINT.
 
-    A supervisor that ends a whole process group must not end the workers before the driver
-    has committed what they made. They end with the driver all the same. Ray's own handlers,
-    which would exit at once with a code of theirs, are not set: another thread of this process
-    may hear the signal meanwhile.
+    A supervisor that signals a whole process group must not end the workers before the driver
+    has committed their results. They still end with the driver. Ray's own handlers,
+    which would exit at once with their own code, are not installed: another thread of this process
+    may receive the signal within the block.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
     try:
@@ -157,10 +158,10 @@ def _unheard(number: signal.Signals) -> Iterator[None]:
 
 
 def _hear_first(number: signal.Signals) -> None:
-    """Put Python's handler back in its place, with what it calls.
+    """Restore Python's signal handler, and the function it calls.
 
-    Ray's core sets another before it, which aborts the process three seconds after a SIGTERM,
-    in the midst of a commit.
+    Ray's core installs another in front of it, which aborts the process three seconds after a
+    SIGTERM, in the middle of a commit.
     """
     handler = signal.getsignal(number)
     if handler is not None and threading.current_thread() is threading.main_thread():
@@ -168,7 +169,7 @@ def _hear_first(number: signal.Signals) -> None:
 
 
 def fetch(reference: "ray.ObjectRef") -> Any:
-    """`ray.get`, but our own errors come out as they were raised, without Ray's wrapping."""
+    """`ray.get`, but our own errors are raised as they were, without Ray's wrapping."""
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
@@ -180,8 +181,8 @@ def fetch(reference: "ray.ObjectRef") -> Any:
 def end_process(code: int) -> NoReturn:
     """Exit with `code` at once.
 
-    What is done is done: nothing that threads of libraries do while an interpreter ends may make
-    another code of it, or wait.
+    All work is done. Threads of libraries may otherwise change the exit code, or block, while the
+    interpreter shuts down.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -189,7 +190,7 @@ def end_process(code: int) -> NoReturn:
 
 
 def ray_error(error: BaseException) -> NightlabelError:
-    """What Ray died of, in our own words where they are known."""
+    """The error that ended Ray, in our own words if it is a known one."""
     for cause in _causes(error):
         if isinstance(cause, NightlabelError):
             return cause
@@ -221,7 +222,7 @@ _MENDS: Final[dict[type[Exception], str]] = {
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, and whatever Ray wrapped in it."""
+    """The error, and every error that Ray wrapped in it."""
     seen: list[BaseException] = []
     left: list[BaseException | None] = [error]
     while left:
@@ -232,5 +233,5 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def cores() -> int:
-    """The cores this process may use, which in a container are fewer than the machine's."""
+    """The cores this process may use: in a container, fewer than the machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

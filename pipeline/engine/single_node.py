@@ -1,10 +1,10 @@
-"""Ray Data on a Ray of our own: what it asks of a cluster, answered without a process.
+"""Single-node stubs: replace three actors of Ray Data when the graph runs on an embedded Ray.
 
-It keeps three actors. One holds figures for a dashboard, one shares a cluster out among datasets
-and asks an autoscaler for more, one knows which node an actor is on. Here is no dashboard, no other
-dataset and no other node, and each would be a Python that imports while a model loads.
+One actor collects statistics for a dashboard. One shares a cluster among datasets and asks an
+autoscaler for more. One knows which node an actor is on. An embedded Ray has no dashboard, no other
+dataset and no other node, and each actor would be a Python that imports while a model loads.
 
-One that a Ray lacks by the name in ray_compat.py is started as ever.
+If Ray lacks one of the names in ray_compat.py, that actor is started as usual.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from pipeline.engine.ray_compat import Private, patched
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """For a graph on this machine and no other."""
+    """Use the stubs for a graph on this machine alone."""
     with ExitStack() as stack:
         for name, instead in INSTEAD.items():
             stack.enter_context(patched(name, partial(_rather, instead)))
@@ -29,7 +29,7 @@ def alone() -> Iterator[None]:
 
 
 class _WholeMachine:
-    """Reserves all that there is, for whoever asks."""
+    """Reserves all resources for every caller."""
 
     def __init__(self, *_: Any, **__: Any) -> None: ...
 
@@ -46,7 +46,7 @@ class _WholeMachine:
 
 
 class _Unheard:
-    """In the place of an actor that is told where another one is."""
+    """Replaces the actor that is told the locations of other actors, and ignores the calls."""
 
     class update_actor_location:  # noqa: N801 - the name of a method, as `.remote` calls it
         @staticmethod
@@ -57,7 +57,7 @@ def _rather(instead: Any, _: Any) -> Any:
     return instead
 
 
-#: In whose place stands what. A graph takes an actor whose node is not known to be on its first.
+#: Each private name and its stub. If an actor's node is unknown, a graph uses its first actor.
 INSTEAD: Final[dict[Private, Any]] = {
     Private.DATASET_ID: lambda: uuid4().hex,
     Private.REGISTER_DATASET: nothing,

@@ -1,4 +1,4 @@
-"""What a run tells others while it lasts: JSON lines, and one message at its end.
+"""Events of a run for other programs: JSON lines, and one message at its end.
 
-Nothing here can fail a run, or hold one up.
+Nothing here can fail a run, or delay it.
 """

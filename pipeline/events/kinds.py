@@ -1,4 +1,4 @@
-"""The kinds of event, one JSON object each. docs/reference.md is made of these classes."""
+"""Event types, one JSON object each. docs/reference.md is generated from these classes."""
 
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -9,7 +9,7 @@ VERSION: Final = 1
 
 
 class Event(BaseModel):
-    """What stands in every event."""
+    """The fields of every event."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -22,7 +22,7 @@ class Event(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _encodable(cls, value: object) -> object:
-        """A file's name may be no UTF-8, and JSON is; an event is told all the same."""
+        """A file name may be invalid UTF-8, and JSON must be valid; such an event is still sent."""
         return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
     def line(self) -> bytes:
@@ -40,7 +40,7 @@ class Started(Event):
 
 
 class Progressed(Event):
-    """How far the run is, every ten seconds and where a stage begins."""
+    """Progress of the run, every ten seconds and at the start of each stage."""
 
     event: Literal["progress"] = "progress"
     stage: str = Field(
@@ -57,7 +57,7 @@ class Progressed(Event):
 
 
 class Committed(Event):
-    """Rows became true."""
+    """Rows were committed."""
 
     event: Literal["committed"] = "committed"
     version: int = Field(description="of the Delta table")
@@ -75,7 +75,7 @@ class GateBreached(Event):
 
 
 class Finished(Event):
-    """The end, whichever it is; what `--notify` sends too."""
+    """The end of the run, in every case; `--notify` sends this event too."""
 
     event: Literal["finished"] = "finished"
     src: str = Field(description="the images, without credentials")

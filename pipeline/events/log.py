@@ -1,4 +1,4 @@
-"""JSON lines at a path or in a bucket, written by a thread: no store holds a run up."""
+"""Event log: JSON lines to a path or a bucket, written by a thread, so no store delays the run."""
 
 import queue
 import threading
@@ -10,14 +10,14 @@ from pipeline.errors import DeniedError, MissingError, NightlabelError, SpecErro
 from pipeline.events.kinds import Event
 from pipeline.storage import Folder, canonical, local_path, open_to_append, public
 
-#: A bucket has no appending: the whole object is written anew, this often at most.
+#: A bucket has no append: the whole object is rewritten, at most this often.
 UPLOAD_SECONDS: Final = 30.0
 
 _ENDINGS: Final = (".jsonl", ".ndjson", ".json", ".log")
 
 
 class Target(Protocol):
-    """Where lines go. `write` gets new ones, and those that it failed with before."""
+    """Where lines go. `write` gets the new lines, and those of failed writes before."""
 
     every: float
 
@@ -25,7 +25,7 @@ class Target(Protocol):
 
 
 class EventLog:
-    """Takes events at once; a thread writes them."""
+    """Accepts events without blocking; a thread writes them."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -43,7 +43,7 @@ class EventLog:
         self._queue.put(event.line())
 
     def close(self, seconds: float) -> str | None:
-        """Write what is left, within this time; what went wrong, if anything did at last."""
+        """Write what is left, within this time; returns the last problem, if there was one."""
         self._queue.put(None)
         self._thread.join(seconds)
         return "not written in time" if self._thread.is_alive() else self._problem
@@ -60,7 +60,7 @@ class EventLog:
                 self._problem = str(error)
 
     def _gather(self, seconds: float) -> tuple[bytes, bool]:
-        """Lines of this time, which an end cuts short, and whether there will be others."""
+        """Lines that arrive in this time, or until the log closes, and whether more will come."""
         until = time.monotonic() + seconds
         lines = [self._queue.get()]
         while lines[-1] is not None:
@@ -72,7 +72,7 @@ class EventLog:
 
 
 class _File:
-    """A file that grows from night to night; see `open_to_append` for links."""
+    """A file that grows from run to run; see `open_to_append` for links."""
 
     every = 0.0
 
@@ -104,7 +104,7 @@ class _Object:
         except (DeniedError, MissingError) as error:
             raise SpecError("events", public(folder.uri), str(error)) from None
         except StoreError:
-            pass  # it may be away for a moment; the end of the run tells if it stays so
+            pass  # it may be down for a moment; the end of the run reports it if it stays down
 
     def write(self, lines: bytes) -> None:
         self._folder.put(self._name, self._lines + lines)

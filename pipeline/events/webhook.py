@@ -1,4 +1,4 @@
-"""One message at the end of a run, signed as https://www.standardwebhooks.com lays down."""
+"""Webhook: one message at the end of a run, signed as in https://www.standardwebhooks.com."""
 
 import base64
 import binascii
@@ -14,14 +14,14 @@ from pipeline.storage import deliver
 #: Its value signs the message; "whsec_" and base64, as the standard writes it, or any text.
 SECRET: Final = "NIGHTLABEL_NOTIFY_SECRET"  # noqa: S105 - where it is, not what it is
 
-#: The least that the standard takes: who receives a message could find a shorter key.
+#: The minimum length in the standard: a receiver of a message could guess a shorter key.
 KEY_BYTES: Final = 24
 
 _PREFIX: Final = "whsec_"
 
 
 def secret() -> bytes | None:
-    """The key to sign with, None where there is none. Raises SpecError for a broken one."""
+    """The key to sign with, None if there is none. Raises SpecError for an invalid one."""
     text = os.environ.get(SECRET)
     if not text:
         return None
@@ -44,7 +44,7 @@ def secret() -> bytes | None:
 def notify(url: str, event: Finished, key: bytes | None, *, patient: bool) -> str | None:
     """POST `event` to `url`; returns what went wrong, without the url's secrets, or None.
 
-    A patient one tries five times within some 20 s, another once within two seconds.
+    With `patient` it tries five times within some 20 s, otherwise once within two seconds.
     """
     body = event.model_dump_json().encode()
     return deliver(

@@ -1,11 +1,10 @@
-"""What the graph may hold, and what Ray Data would pile up in the driver over a night.
+"""Backpressure policies: limit how many batches the graph holds, and keep the driver's memory flat.
 
-Ray Data gives each stage a share of the cluster and holds it back by the bytes that lie in its
-object store. That starves decoders (docs/design.md), and does nothing about *names that wait to
-be decoded*: refs are so small that they lie in the driver's memory, some 200 bytes each, and a
-hundred million would be 20 GB. So batches are counted instead, and a lister that may not go on
-waits where it is. *Figures of every block*, a kilobyte a stage, go into a report that nobody asks
-for; they are cleared.
+Ray Data gives each stage a share of the cluster and limits it by bytes in the object store. That
+starves the decoders (docs/design.md). It also does not limit *refs that wait to be decoded*: they
+are so small that they stay in the driver's memory, some 200 bytes each, and a hundred million
+would take 20 GB. So we count batches instead, and a lister that has reached its limit waits.
+*Statistics of every block*, a kilobyte a stage, go into a report that nobody reads; we clear them.
 
 Ray Data asks a backpressure policy at each turn of its loop.
 """
@@ -26,7 +25,7 @@ _DECODING: Final = "MapBatches(Decode)"
 
 
 class Live:
-    """Bounds that may change while a graph runs: whoever has a copy has this one."""
+    """Bounds that may change while a graph runs: all copies share this one object."""
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
@@ -36,13 +35,13 @@ class Live:
 
 
 def keep_lean(context: "DataContext", bounds: Live) -> None:
-    """Let the graph hold so much and no more, whatever Ray Data thinks of its stages' shares."""
+    """Limit the graph by `bounds`, in place of Ray Data's own limits for each stage."""
     context.set_config(_BOUNDS, bounds)
     limit_by(context, [*_OURS])
 
 
 class _Bounded(policy_base()):  # type: ignore[misc]
-    """Counts batches."""
+    """A policy that counts batches."""
 
     @property
     def bounds(self) -> Bounds:
@@ -50,13 +49,13 @@ class _Bounded(policy_base()):  # type: ignore[misc]
         return live.bounds
 
     def waiting_behind(self, op: "Stage") -> int:
-        """What came out of `op` and is not worked on yet."""
+        """Batches that came out of `op` and are not being worked on yet."""
         after = op.output_dependencies
         return sum(self._topology[one].total_enqueued_input_blocks() for one in after)
 
 
 class ListingAhead(_Bounded):
-    """Neither starts a lister nor takes more of one than there is room for."""
+    """Starts a lister, and takes its output, only while there is room."""
 
     def can_add_input(self, op: "Stage") -> bool:
         if op.name != _LISTING:
@@ -66,7 +65,7 @@ class ListingAhead(_Bounded):
     def max_task_output_bytes_to_read(self, op: "Stage") -> int | None:
         if op.name != _LISTING:
             return None
-        # Of the first batch no size is known: one byte lets one through.
+        # The size of the first batch is unknown: one byte lets one batch through.
         size: float = op.metrics.average_bytes_per_output or 1
         return int(self._room(op) * size)
 
@@ -75,7 +74,7 @@ class ListingAhead(_Bounded):
 
 
 class DecodingAhead(_Bounded):
-    """Gives decoders as much as keeps them busy, and no more than predictors have room for."""
+    """Keeps decoders busy, but decodes no more than predictors have room for."""
 
     def can_add_input(self, op: "Stage") -> bool:
         if op.name != _DECODING:
@@ -86,7 +85,7 @@ class DecodingAhead(_Bounded):
 
 
 class NoHistory(policy_base()):  # type: ignore[misc]
-    """Holds nothing back: forgets what the blocks of each stage took."""
+    """Limits nothing: it clears the statistics of each stage's blocks."""
 
     def can_add_input(self, op: "Stage") -> bool:
         for figures in op.get_stats().values():

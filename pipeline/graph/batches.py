@@ -1,9 +1,9 @@
-"""A batch of images as one row: the unit that the graph hands from stage to stage.
+"""Batches as rows: one batch of images is one row, the unit that passes from stage to stage.
 
-Ray Data cuts what a stage yields by bytes, and holds back what a lister yields until there are
-128 MiB of it: a million refs. Told to hold nothing back it would cut pixels and labels image by
-image. A row cannot be cut. So each stage yields one row a batch, which goes on at once, and the
-batch stays the one that was listed: one task decodes it, one call predicts it.
+Ray Data cuts a stage's output by bytes, and keeps a lister's output until there are 128 MiB of it:
+a million refs. With a limit of zero it would cut pixels and labels image by image. It cannot cut a
+row. So each stage yields one row a batch. The row goes on at once, and the batch stays as it was
+listed: one task decodes it, one call predicts it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,9 +12,9 @@ import pyarrow as pa
 
 
 def pack(images: pa.Table) -> pa.Table:
-    """One row that holds the rows of `images`: each column as a list.
+    """One row that holds the rows of `images`: each column becomes a list.
 
-    Nothing is copied, unless a column lies in several chunks.
+    Copies nothing, unless a column has several chunks.
     """
     ends = pa.array([0, images.num_rows], pa.int64())
     columns = {
@@ -27,7 +27,7 @@ def pack(images: pa.Table) -> pa.Table:
 
 
 def unpack(batches: pa.Table) -> pa.Table:
-    """The rows that the rows of `batches` hold, in their order, without a copy."""
+    """The rows inside the rows of `batches`, in the same order, without a copy."""
     columns = [
         pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type)
         for column in batches.columns
@@ -36,7 +36,7 @@ def unpack(batches: pa.Table) -> pa.Table:
 
 
 def evenly(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
-    """The rows of `tables` in their order, `rows` at a time; the last may be fewer."""
+    """The rows of `tables` in the same order, in tables of `rows`; the last may be smaller."""
     held: list[pa.Table] = []
     count = 0
     for table in tables:

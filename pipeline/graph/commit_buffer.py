@@ -1,8 +1,8 @@
-"""Labelled blocks on their way from the graph to the next cut.
+"""Commit buffer: labelled blocks that wait for the next commit.
 
 Ray keeps a task's small result in the driver's own memory, and copies it three times on the
-way into the next task: a cut of fifteen hundred of them took 100 MB of driver and worker, which
-neither gave back. So small blocks are bundled into the object store as they come.
+way into the next task. A commit of 1,500 of them took 100 MB in the driver and in the worker, and
+neither freed it. So small blocks are bundled into the object store as they arrive.
 """
 
 from dataclasses import dataclass, field
@@ -16,15 +16,16 @@ from pipeline.engine.session import fetch
 if TYPE_CHECKING:
     from ray import ObjectRef
 
-#: Smaller results lie in the driver's memory: Ray's `max_direct_call_object_size`, its default.
+#: Results smaller than this stay in the driver's memory: the default of Ray's
+#: `max_direct_call_object_size`.
 SMALL_BYTES: Final = 100 * 1024
-#: A bundle is put where it counts as large many times over.
+#: A bundle is stored when it is many times that size.
 BUNDLE_BYTES: Final = 2**20
 
 
 @dataclass(slots=True)
 class CommitBuffer:
-    """References to blocks of batches (see batches.py), and how many bytes they stand for."""
+    """References to blocks of batches (see batches.py), and the total of their bytes."""
 
     size_bytes: int = 0
     _large: "list[ObjectRef]" = field(default_factory=list)
@@ -45,13 +46,13 @@ class CommitBuffer:
             self._bundle()
 
     def take(self) -> "list[ObjectRef]":
-        """All that is held, in no promised order; nothing is held any more."""
+        """Return all blocks, in no guaranteed order, and empty the buffer."""
         taken = [*self._large, *self._small]
         self._large, self._small, self._small_bytes, self.size_bytes = [], [], 0, 0
         return taken
 
     def _bundle(self) -> None:
-        # They are in this process already, so this waits for nobody.
+        # They are in this process already, so this does not wait.
         whole = pa.concat_tables(fetch(self._small)).combine_chunks()
         self._large.append(ray.put(whole))
         self._small, self._small_bytes = [], 0

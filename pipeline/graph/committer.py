@@ -1,8 +1,8 @@
-"""Cutting the stream of labelled blocks into parts, by time, and committing each.
+"""Committer: cuts the stream of labelled blocks into parts, by time, and commits each part.
 
-The driver holds references. A cut hands them to one task, which writes the part and
-rewrites the files whose rows it replaces; the driver then makes all of it true in one
-commit. While one cut is being written the next is being held.
+The driver holds references only. For each cut it starts one task, which writes the part and
+rewrites the files whose rows the part replaces. The driver then publishes all of it in one
+commit. While one cut is being written, blocks for the next are buffered.
 """
 
 import math
@@ -32,15 +32,16 @@ if TYPE_CHECKING:
     from ray import ObjectRef
 
 CUT_BYTES: Final = 128 * 2**20
-#: The first cuts come sooner, so that a short run or an early crash shows and keeps rows.
+#: The first cuts come sooner, so that a short run or an early crash has rows to show.
 FIRST_CUTS: Final = (0.0, 5.0, 10.0, 20.0)
-#: Rewriting replaced files may take this share of the night at most.
+#: Rewriting replaced files may take at most this share of the run's time.
 REWRITE_SHARE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What one cut wrote. `rewritten`: by file ordinal, its new file, None if emptied."""
+    """What one cut wrote. `rewritten` maps a file's ordinal to its new file, None if it became
+    empty."""
 
     part: Part
     rewritten: dict[int, Part | None]
@@ -53,10 +54,10 @@ def _nobody(_: Written) -> None:
 
 @dataclass(slots=True)
 class Committer:
-    """Holds blocks, cuts parts, commits. `files` gives the ledger's ordinals their files.
+    """Buffers blocks, cuts parts and commits them. `files` maps the ledger's ordinals to files.
 
-    `told` hears of each cut whose rows became true; `options` say where Ray writes. `store_rows` is
-    how many rows of this recipe the store has.
+    `told` is called for each committed cut; `options` are Ray's, and say where to write.
+    `store_rows` is how many rows of this recipe the store has.
     """
 
     table: Table
@@ -83,7 +84,7 @@ class Committer:
 
     @property
     def waiting(self) -> float:
-        """Seconds since rows were last on their way to become true, 0 if there are none."""
+        """Seconds since the last cut while rows wait to be committed; 0 if none wait."""
         idle = self._pending is None and not self._held
         return 0.0 if idle else time.monotonic() - self._last_cut
 
@@ -93,26 +94,26 @@ class Committer:
 
     @property
     def rows(self) -> int:
-        """How many rows are true."""
+        """Number of committed rows."""
         return self.labelled + self.failed
 
     def present_files(self) -> list[LiveFile | Part | None]:
-        """Where the rows of each ordinal are now; None for a file that was emptied."""
+        """The current file of each ordinal; None for a file that became empty."""
         return [self._moved.get(n, file) for n, file in enumerate(self.files)]
 
     def hold(self, block: "ObjectRef", size_bytes: int) -> None:
-        """Take a block of batches (see batches.py) of rows in flight."""
+        """Buffer a block of batches (see batches.py) of rows in flight."""
         self._held.add(block, size_bytes)
 
     def step(self) -> bool:
-        """Do what is due now, without waiting; True if rows became true."""
+        """Do what is due now, without waiting; True if a commit was made."""
         committed = self._commit_if_written(timeout=0)
         if self._pending is None and self._held and self._due():
             self._cut()
         return committed
 
     def flush(self, seconds: float = math.inf) -> None:
-        """Commit all that is held; returns when it is true, or when the time is up."""
+        """Commit all that is buffered; returns when that is done, or at the time limit."""
         until = time.monotonic() + seconds
         while (self._pending is not None or self._held) and time.monotonic() < until:
             if self._pending is None:
@@ -167,10 +168,10 @@ class Committer:
 
 @dataclass(frozen=True, slots=True)
 class CutWriter:
-    """The task behind one cut.
+    """The task that writes one cut.
 
-    Each attempt writes under names of its own: one that Ray has given up may still be writing
-    when another has taken its place and been committed.
+    Each attempt uses file names of its own: an attempt that Ray has given up may still be writing
+    when another has replaced it and been committed.
     """
 
     folder: Folder
@@ -179,7 +180,7 @@ class CutWriter:
     number: int
 
     def write(self, rows: pa.Table, files: Mapping[int, Logged | str]) -> Written:
-        """Write `rows` in flight, and the `files` again without what they replace."""
+        """Write `rows` in flight, and rewrite `files` without the rows that these replace."""
         attempt = uuid4().hex[:8]
 
         def new_path(name: str) -> str:
@@ -208,7 +209,7 @@ def _at_rest(rows: pa.Table) -> pa.Table:
 
 
 def _replaced(rows: pa.Table) -> dict[int, list[bytes]]:
-    """The object ids of rows that replace one, by the ordinal of the file they are in."""
+    """Object ids of rows that replace an older row, by the ordinal of the older row's file."""
     replacing = rows.filter(pc.is_valid(rows["replaces"])).select(["replaces", "object_id"])
     groups = replacing.group_by("replaces").aggregate([("object_id", "list")])
     files, ids = groups["replaces"].to_pylist(), groups["object_id_list"].to_pylist()

@@ -1,4 +1,4 @@
-"""What tasks tell the driver beside the rows: counts of listing and decoding, fatal errors."""
+"""Coordinator actor: counts, retries, first fatal error."""
 
 from collections import Counter
 from contextlib import suppress
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Coordinator:
-    """An actor without a core of its own. What is told twice under a number counts once."""
+    """An actor that takes no core. A report that is repeated under the same number counts once."""
 
     def __init__(self, max_images: int | None = None) -> None:
         self._left = max_images
@@ -33,7 +33,7 @@ class Coordinator:
         self._depths: dict[bytes, Depths] = {}
 
     def starting(self, predictor: str) -> int:
-        """How often in a row this predictor has been started without getting ready."""
+        """How many times in a row this predictor has started without getting ready."""
         self._starts[predictor] += 1
         return self._starts[predictor]
 
@@ -42,15 +42,16 @@ class Coordinator:
         self._ready += 1
 
     def retried(self, block: str) -> int:
-        """How often a predictor has begun this block anew."""
+        """How many times a predictor has restarted this block."""
         self._retries[block] += 1
         return self._retries[block]
 
     def batch(
         self, shard: int, number: int, digest: bytes, rows: int, counts: dict[str, int]
     ) -> int | None:
-        """How many rows of this batch of a shard the run may label, the same at each asking;
-        None if it is not the batch that was listed first. `counts`: of the shard so far."""
+        """How many rows of this batch of a shard the run may label; repeated calls get the same
+        answer. None if it differs from the batch that was listed first. `counts`: of the shard so
+        far."""
         self._count(shard, counts)
         batches = self._batches.setdefault(shard, [])
         if number == len(batches):
@@ -59,7 +60,7 @@ class Coordinator:
         return granted if first == digest else None
 
     def _count(self, shard: int, counts: dict[str, int]) -> None:
-        # A shard that is listed again has been further.
+        # A shard that is listed again had already got further.
         before = self._counts.get(shard, {}).get("listed", 0)
         if counts.get("listed", 0) >= before:
             self._counts[shard] = counts
@@ -72,22 +73,24 @@ class Coordinator:
         return granted
 
     def labelled(self, rows: int) -> None:
-        """These came out of a predictor; for the eye, not for the books."""
+        """Rows that a predictor has produced: for display only."""
         self._labelled += rows
 
     def decoded(self, batch: bytes, depths: Depths) -> None:
-        """The images of a batch, by its digest, that have more than 8 bits a channel."""
+        """Which images of a batch, by its digest, have more than 8 bits a channel."""
         self._depths[batch] = depths
 
     def read_well(self, store: str, want: Want) -> None:
         self._good[store] = want
 
     def good(self) -> dict[str, Want]:
-        """What some worker read well of each store: canaries for those that read none yet."""
+        """An object that some worker has read from each store: canaries for workers that read none
+        yet."""
         return self._good
 
     def add(self, shard: int, survey: Survey, batches: int) -> bool:
-        """A shard listed to its end; whether it has all the batches that it ever had."""
+        """Report a shard that is listed to its end; returns whether it has all batches
+        it ever had."""
         self._shards[shard] = survey
         self._count(shard, survey.counts)
         return batches == len(self._batches.get(shard, []))
@@ -99,7 +102,7 @@ class Coordinator:
         return self._failure
 
     def progress(self) -> tuple[int, dict[str, int]]:
-        """How many shards have been listed to their end, and counts of all that was listed."""
+        """How many shards have been listed to their end, and the counts of all listings so far."""
         total = Survey(keep_seen=False)
         for counts in self._counts.values():
             total.count(counts)
@@ -107,7 +110,7 @@ class Coordinator:
         return len(self._shards), total.counts | told
 
     def survey(self) -> Survey:
-        """Everything told so far; what was seen, of the shards that were listed to their end."""
+        """Everything reported so far; seen entries only of shards that were listed to their end."""
         total = Survey(keep_seen=True)
         total.depths = added(self._depths.values())
         for shard, counts in self._counts.items():
@@ -119,10 +122,10 @@ class Coordinator:
 
 
 class CoordinatorClient:
-    """The driver's side: asks for progress without ever waiting for it."""
+    """The driver's client: asks for progress without ever blocking."""
 
     def __init__(self, max_images: int | None = None) -> None:
-        # On the driver's own node: any other may go while the run goes on.
+        # On the driver's own node: any other node may go away during the run.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         coordinator = ray.remote(num_cpus=0, scheduling_strategy=here)(Coordinator)
         self.actor: ActorHandle = coordinator.remote(max_images)
@@ -130,7 +133,7 @@ class CoordinatorClient:
         self._known: tuple[int, dict[str, int]] = (0, {})
 
     def progress(self) -> tuple[int, dict[str, int]]:
-        """The last known answer, at most a call old."""
+        """The last known answer, at most one call old."""
         if self._asked is not None and ray.wait([self._asked], timeout=0)[0]:
             self._known = ray.get(self._asked)
             self._asked = None
@@ -139,13 +142,13 @@ class CoordinatorClient:
         return self._known
 
     def failure(self) -> NightlabelError | None:
-        """What a task told before it died; None too where Ray itself is gone."""
+        """The fatal error that a task reported; None too if Ray itself is gone."""
         with suppress(ray.exceptions.RayError):
             failure: NightlabelError | None = ray.get(self.actor.failure.remote())
             return failure
         return None
 
     def survey(self) -> tuple[int, Survey]:
-        """(shards listed to their end, everything they held)."""
+        """(shards listed to their end, the survey of all of them)."""
         done, survey = ray.get([self.actor.progress.remote(), self.actor.survey.remote()])
         return done[0], survey

@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from ray import ObjectRef
     from ray.actor import ActorHandle
 
-#: What a lister may have yielded that Ray Data, which looks every 0.1 s, has not taken yet: 64
-#: batches, of two objects each. Its own two would hold a lister to twenty batches a second.
+#: Batches that a lister may yield before Ray Data, which looks every 0.1 s, takes them: 64, of two
+#: objects each. Ray Data's default of two would limit a lister to twenty batches a second.
 UNREAD_OBJECTS = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """What works in the graph, each from one table to another or several.
+    """The stages of the graph; each maps one table to one or more tables.
 
-    `predict` is a class; an object of it is made in each actor with these `arguments`. Without it
-    what decodes gives the rows.
+    `predict` is a class; each actor creates one object of it with these `arguments`. Without
+    `predict` the decode stage yields the rows.
     """
 
     list: Callable[[pa.Table], Iterator[pa.Table]]
@@ -54,7 +54,7 @@ class Stages:
         ledgers: "Sequence[ObjectRef]",
         coordinator: "ActorHandle",
     ) -> Self:
-        """Those of a run."""
+        """The stages of a run."""
         lister = List(job, ledgers, coordinator, placement.batch_rows)
         predict = Predict if job.task.network else None
         return cls(lister, Decode(job, coordinator), predict, (Sealed(job), coordinator))
@@ -63,10 +63,10 @@ class Stages:
 def labelled_blocks(
     stages: Stages, placement: Placement, shards: Sequence[Any], live: Live
 ) -> Generator[tuple["ObjectRef", int], None, None]:
-    """Run the graph; yields (reference to a block of batches of rows, bytes) as they come.
+    """Run the graph; yields (reference to a block of batches of rows, bytes) as blocks arrive.
 
-    It holds no more than `live` says. Only references reach the driver. Closing the iterator ends
-    the graph.
+    The graph holds no more than `live` allows. Only references reach the driver. Closing the
+    iterator ends the graph.
     """
     _set_up(live)
     with alone() if started_node() else nullcontext():
@@ -77,7 +77,7 @@ def labelled_blocks(
 
 
 def _graph(stages: Stages, placement: Placement, shards: Sequence[Any]) -> "ray.data.Dataset":
-    # Blocks of Arrow would each be looked at by a task first, while predictors could be loading.
+    # A task would first inspect each Arrow block, while predictors could already be loading.
     numbered = [{"number": n, "shard": pickle.dumps(shard)} for n, shard in enumerate(shards)]
     one_each = ray.data.from_items(numbered, override_num_blocks=max(1, len(numbered)))
     listed = one_each.map_batches(
@@ -108,20 +108,20 @@ def _graph(stages: Stages, placement: Placement, shards: Sequence[Any]) -> "ray.
             min_size=placement.predictors[0],
             max_size=placement.most,
             max_tasks_in_flight_per_actor=placement.in_flight,
-            # One call at a time all the same. Ray would run it in a thread of its own, in which
-            # a retry does not know that it is one.
+            # Calls still run one at a time. Without this, Ray would run the call in a separate
+            # thread, in which a retry cannot know that it is a retry.
             enable_true_multi_threading=True,
         ),
         num_cpus=placement.predictor_cpus,
         num_gpus=placement.predictor_gpus,
         max_restarts=-1,
-        max_task_retries=-1,  # Predict bounds them itself
+        max_task_retries=-1,  # Predict limits them itself
     )
 
 
 def _set_up(live: Live) -> None:
     context = ray.data.DataContext.get_current()
-    context.target_max_block_size = 1  # byte: each row goes on alone, and at once
+    context.target_max_block_size = 1  # byte: each row is passed on alone, at once
     keep_lean(context, live)
     _quiet(context)
 
@@ -129,9 +129,10 @@ def _set_up(live: Live) -> None:
 def _quiet(context: ray.data.DataContext) -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    # What it would log as an error is raised as well, and told in our own words.
+    # What Ray would log as an error is also raised, and reported in our own words.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    # Bounded retries have no other spelling before Ray 2.64, which is why pyproject stops there.
+    # Before Ray 2.64 there is no other way to limit retries; pyproject.toml excludes later
+    # versions.
     warnings.filterwarnings("ignore", message=".*ray_remote_args.*deprecated")
-    # A night may have less to do than there are predictors.
+    # A run may have fewer batches than there are predictors.
     warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")

@@ -1,4 +1,4 @@
-"""The part of a run that labels: feeds on the graph, commits, watches clock and signals."""
+"""Driver loop: takes blocks from the graph, commits them, watches the clock and signals."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from ray import ObjectRef
 
 TICK_SECONDS = 0.2
-#: What is held gets this long to be committed after a signal, and after the graph's death.
+#: Seconds to commit what is buffered after a signal, or after the graph failed.
 SIGNAL_FLUSH_SECONDS = 4.0
 DEATH_FLUSH_SECONDS = 60.0
-#: Ray Data gets this long to end its graph; then the process ends over it.
+#: Seconds for Ray Data to end its graph; after that the process exits anyway.
 LEAVE_SECONDS = 2.0
 
 
@@ -51,9 +51,9 @@ class Stream:
         self._loading = _first_stage(job)
 
     def run(self, placement: Placement, ledgers: "Sequence[ObjectRef]") -> tuple[Survey, bool]:
-        """Label and commit; returns what was listed, and whether to its end.
+        """Label and commit; returns what was listed, and whether the listing was complete.
 
-        Raises what the graph died of; what came out of it until then is committed.
+        Raises the error that ended the graph; blocks that arrived before it are committed.
         """
         board = CoordinatorClient(self._job.spec.max_images)
         capacity = Capacity(placement, lambda: resources_of(nodes(), placement.reserved))
@@ -74,7 +74,8 @@ class Stream:
         return survey, listed == len(shards)
 
     def _reason(self, error: Exception, board: CoordinatorClient) -> NightlabelError:
-        """What the graph died of. For a model that does not load only the coordinator knows why."""
+        """The error that ended the graph. If a model does not load, only the
+        coordinator knows why."""
         return board.failure() or ray_error(error)
 
     def _consume(
@@ -103,7 +104,8 @@ class Stream:
             self._stop.graph_runs = not feed.leave(LEAVE_SECONDS)
 
     def _save_what_came(self) -> None:
-        """The rows that came before the graph died are true. What it died of stays the error."""
+        """Commit the rows that arrived before the graph failed. The graph's error is still the one
+        raised."""
         with suppress(NightlabelError, ray.exceptions.RayError):
             self._committer.flush(DEATH_FLUSH_SECONDS)
 
@@ -121,7 +123,8 @@ class Stream:
             errors=self._committer.failed,
         )
         self._listener(progress)
-        # What is not labelled yet may all succeed: only what no rest of the run can mend stops it.
+        # All unlabelled images may still succeed: stop only if even that would leave too large a
+        # share of errors.
         total = progress.todo if progress.listing_complete else None
         if progress.errors > self._job.spec.errors_allowed(total, progress.errors):
             self._stop.now("gate")
@@ -136,7 +139,7 @@ class Stream:
 
 
 def _first_stage(job: Job) -> str:
-    """What a graph does before its first row: load a network, if there is one."""
+    """The stage before the first row: loading a network, if there is one."""
     if not job.task.network:
         return LABELLING
     return COMPILING if job.spec.compile else LOADING

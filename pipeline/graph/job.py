@@ -1,4 +1,4 @@
-"""What travels to every task and actor of a run."""
+"""Job: what is sent to every task and actor of a run."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +11,10 @@ from pipeline.tasks import Recipe, Task
 
 
 class Sealed:
-    """A job on its way into an actor.
+    """A job as an actor's argument, hidden from Ray Data's displays.
 
-    Ray Data tells dashboards, and files where it exports events, what an actor is made with: all
-    fields of it, or `str` of what has none. Of this it tells the name.
+    Ray Data shows an actor's arguments in dashboards and exported event files: all their fields, or
+    `str` of an argument that has none. Here it gets only a name.
     """
 
     __slots__ = ("job",)
@@ -27,7 +27,7 @@ class Sealed:
 class Job:
     """One run, resolved and checked: small, picklable, the same everywhere.
 
-    `weights` are the bytes of the model's; `model` is None where the task has none.
+    `weights` is the size of the model's weights in bytes; `model` is None if the task has none.
     """
 
     run_id: str
@@ -43,7 +43,7 @@ class Job:
 
     @property
     def recorded_spec(self) -> dict[str, Any]:
-        """The specification as a run records and a plan tells it: without credentials."""
+        """The specification as runs record it and plans show it: without credentials."""
         return {
             name: recorded(value) if isinstance(value, str) else value
             for name, value in self.spec.model_dump(mode="json", exclude=set(SECRETS)).items()

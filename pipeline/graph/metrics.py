@@ -1,7 +1,7 @@
-"""What a run tells Prometheus, through Ray: each process counts what it does itself.
+"""Prometheus metrics of a run, exported through Ray: each process counts what it does itself.
 
 Ray puts `ray_` before these names, and exports them on every node of a cluster. docs/reference.md
-is made of `METRICS`.
+is generated from `METRICS`.
 """
 
 import logging
@@ -65,23 +65,25 @@ METRICS: Final = (
 )
 
 
-#: Longer tags are cut. Prometheus takes any length, services that keep its metrics do not.
+#: Longer tags are cut: Prometheus takes any length, services that store its metrics do not.
 TAG_LENGTH: Final = 512
 _TAG_HASH_BYTES: Final = 8
 
-#: What a Ray metric raises for a tag or a value that it does not take.
+#: What a Ray metric raises for a tag or a value that it does not accept.
 _NOT_TAKEN: Final = (TypeError, ValueError, ArithmeticError, RuntimeError)
 
 
 def named(uri: str) -> str:
-    """A label store, or what else has a uri, as metrics and events name it: without secrets."""
+    """The name of a label store, or of anything with a uri, in metrics and events:
+    without secrets."""
     return public(identity(canonical(uri))).rstrip("/") or "/"
 
 
 def tag_value(text: str) -> str:
-    """`text` as a tag: printable ASCII, which is all that Ray takes, and neither empty nor long.
+    """`text` as a tag: printable ASCII, which is all that Ray accepts, and neither empty nor too
+    long.
 
-    Other letters are percent-encoded UTF-8, and a long text ends in a hash of the whole, so two
+    Other letters become percent-encoded UTF-8, and a long text ends in a hash of the whole, so two
     label stores never share a tag.
     """
     if not (text.isascii() and text.isprintable()):
@@ -101,18 +103,18 @@ def _escaped(sign: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Meters:
-    """The metrics of one label store, `dst` as it is `named`. No metric ends a run: one that Ray
-    does not take is a warning of Python's logger `nightlabel`."""
+    """The metrics of one label store; `dst` is the result of `named`. No metric ends a run: if Ray
+    does not accept one, Python's logger `nightlabel` gets a warning."""
 
     dst: str
 
     @classmethod
     def of(cls, dst: str) -> Self:
-        """Those of the store at a uri."""
+        """The metrics of the store at a uri."""
         return cls(named(dst))
 
     def add(self, metric: Metric, amount: float, tag: str | None = None) -> None:
-        """Ray refuses to add nothing."""
+        """Add `value` to a metric; Ray refuses to add 0."""
         if amount > 0:
             self._tell(metric, "inc", amount, tag)
 
@@ -120,7 +122,7 @@ class Meters:
         self._tell(metric, "set", value, None)
 
     def took(self, watch: "Watch") -> None:
-        """Add what a watch has measured, and start it anew."""
+        """Add what a watch has measured, and reset the watch."""
         for stage, seconds in watch.laps.items():
             self.add(STAGE_SECONDS, seconds, stage)
         watch.laps.clear()
@@ -137,14 +139,14 @@ class Meters:
 
 
 class Watch:
-    """Seconds by the name of what they were spent with."""
+    """A stopwatch: seconds by the name of the activity."""
 
     def __init__(self) -> None:
         self.laps: defaultdict[str, float] = defaultdict(float)
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
-        """All since the last lap was `name`."""
+        """Count the time since the last lap as `name`."""
         now = time.perf_counter()
         self.laps[name] += now - self._last
         self._last = now

@@ -1,4 +1,4 @@
-"""A PIXELS table while it is filled, its images side by side in one buffer."""
+"""Builds a PIXELS table, with all images side by side in one buffer."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from pipeline.errors import ImageError, TransientError
 
 
 class Pixels:
-    """One outcome a row of `refs`, in whatever order they come; the table keeps refs' order.
+    """One outcome for each row of `refs`, added in any order; the table keeps the order of `refs`.
 
-    So a task that is retried gives the same blocks, whichever read came first.
+    So a retried task gives the same blocks, whichever read finished first.
     """
 
     def __init__(self, refs: pa.Table, height: int, width: int) -> None:
@@ -36,9 +36,9 @@ class Pixels:
         self._set(index, error_code=str(error.code), error_message=error.message)
 
     def table(self) -> pa.Table:
-        """PIXELS. Raises ValueError if a row has no outcome: no stage drops one."""
+        """The PIXELS table. Raises ValueError if a row has no outcome: no stage may drop a row."""
         if self._missing:
-            raise ValueError(f"{len(self._missing)} refs came to nothing")
+            raise ValueError(f"{len(self._missing)} refs have no outcome")
         added = {
             name: pa.array(values, schema.PIXELS.field(name).type)
             for name, values in self._columns.items()
@@ -53,7 +53,8 @@ class Pixels:
         self._missing.remove(index)
 
     def _binary(self) -> pa.Array:
-        """The images of rows that did not fail, back to back; null and no bytes for the others."""
+        """The images of rows that did not fail, back to back; the others are null and take no
+        bytes."""
         kept = self._buffer if not self._failed.any() else self._buffer[~self._failed]
         size = int(np.prod(self._buffer.shape[1:]))
         offsets = np.concatenate([[0], np.cumsum(~self._failed, dtype=np.int64) * size])

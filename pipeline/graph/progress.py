@@ -1,4 +1,4 @@
-"""How far a run is, and for what it waits. No Ray here: the first stage is its import."""
+"""Progress of a run: its stage and its counts. No Ray here: importing Ray is the first stage."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ LOADING: Final = "loading"
 COMPILING: Final = "compiling"
 LABELLING: Final = "labelling"
 
-#: The stages of a run in their order, and what each is for people. Events name them.
+#: The stages of a run in order, each with its description for people. Events name them.
 STAGES: Final = {
     "importing": "importing Ray",
     "checking": "checking source and store",
@@ -23,19 +23,19 @@ STAGES: Final = {
     "merging": "merging parts into large files",
 }
 
-#: Those of commands that label nothing.
+#: The stages of commands that label nothing.
 OTHER_STAGES: Final = {
     "probing": "measuring the speed with a few images",
     "sampling": "checking a sample of the rows",
 }
 
-#: The stages whose progress has counts.
+#: The stages that report counts.
 COUNTED: Final = (LOADING, COMPILING, LABELLING)
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is. `labelled` counts rows out of the graph, `committed` true ones."""
+    """How far a run is. `labelled` counts rows from the graph, `committed` committed rows."""
 
     stage: str
     listed: int = 0
@@ -51,4 +51,4 @@ Listener = Callable[[Progress], None]
 
 
 def nobody(_: Progress) -> None:
-    """Listens to nothing."""
+    """A listener that ignores everything."""

@@ -1,4 +1,4 @@
-"""The driver's ear: blocks as they come, and every reason to stop before the end."""
+"""Result queue: the driver waits here for blocks, and for any reason to stop early."""
 
 import os
 import queue
@@ -21,13 +21,13 @@ _SIGNALS: dict[int, tuple[Reason, type[KeyboardInterrupt], Exit]] = {
     signal.SIGTERM: ("terminated", Terminated, Exit.TERMINATED),
 }
 
-#: A process that was told to end is gone by then, whatever it waits for. Nothing that is
+#: Seconds after which a process that was told to end is gone, whatever it waits for. Nothing
 #: committed can be lost.
 END_SECONDS = 8.0
 
 
 class Stop:
-    """The first reason to stop wins."""
+    """Holds the reason to stop; the first reason is kept."""
 
     def __init__(self) -> None:
         self.reason: Reason | None = None
@@ -43,14 +43,14 @@ class Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Let SIGINT and SIGTERM end what is going on, as KeyboardInterrupt and Terminated."""
+        """Let SIGINT and SIGTERM end the current work, as KeyboardInterrupt and Terminated."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         over = threading.Event()
         heard, tell = socket.socketpair()
         tell.setblocking(False)
-        # Python's handlers wait for a library's call to return; this wakes a thread at once.
+        # Python's handlers run only after a library's call returns; this wakes a thread at once.
         waker = signal.set_wakeup_fd(tell.fileno())
         before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         threading.Thread(target=_watch, args=(heard, over), name="signals", daemon=True).start()
@@ -65,7 +65,8 @@ class Stop:
 
     @contextmanager
     def gently(self) -> Iterator[None]:
-        """Let a first signal be a reason to stop here, and only a second one end all at once."""
+        """Within the block, a first signal is a reason to stop; a second one ends the process at
+        once."""
         self._gentle = True
         try:
             yield
@@ -89,7 +90,7 @@ def _watch(heard: socket.socket, over: threading.Event) -> None:
 
 
 class ResultQueue(Generic[Item]):
-    """An iterator read by a thread, so that its reader can look at the clock between items."""
+    """Reads an iterator in a thread, so that the consumer can check the clock between items."""
 
     def __init__(self, items: Generator[Item, None, None], stop: Stop) -> None:
         self._items, self._stop, self._left = items, stop, False
@@ -99,7 +100,7 @@ class ResultQueue(Generic[Item]):
         self._thread.start()
 
     def take(self, seconds: float) -> Item | None:
-        """The next item, or None if none comes in time."""
+        """The next item, or None if none arrives in time."""
         try:
             return self._queue.get(timeout=seconds)
         except queue.Empty:
@@ -107,19 +108,19 @@ class ResultQueue(Generic[Item]):
 
     @property
     def broken(self) -> bool:
-        """Whether the iterator raised."""
+        """Whether the iterator raised an error."""
         return self._end.done() and self._end.exception() is not None
 
     @property
     def ended(self) -> bool:
-        """Whether all items were taken and none will come. Raises what the iterator raised."""
+        """Whether all items were taken and no more will come. Raises the iterator's error."""
         if not (self._end.done() and self._queue.empty()):
             return False
         self._end.result()
         return True
 
     def leave(self, seconds: float) -> bool:
-        """Give the iterator this long to end by itself; whether it did."""
+        """Give the iterator this many seconds to end by itself; returns whether it ended."""
         self._left = True
         self._thread.join(seconds)
         return not self._thread.is_alive()

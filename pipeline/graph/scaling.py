@@ -1,4 +1,4 @@
-"""Room for a graph on a cluster whose nodes are still to come."""
+"""Waits for nodes and asks the autoscaler for them until the graph fits on the cluster."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -21,10 +21,10 @@ Bundles = list[dict[str, float]]
 
 
 def make_room(job: Job, stop: Stop, listener: Listener) -> Placement | None:
-    """Place a graph as soon as there is room; None where `stop` comes first.
+    """Place a graph as soon as there is room; None if `stop` comes first.
 
-    On a cluster, nodes that are just joining are waited for, and an autoscaler is asked for what
-    is lacking; a Ray of our own does not change. Raises PlacementError when the time is up.
+    On a cluster this waits for nodes that are just joining, and asks an autoscaler for what is
+    missing. An embedded Ray does not change. Raises PlacementError at the time limit.
     """
     alone = cluster_address(job.spec.address) is None
     until = time.monotonic() + (0.0 if alone else job.spec.wait_for_nodes)
@@ -42,7 +42,7 @@ def make_room(job: Job, stop: Stop, listener: Listener) -> Placement | None:
 
 
 def placed(job: Job) -> Placement:
-    """The job's graph on what the cluster has now. Raises PlacementError."""
+    """The job's graph, placed on what the cluster has now. Raises PlacementError."""
     spec, there = job.spec, nodes()
     if not job.task.network:
         return place_decoders(resources_of(there))
@@ -53,7 +53,7 @@ def placed(job: Job) -> Placement:
 
 
 def _least(job: Job) -> Bundles:
-    """What a graph cannot do without."""
+    """The minimum that a graph needs."""
     if not job.task.network:
         return [{"CPU": 1.0}]
     spec = job.spec
@@ -64,7 +64,7 @@ def _least(job: Job) -> Bundles:
 
 @contextmanager
 def _asking() -> Iterator[Callable[[Bundles], None]]:
-    """Ask once. What is asked for in this way ends with this process, however it ends."""
+    """Ask the autoscaler once. The request ends with this process, however it ends."""
     asked: list[Any] = []
 
     def ask(bundles: Bundles) -> None:

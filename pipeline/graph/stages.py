@@ -2,9 +2,9 @@
 
     shards ──List──▶ REFS to do ──Decode──▶ PIXELS ──Predict──▶ rows of the task
 
-A task without a network has no Predict: what decodes a batch works on it too, so that its pixels
-leave no process. Between stages flow batches, each of which is one row (batches.py). Every ref that
-leaves List leaves the last stage as one row of its batch: a result, or an error code.
+A task without a network has no Predict stage: the process that decodes a batch also runs the task
+on it, so pixels stay in one process. Stages exchange batches; each batch is one row (batches.py).
+Every ref that leaves List leaves the last stage as one row of its batch: a result or an error code.
 """
 
 import os
@@ -44,26 +44,26 @@ if TYPE_CHECKING:
 
 READS_IN_FLIGHT = 32
 
-#: A block whose worker dies is tried again this often, then the run ends; what it left is
-#: still to do. Ray's own default is to try for ever.
+#: A block whose worker dies is retried this many times, then the run ends; its images stay
+#: unlabelled. Ray's own default is to retry forever.
 TASK_RETRIES = 3
 
-#: A predictor that ends its process so often in a row while it loads is started no more.
+#: A predictor whose process dies this many times in a row while loading is not restarted.
 LOAD_TRIES = 3
 
 _DIGEST_BYTES = 8
 
-#: Gives what one image is decoded within.
+#: A context manager that limits the decoding of one image.
 Bounds = Callable[[], AbstractContextManager[None]]
 
 
 class List:
-    """Shards to batches of refs that still need a label, `rows` in each but a shard's last.
+    """Shards to batches of refs that need a label, `rows` in each but the last batch of a shard.
 
-    A shard's counts are told under its number, so that a retried task is counted once. Ray
-    lists a shard again when its worker dies, or a node with some of its batches, and takes only
-    those that it lacks. They must be the batches of before: where images came or went
-    meanwhile they are not, and rows would be lost or doubled. So the run ends then.
+    A shard's counts are reported under its number, so that a retried task counts once. Ray
+    lists a shard again if its worker dies, or a node with some of its batches, and takes only
+    the batches it is missing. These must equal the earlier ones. If images came or went in
+    between they do not, and rows would be lost or duplicated. So the run ends in that case.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ def _digest(refs: pa.Table) -> bytes:
 class Decode:
     """Refs to pixels: many reads in flight, each image decoded as it arrives.
 
-    A batch whose worker died is decoded carefully the next time, see bisection.py.
+    If a worker died on a batch, the retry isolates each image, see bisection.py.
     """
 
     def __init__(self, job: Job, coordinator: "ActorHandle | None" = None) -> None:
@@ -130,8 +130,8 @@ class Decode:
             except MemoryError:
                 if self._coordinator is None:
                     raise
-                # An image that takes all memory may take it from others in its process: the
-                # batch is tried again, with each image in a child.
+                # An image that uses up memory may take it from other images in its process: the
+                # batch is retried, with each image in a child process.
                 os._exit(1)
 
     def batch(self, refs: pa.Table) -> pa.Table:
@@ -151,12 +151,12 @@ class Decode:
         worker = loaded(self._job)
         if self._coordinator is None or not attempt_number():
             return worker(pixels)
-        # What ended the worker may have been the task's own code.
+        # The task's own code may have ended the worker.
         with IsolatedLabeller(partial(self._job.task.load, self._job), worker) as careful:
             return careful(pixels)
 
     def pixels(self, refs: pa.Table) -> pa.Table:
-        """PIXELS, one row for each of `refs` and in their order."""
+        """PIXELS, one row for each of `refs`, in the same order."""
         pixels = Pixels(refs, self._job.preprocess.height, self._job.preprocess.width)
         read = 0
         seen: list[tuple[str, Clipped | None]] = []
@@ -182,15 +182,15 @@ class Decode:
             meters.took(watch)
 
     def _tell_depths(self, refs: pa.Table, depths: Depths) -> None:
-        # Waits, so that the driver knows of it once it has the batch.
+        # Waits, so that the driver has the report before it has the batch.
         if depths and self._coordinator is not None:
             ray.get(self._coordinator.decoded.remote(_digest(refs), depths))
 
     @contextmanager
     def _decoder(self, refs: pa.Table) -> Iterator[tuple[Decoder, Bounds]]:
-        """What decodes, and what holds each image to its time."""
+        """The decode function, with the time limit for each image."""
         if self._coordinator is None:
-            # This is no task: nobody would try again what ends this process.
+            # This is not a Ray task: nobody would retry after the process ended.
             yield self._isolated, nullcontext
         elif attempt_number():
             with self._isolated as careful:
@@ -198,7 +198,7 @@ class Decode:
         else:
             spec, known = self._job.spec, not refs["size"].null_count
             with memory_limit(process_memory(spec, sizes_known=known)):
-                # Only a large image has the node looked at.
+                # Only a large image needs to know the node's memory.
                 decode = self._prepare(lambda needs: self._room(needs))
                 yield decode, partial(time_limit, spec.max_seconds)
 
@@ -238,7 +238,7 @@ class Decode:
     def _decode(
         self, decode: Decoder, index: int, data: bytes, pixels: Pixels
     ) -> list[tuple[str, Clipped | None]]:
-        """Put an image in its row; its mode and what it clips to, if it is one."""
+        """Put an image into its row; returns its mode and what it clips to, if it is an image."""
         try:
             image = decode(data)
         except ImageError as error:
@@ -252,7 +252,7 @@ _LOADED: dict[str, Worker] = {}
 
 
 def loaded(job: Job) -> Worker:
-    """The worker of a task without a network, made once a process and run."""
+    """The worker of a task without a network, created once a process and run."""
     if job.run_id not in _LOADED:
         _LOADED.clear()
         _LOADED[job.run_id] = job.task.load(job)
@@ -261,7 +261,8 @@ def loaded(job: Job) -> Worker:
 
 @lru_cache(maxsize=1)
 def canaries(run_id: str, coordinator: "ActorHandle | None") -> Canaries:
-    """What this process read well in a run; the coordinator tells those that read nothing."""
+    """Objects that this process read in a run; a process that read none gets them from the
+    coordinator."""
     del run_id
     if coordinator is None:
         return Canaries()
@@ -273,7 +274,7 @@ def canaries(run_id: str, coordinator: "ActorHandle | None") -> Canaries:
 class Predict:
     """Pixels to rows, in an actor that loads the task's network once.
 
-    A batch whose predictor died is labelled carefully the next time, see bisection.py.
+    If a predictor died on a batch, the retry isolates its images, see bisection.py.
     """
 
     def __init__(self, sealed: Sealed, coordinator: "ActorHandle") -> None:
@@ -282,7 +283,7 @@ class Predict:
         name = ray.get_runtime_context().get_actor_id() or ""
         with _telling(coordinator):
             if ray.get(coordinator.starting.remote(name)) > LOAD_TRIES:
-                # Ray would start its process anew for ever.
+                # Ray would restart its process forever.
                 raise ModelError(
                     f"loading {job.model} has ended its process {LOAD_TRIES} times: look for a "
                     "broken driver, device or torch, or too little memory; `nightlabel doctor` "
@@ -310,8 +311,9 @@ class Predict:
             return careful(pixels)
 
     def _count_retry(self) -> None:
-        """Ray's own count is no use: it goes up each time it cannot reach an actor whose node
-        is gone, which is many times before another takes its place."""
+        """Count a retry ourselves. Ray's own count is useless here: it also goes up each time Ray
+        cannot reach an actor whose node is gone, which happens many times before another actor
+        replaces it."""
         block = ray.get_runtime_context().get_task_id()
         if ray.get(self._coordinator.retried.remote(block)) > TASK_RETRIES:
             raise NightlabelError(
@@ -325,14 +327,14 @@ class Predict:
         try:
             return self._worker(pixels)
         except DeviceLostError:
-            # Its process can do nothing more on this device. A fresh one tries again.
+            # Its process can do nothing more on this device. A new process tries again.
             os._exit(1)
 
 
 @contextmanager
 def _telling(coordinator: "ActorHandle | None") -> Iterator[None]:
-    """Errors of ours also reach the coordinator: Ray tells the driver of a UDF or an actor that
-    failed, and loses the kind of error."""
+    """Report our own errors to the coordinator too. Ray tells the driver that a UDF or an actor
+    failed, but not the type of the error."""
     try:
         yield
     except NightlabelError as error:

@@ -1,8 +1,8 @@
 """Images: the bytes of an object → model-sized uint8 RGB.
 
-`prepare` is all that a worker calls: decode (decode.py), then resize and crop (transform.py,
-resample.py) as the model's own processor config says (preprocess.py). The reference that all
-of it is held against is in reference.py.
+Workers call only `prepare`: decode (decode.py), then resize and crop (transform.py,
+resample.py) as the model's own processor config says (preprocess.py). reference.py is the
+reference that checks all of it.
 """
 
 import warnings
@@ -61,8 +61,8 @@ def prepare(
 ) -> Prepared:
     """Decode, turn upright, resize and crop one image. Raises ImageError.
 
-    `fast` lets large JPEGs be decoded at a smaller scale, of twice the size at least that they
-    are resized to: a few 1/255 from the reference (docs/parity.md). A large image is worked on
+    With `fast`, large JPEGs may be decoded at a smaller scale, at least twice the size that they
+    are resized to: a few 1/255 from the reference (docs/parity.md). A large image is processed
     within `room` (see cost.py).
     """
     least = preprocess.doubled if fast and preprocess.config is None else None
@@ -80,5 +80,5 @@ def _prepared(opened: Opened, preprocess: Preprocess, exif: bool, least: Least |
     image = opened.decoded(exif=exif, on_white=preprocess.on_white, least=least)
     pixels = resize_crop(image.pixels, preprocess, (image.height, image.width))
     if pixels.base is not None:
-        pixels = pixels.copy()  # a part of the whole image, which it would keep
+        pixels = pixels.copy()  # a part of the whole image, which it would keep alive
     return Prepared(pixels, *image[1:])

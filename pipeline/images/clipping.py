@@ -1,8 +1,8 @@
-"""Images of more than 8 bits a channel whose light is lost on the way to 8 bits.
+"""Clipping: detects images of more than 8 bits a channel that lose their content in 8 bits.
 
-`convert("RGB")`, which the reference does too, cuts 16-bit grey and float values to 0…255 and does
-not scale them: a photograph of 0…65535 turns white nearly everywhere, a float one of 0…1 black.
-Its pixels stay as the reference has them; what is told here is that they mean little.
+`convert("RGB")`, which the reference uses too, clips 16-bit grey and float values to 0…255 and does
+not scale them: a photograph of 0…65535 turns almost entirely white, a float one of 0…1 black.
+The pixels stay as in the reference; this file only reports that they mean little.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,18 +23,18 @@ DEEP: Final[Mapping[str, str]] = {
 
 #: An image is clipped if this share of its pixels is black or white, …
 _SHARE = 0.99
-#: … and its values are more than these: a drawing in black and white loses nothing.
+#: … and it has more than this many values: a drawing in black and white loses nothing.
 _VALUES = 2
-#: Pixels along an edge that are looked at.
+#: Pixels along an edge that are checked.
 _EDGE = 256
-#: Clipped images are worth a warning from this share of their mode on.
+#: Clipped images cause a warning from this share of their mode on.
 _MANY = 0.1
 
 Clipped = Literal["white", "black"]
 
 
 class Depth(NamedTuple):
-    """How many images of a mode were decoded, and how many of them lost their light to what."""
+    """How many images of a mode were decoded, and how many of them turned white or black."""
 
     images: int = 0
     white: int = 0
@@ -49,7 +49,7 @@ Depths = dict[str, Depth]
 
 
 def depths_of(images: Iterable[tuple[str, Clipped | None]]) -> Depths:
-    """Counts of those images, given as (mode, clipped), that have more than 8 bits."""
+    """Counts for images, given as (mode, clipped), with more than 8 bits."""
     return added(
         {mode: Depth(1, clipped == "white", clipped == "black")}
         for mode, clipped in images
@@ -67,7 +67,7 @@ def added(counts: Iterable[Mapping[str, Depth]]) -> Depths:
 
 
 def clipping_warnings(depths: Mapping[str, Depth]) -> Iterator[str]:
-    """A line for each mode of which many images clip to white or to black."""
+    """A line for each mode with many images that clip to white or to black."""
     for mode, depth in sorted(depths.items()):
         kind = f"{depth.images:,} {DEEP.get(mode, 'deep')} ({mode}) images"
         for colour, number in (("white", depth.white), ("black", depth.black)):
@@ -79,9 +79,9 @@ def clipping_warnings(depths: Mapping[str, Depth]) -> Iterator[str]:
 
 
 def clipped_to(image: Image.Image) -> Clipped | None:
-    """What nearly all of a loaded image turns to in 8 bits though it holds more values.
+    """What nearly all of a loaded image turns to in 8 bits, although it has more values.
 
-    Always None for an image of 8 bits. Looks at every n-th pixel of every n-th row.
+    Always None for an image of 8 bits. Checks every n-th pixel of every n-th row.
     """
     if image.mode not in DEEP:
         return None

@@ -1,8 +1,8 @@
-"""The memory that one image takes while it is decoded, from its header alone.
+"""Memory that decoding one image takes, estimated from its header alone.
 
-Measured as the most that a process held, less what it held before, at 16 and 64 megapixels, on
+Measured as a process's peak memory minus its memory before, at 16 and 64 megapixels, on
 2026-11-30 with Pillow 13.0.0 (libjpeg-turbo, libwebp, libtiff, OpenJPEG, libavif with dav1d) and
-simplejpeg 1.9.0; `python -m tests.parts.costs 16` measures again, and a test holds each sort to it.
+simplejpeg 1.9.0. `python -m tests.parts.costs 16` measures again, and a test checks each format.
 In bytes a pixel:
 
     JPEG 3, turned 6, of several scans 9; CMYK 8, of several scans 12
@@ -21,14 +21,14 @@ from pipeline.images.signatures import jpeg_segments
 if TYPE_CHECKING:
     from pipeline.images.preprocess import Preprocess
 
-#: A decoder may take this for an image without asking anybody: 30 megapixels of PNG or 15 of WebP.
+#: A decoder may use this for an image without asking: 30 megapixels of PNG or 15 of WebP.
 SMALL_BYTES: Final = 256 * 2**20
 
-#: Holds so many bytes for an image while it is decoded; may wait for them, or raise ImageError.
+#: Reserves this many bytes while an image is decoded; may wait for them, or raise ImageError.
 Room = Callable[[int], AbstractContextManager[None]]
 
-#: Bytes a pixel by Pillow's format: what was measured and a tenth more, or the worst that it can
-#: hold: a TIFF in one strip of 16 bits a channel, an AVIF of 10 or 12 bits.
+#: Bytes a pixel by Pillow's format: the measurement plus a tenth, or the worst case of the format:
+#: a TIFF in one strip of 16 bits a channel, an AVIF of 10 or 12 bits.
 _PIXEL: Final[Mapping[str, float]] = {
     "PNG": 9,
     "GIF": 9,
@@ -42,26 +42,26 @@ _PIXEL: Final[Mapping[str, float]] = {
 _MOST: Final = 32.0
 #: JPEG by its channels: with one scan, and with several, whose coefficients are kept.
 _JPEG, _JPEG_SCANS = {1: 7, 3: 7, 4: 9}, {1: 8.5, 3: 11, 4: 13.5}
-#: To be laid on white, an image is RGBA three times.
+#: To lay it on white, an image is held as RGBA three times.
 _ON_WHITE: Final = 16
-#: Libraries that read a file take a copy of it, and libtiff one of its strips.
+#: Libraries that read a file copy it, and libtiff copies one of its strips.
 _COPIES: Final = 2
-#: A processor of Hugging Face's holds images as Pillow's and as arrays, the resized one too.
+#: A Hugging Face processor holds images as Pillow images and as arrays, the resized one too.
 _WHOLE, _WHOLE_RESIZED = 12, 16
 
 
 def unbounded(_: int) -> AbstractContextManager[None]:
-    """The Room of whoever decodes alone."""
+    """The Room for a process that decodes alone."""
     return nullcontext()
 
 
 def room_for(needs: int, room: Room) -> AbstractContextManager[None]:
-    """What an image of so many bytes is decoded within: a small one asks nobody."""
+    """The room to decode an image of this many bytes in: a small one does not ask."""
     return nullcontext() if needs <= SMALL_BYTES else room(needs)
 
 
 def decoding_bytes(image: Image.Image, data: bytes) -> int:
-    """The most that decoding takes of an image whose header was read: bytes."""
+    """The most bytes that decoding takes for an image whose header was read."""
     pixels = image.width * image.height
     if pixels * _MOST + _COPIES * len(data) <= SMALL_BYTES:
         return int(pixels * _MOST)  # small, whatever it is
@@ -69,7 +69,7 @@ def decoding_bytes(image: Image.Image, data: bytes) -> int:
 
 
 def preparing_bytes(image: Image.Image, preprocess: "Preprocess") -> int:
-    """What comes to that until the model's input is made: bytes."""
+    """The most bytes that the steps from there to the model's input take."""
     width, height = image.size
     white = preprocess.on_white and "transparency" in image.info
     more = _ON_WHITE * width * height * white
@@ -90,7 +90,7 @@ def _bytes_a_pixel(image: Image.Image, data: bytes) -> float:
 
 
 def _several_scans(data: bytes) -> bool:
-    """As libjpeg decides it (jdinput.c): a progressive frame, or a first scan of few channels."""
+    """By libjpeg's rule (jdinput.c): a progressive frame, or a first scan of few channels."""
     frame = channels = 0
     for marker, at in jpeg_segments(data):
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):

@@ -1,7 +1,7 @@
-"""Bytes of one object → upright RGB pixels, or an ImageError that says why not.
+"""Decodes the bytes of one object → upright RGB pixels, or an ImageError with the reason.
 
-The reference is what `transformers.image_utils.load_image` does: Pillow opens by content,
-EXIF orientation is applied, `convert("RGB")`. Plain JPEGs go through libjpeg-turbo directly,
+The reference is `transformers.image_utils.load_image`: Pillow opens by content,
+EXIF orientation is applied, `convert("RGB")`. Plain JPEGs go directly to libjpeg-turbo,
 which gives the same pixels in about half the time.
 """
 
@@ -38,7 +38,7 @@ class Decoded(NamedTuple):
     """An upright image: `pixels` is uint8 (height, width, 3), RGB, C-contiguous, writable.
 
     If it was decoded at a smaller scale, `width` and `height` are still the image's own. `mode` is
-    Pillow's, as the file holds it; `clipped` see clipping.py.
+    Pillow's, as in the file; for `clipped` see clipping.py.
     """
 
     pixels: NDArray[np.uint8]
@@ -61,7 +61,7 @@ def decode(
     """Decode the first frame of an image to RGB and turn it upright.
 
     `format` is Pillow's name in lower case (`jpeg`, `png`, `webp`, …). `exif=False` leaves the
-    pixels as they are stored. `on_white` lays it on white where the file calls a colour
+    pixels as stored. `on_white` lays it on white if the file declares a colour
     transparent, which Pillow's RGB still remembers (see `Preprocess.on_white`). An image of
     more than `max_pixels` is refused from its header. With `least`, a JPEG is decoded at the
     smallest scale of a half or less (in eighths) that still gives what is needed. A large image
@@ -69,16 +69,16 @@ def decode(
     Raises ImageError: empty, not_an_image, truncated, undecodable, unsupported, too_large.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of what we report as a row or don't mind
+        warnings.simplefilter("ignore")  # they become rows' errors or don't matter
         image = Opened(data, max_pixels)
         with room_for(image.needs, room):
             return image.decoded(exif=exif, on_white=on_white, least=least)
 
 
 class Opened:
-    """An image whose header is read and whose size is allowed; nothing is decoded yet.
+    """An image whose header was read and whose size is allowed; nothing is decoded yet.
 
-    Raises ImageError, as `decode` does. `needs` are the bytes that decoding it takes.
+    Raises ImageError, as `decode` does. `needs` is the memory in bytes that decoding takes.
     """
 
     def __init__(self, data: bytes, max_pixels: int) -> None:
@@ -89,11 +89,12 @@ class Opened:
         self.needs = decoding_bytes(self._image, data)
 
     def needs_for(self, preprocess: "Preprocess") -> int:
-        """Bytes that it takes to make a model's input of it."""
+        """Memory in bytes that making a model's input of it takes."""
         return self.needs + (preparing_bytes(self._image, preprocess) if self._image else 0)
 
     def decoded(self, *, exif: bool, on_white: bool, least: Least | None) -> Decoded:
-        """Its pixels and the rest, see `decode`. Once only: what Pillow holds of it is dropped."""
+        """Its pixels and the rest, see `decode`. Once only: Pillow's data is released
+        afterwards."""
         image, self._image = self._image, None
         if image is None:
             raise ValueError("an image is decoded once")
@@ -152,8 +153,8 @@ def _jpeg_or_rgb(
 def _jpeg_pixels(data: bytes, image: Image.Image, least: Least | None) -> NDArray[np.uint8] | None:
     """Pixels of a clean 8-bit RGB or grey JPEG; None sends it to Pillow, which is the reference.
 
-    The same DCT and upsampling as Pillow's. `strict` refuses whatever libjpeg warns of, so that
-    damaged files are judged in one place.
+    The same DCT and upsampling as Pillow's. `strict` refuses everything that libjpeg warns of, so
+    that damaged files are judged in one place.
     """
     if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L"):
         return None
@@ -208,9 +209,9 @@ def _laid_on_white(rgb: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF or XMP orientation; 1 where there is none or where it cannot be read.
+    """EXIF or XMP orientation; 1 if there is none or it cannot be read.
 
-    A value of another type than SHORT counts where `ImageOps.exif_transpose` takes it for a
+    A value of another type than SHORT counts if `ImageOps.exif_transpose` takes it for a
     whole number: 6.0 and 12/2 do, "6" and 6.5 do not.
     """
     try:
@@ -228,7 +229,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def _lift_pillow_limit(max_pixels: int) -> None:
-    """Pillow refuses images over twice its own limit: raise that where more is asked for."""
+    """Pillow refuses images over twice its own limit: raise that limit if more is allowed."""
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and 2 * limit < max_pixels:
         Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)

@@ -1,8 +1,8 @@
-"""The formats that are decoded here. Pillow opens no other, whatever plugins it has.
+"""The image formats that are decoded. Pillow opens no other, whatever plugins it has.
 
-Pillow tries some forty formats on whatever it is given, among them EPS, for which it starts
-Ghostscript. Each is code that a hostile file may reach, so the plugins of formats that no
-photograph comes in are neither asked nor imported.
+Pillow tries some forty formats on any input, among them EPS, for which it starts
+Ghostscript. A hostile file may reach the code of each. So the plugins of formats that no
+photograph uses are neither tried nor imported.
 """
 
 from functools import lru_cache
@@ -13,7 +13,7 @@ from typing import Final
 
 from PIL import Image
 
-#: By Pillow's names, the commonest first. DIB is a BMP without its file header. MPO, a JPEG of
+#: By Pillow's names, the most common first. DIB is a BMP without its file header. MPO, a JPEG with
 #: several pictures, is opened as JPEG.
 FORMATS: Final = (
     "JPEG",
@@ -42,7 +42,7 @@ _PLUGINS: Final = (
 
 @lru_cache(maxsize=1)
 def formats() -> tuple[str, ...]:
-    """Those of FORMATS that this installation has a plugin for."""
+    """Those of FORMATS for which this installation has a plugin."""
     for plugin in _PLUGINS:
         import_module(f"PIL.{plugin}")
     if find_spec("pillow_heif"):

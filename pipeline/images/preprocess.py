@@ -1,9 +1,9 @@
-"""What a model does to an image before it looks: read from its own processor config.
+"""A model's preprocessing, read from its own processor config.
 
 The steps are taken from the resolved Hugging Face processor, so that its class's defaults
-hold where the config is silent. A processor whose steps are not the plain ones is kept
-whole and makes the pixels itself. Either way the outcome is tried on a few images against
-the processor before anything is labelled; what differs is refused.
+apply where the config is silent. If a processor has other steps, it is kept
+whole and makes the pixels itself. In both cases the result is compared with the processor on a few
+images before anything is labelled; if it differs, the model is refused.
 """
 
 import json
@@ -37,7 +37,7 @@ _METHODS = (
     "_standardize_kwargs",
 )
 
-#: Overrides that were read and found to add nothing (segmentation maps) or are followed here.
+#: Overrides that were checked: they add nothing (segmentation maps) or are followed here.
 _KNOWN = {
     "BeitImageProcessorPil": {"preprocess", "_preprocess", "_preprocess_image_like_inputs"},
     "ConvNextImageProcessorPil": {"resize", "_preprocess"},
@@ -49,14 +49,14 @@ _CONVNEXT_WARPS_FROM = 384
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Bytes-to-model geometry and scale: the model sees (pixels × rescale − mean) / std.
+    """Geometry and scale from bytes to the model: the model sees (pixels × rescale − mean) / std.
 
     Resize to `box` (height, width) or so that the short edge is `shortest_edge`, then centre
-    crop to `crop` (height, width), which begins at the half that is even if `crop_half_even`,
-    else at the lower one; `resample` is a `PIL.Image.Resampling`. If `config` is set,
+    crop to `crop` (height, width), whose start is the half rounded to even if `crop_half_even`,
+    else rounded down; `resample` is a `PIL.Image.Resampling`. If `config` is set,
     it is the JSON of the processor that makes the pixels instead. Output: uint8
     (`height`, `width`, 3). `on_white`: the processor lays images on white (do_convert_rgb),
-    which of an image that is RGB already shows only where one colour is called transparent.
+    which affects an RGB image only if one colour is declared transparent.
     """
 
     height: int
@@ -100,7 +100,7 @@ class Preprocess:
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) after resizing, before the crop.
 
-        transformers.image_transforms.get_resize_output_image_size: the long edge is cut to an
+        transformers.image_transforms.get_resize_output_image_size: the long edge is truncated to an
         integer, not rounded.
         """
         if self.box is not None:
@@ -116,7 +116,7 @@ class Preprocess:
         return 2 * resized[0], 2 * resized[1]
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON values, for the recipe; `path` is `fast`, or `hf` where the processor does it."""
+        """JSON values, for the recipe; `path` is `fast`, or `hf` if the processor does the work."""
         fields = asdict(self)
         if self.config is None:
             path, unused = "fast", ["config"] if self.crop_half_even else ["config", _HALF_EVEN]
@@ -132,14 +132,14 @@ class Preprocess:
         return all(np.array_equal(a, b) for a, b in zip(ours, expected, strict=True))
 
 
-#: Of timm alone: where it is not so, recipes are as they were before it was known.
+#: For timm alone: recorded only if true, so that older recipes keep their fingerprints.
 _HALF_EVEN: Final = "crop_half_even"
 
 Scale = tuple[float, tuple[float, ...], tuple[float, ...]]
 
 
 def _scale(processor: Any) -> Scale:
-    """(rescale, mean, std), with EfficientNet's offset and second division folded in."""
+    """(rescale, mean, std), including EfficientNet's offset and second division."""
     if isinstance(processor, TimmProcessor):
         rescale, mean, std = processor.scale
         return rescale, _triple(mean), _triple(std)
@@ -165,7 +165,7 @@ def _triple(value: Any) -> tuple[float, ...]:
 
 
 def _plain_steps(processor: Any) -> dict[str, Any] | None:
-    """The processor's steps as fields of Preprocess, or None if they are not the plain ones."""
+    """The processor's steps as fields of Preprocess, or None if it has other steps."""
     from transformers.image_processing_backends import PilBackend
 
     if isinstance(processor, TimmProcessor):

@@ -1,7 +1,7 @@
-"""The fields of an image processor that decide pixels, and what each may be.
+"""The fields of an image processor that decide pixels, and the valid values of each.
 
-transformers looks at few of them: text for a filter becomes bilinear, a mean that is no number a
-traceback in the first image. Here each is named before that.
+transformers checks few of them: text for a filter becomes bilinear, and a mean that is no number
+ends in a traceback at the first image. Here the field at fault is named before that.
 """
 
 from collections.abc import Callable
@@ -12,16 +12,17 @@ from PIL.Image import Resampling
 from pipeline.errors import BadModelError
 from pipeline.fields import bad_field, is_number, is_text, is_whole
 
-#: Pixels of an edge; beyond, five images to try it on would not fit in a machine's memory.
+#: Pixels of an edge; with more, five test images would not fit in a machine's memory.
 MAX_EDGE: Final = 4096
 #: What ConvNeXT's processor divides its edge by.
 _CROP_PCT: Final = (0.1, 10.0)
 
 
 def check_fields(name: str, file: str, fields: dict[str, Any]) -> None:
-    """Raise BadModelError for the first field of a wrong type; `name` is the model's, for that.
+    """Raise BadModelError for the first field of a wrong type; `name` is the model's, for the
+    message.
 
-    null is what a processor has for "not given", and passes: see `check_resolved`.
+    null is a processor's value for "not given", and passes: see `check_resolved`.
     """
     for field, value in fields.items():
         if value is not None and field in _KINDS:

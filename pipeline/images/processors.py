@@ -1,8 +1,8 @@
-"""A model's own image processor, found as transformers finds it and held to its fields' types.
+"""A model's own image processor, found as transformers finds it, with its fields checked.
 
-Which class it is, is left to transformers: it looks into three files and at the model's type. It
-is asked for in its Pillow form (`…Pil`), never through what happens to be installed: beside
-torchvision, transformers would choose another backend, and other pixels, on its own.
+transformers chooses the class: it looks into three files and at the model's type. It
+is asked for the Pillow form (`…Pil`), independent of what happens to be installed: if
+torchvision is installed, transformers would otherwise choose another backend, and other pixels.
 """
 
 import json
@@ -27,7 +27,7 @@ CONFIG = "preprocessor_config.json"
 NESTED = "processor_config.json"
 MODEL = "config.json"
 
-#: Switches for what comes after the uint8 pixels; `include_top` is EfficientNet's.
+#: Switches for steps after the uint8 pixels; `include_top` is EfficientNet's.
 AFTER_THE_PIXELS = frozenset({"do_rescale", "do_normalize", "include_top"})
 
 
@@ -78,9 +78,9 @@ def run(
 ) -> NDArray[Any]:
     """Process RGB (H, W, 3): to uint8 (h, w, 3) or, normalised, to the model's float32.
 
-    What Pillow knows of an image besides its pixels counts: a transparent colour may turn white.
+    Pillow's information beside the pixels matters: a transparent colour may turn white.
     """
-    # An image of Pillow's, for an array of 1 or 3 rows would be taken for channels first.
+    # A Pillow image, since an array of 1 or 3 rows would be taken for channels first.
     if not isinstance(image, Image.Image):
         image = Image.fromarray(image)
     if isinstance(processor, TimmProcessor):
@@ -92,7 +92,7 @@ def run(
 
 
 def written(folder: Path) -> Written:
-    """A checkpoint of timm first, then a part of `processor_config.json`, as transformers does."""
+    """A timm checkpoint first, then a part of `processor_config.json`, as transformers does."""
     name = str(folder)
     model = read_object(folder / MODEL, name) or JsonObject()
     if PART in model:
@@ -113,9 +113,9 @@ def written(folder: Path) -> Written:
 
 @contextmanager
 def _present_names(folder: Path, written: Written) -> Iterator[Path]:
-    """The folder, or a stand-in where its `image_processor_type` is a `…FeatureExtractor`.
+    """The folder, or a replacement if its `image_processor_type` is a `…FeatureExtractor`.
 
-    transformers reads such a name of before 2022 in `feature_extractor_type` alone.
+    transformers reads such a name from before 2022 only in `feature_extractor_type`.
     """
     kind = written.fields.get("image_processor_type")
     if not isinstance(kind, str) or not kind.endswith("FeatureExtractor"):
@@ -143,7 +143,7 @@ def _refusal(folder: Path, written: Written, error: Exception) -> BadModelError:
             f"{folder}: the image processor {short(kind)} (image_processor_type in "
             f"{written.file}) {problem}; use another model"
         )
-    if "could be imported" in str(error):  # of its forms, and Pillow's is not among them
+    if "could be imported" in str(error):  # it has other forms, but not Pillow's
         return _no_pillow(folder, str(kind))
     return BadModelError(
         f"{folder}: transformers refuses {written.file} or {MODEL}: {one_line(error)}"

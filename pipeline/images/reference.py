@@ -1,8 +1,8 @@
 """The reference for pixels: transformers' own image processor of a folder, in its Pillow form.
 
-`verify` holds labels against it, so it shares no step with what labels: Pillow decodes and turns
-the image, transformers chooses the processor and does all of its work. The backend is named on
-purpose: beside torchvision, transformers would choose other pixels on its own.
+`verify` checks labels with it, so it shares no step with the code that labels: Pillow decodes and
+turns the image, transformers chooses the processor and does all of its work. The backend is named
+explicitly: if torchvision is installed, transformers would otherwise choose other pixels.
 """
 
 import warnings
@@ -26,7 +26,7 @@ from pipeline.spec import MAX_PIXELS
 #: Pillow's widest decoder, and copies of the image upright and as an array.
 _BYTES_A_PIXEL, _SMALL_BYTES = 48, 256 * 2**20
 
-#: Switches for what comes after the uint8 pixels; `include_top` is EfficientNet's.
+#: Switches for steps after the uint8 pixels; `include_top` is EfficientNet's.
 _AFTER_THE_PIXELS = ("do_rescale", "do_normalize", "include_top")
 
 
@@ -38,10 +38,10 @@ def reference_values(
     max_pixels: int = MAX_PIXELS,
     room: Callable[[int], AbstractContextManager[None]] | None = None,
 ) -> NDArray[np.float32]:
-    """What the model in `folder` is meant to get of an image: float32 (3, H, W), scaled.
+    """The input that the model in `folder` should get for an image: float32 (3, H, W), scaled.
 
     The image is turned as `transformers.image_utils.load_image` does (as stored if `exif` is
-    False or its EXIF is broken). A large image is worked on within `room`. Raises ImageError for
+    False or its EXIF is broken). A large image is processed within `room`. Raises ImageError for
     the image, BadModelError for the folder.
     """
     with _room_for(data, max_pixels, room):
@@ -51,7 +51,7 @@ def reference_values(
 def reference_pixels(
     data: bytes, folder: Path, exif: bool, *, max_pixels: int = MAX_PIXELS
 ) -> NDArray[np.uint8]:
-    """The same before it is scaled: uint8 (H, W, 3), where the processor has such a step."""
+    """The same before scaling: uint8 (H, W, 3), if the processor has such a step."""
     image = _opened(data, exif, max_pixels)
     known = _current(Path(folder)).valid_kwargs.__annotations__
     off = {name: False for name in _AFTER_THE_PIXELS if name in known}
@@ -65,7 +65,7 @@ def reference_image(
     max_pixels: int = MAX_PIXELS,
     room: Callable[[int], AbstractContextManager[None]] | None = None,
 ) -> Image.Image:
-    """The upright RGB image itself, as Pillow gives it. Raises ImageError."""
+    """The upright RGB image itself, from Pillow. Raises ImageError."""
     with _room_for(data, max_pixels, room):
         return _opened(data, exif, max_pixels)
 
@@ -73,7 +73,8 @@ def reference_image(
 def _room_for(
     data: bytes, max_pixels: int, room: Callable[[int], AbstractContextManager[None]] | None
 ) -> AbstractContextManager[None]:
-    """For all that transformers may hold of an image; where it is small, or broken, nothing."""
+    """Room for everything that transformers may hold of an image; none for a small or
+    broken one."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -94,13 +95,13 @@ def _processed(image: Image.Image, folder: Path, **options: bool) -> NDArray[Any
     return np.asarray(values[0])
 
 
-#: The one processor that gives no numpy.
+#: The one processor that does not return numpy.
 _TENSORS = {"TimmWrapperImageProcessor": "pt"}
 
 
 def _opened(data: bytes, exif: bool, max_pixels: int) -> Image.Image:
     limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and 2 * limit < max_pixels:  # Pillow refuses what is over twice its own
+    if limit is not None and 2 * limit < max_pixels:  # Pillow allows twice its limit
         Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -111,7 +112,7 @@ def _opened(data: bytes, exif: bool, max_pixels: int) -> Image.Image:
             rgb = image.convert("RGB")
         except PILLOW_ERRORS as error:
             raise ImageError(ErrorCode.UNDECODABLE, one_line(error)) from error
-        check_whole(image, data)  # no preview is a photograph
+        check_whole(image, data)  # a preview is not the photograph
         if exif:
             with suppress(*PILLOW_ERRORS):
                 rgb = ImageOps.exif_transpose(image).convert("RGB")
@@ -140,7 +141,7 @@ def _loaded(folder: Path, _stamp: int) -> Any:
 
 
 def _former_name(folder: Path) -> str | None:
-    """The class for an `image_processor_type` of before 2022, `ViTFeatureExtractor`.
+    """The class for an `image_processor_type` from before 2022, `ViTFeatureExtractor`.
 
     transformers itself reads that name only in `feature_extractor_type`.
     """

@@ -1,4 +1,4 @@
-"""Why an image gives no pixels: Pillow's many ways to fail become our codes, here alone."""
+"""Why an image gives no pixels: the only place that maps Pillow's many errors to our codes."""
 
 import re
 import struct
@@ -12,8 +12,8 @@ from pipeline.images import tiff
 from pipeline.images.formats import formats
 from pipeline.images.signatures import cut_short, jpeg_segments, sniff
 
-#: What Pillow raises for bad files: seen over its own test images and mutations of them, and
-#: what its plugins name. AssertionError and SyntaxError are among its ways to say "bad file".
+#: What Pillow raises for bad files: seen over its own test images and mutations of them, and named
+#: in its plugins. AssertionError and SyntaxError may also mean "bad file".
 PILLOW_ERRORS = (
     OSError,
     SyntaxError,
@@ -31,7 +31,7 @@ PILLOW_ERRORS = (
     Image.DecompressionBombError,
 )
 
-#: How Pillow says that a file is sound, but of a sort that it does not know.
+#: Pillow's messages for a valid file of a variant that it does not support.
 _NOT_KNOWN = re.compile(
     r"unsupported|unimplemented|not supported|unknown pixel mode|cannot handle", re.IGNORECASE
 )
@@ -41,7 +41,7 @@ _DEVELOP = "develop it to JPEG or TIFF"
 _RENDER = "render it to PNG"
 _FRAMES = "save the frames that you want labelled as JPEG"
 
-#: Kinds by their first bytes that are not decoded here: name, advice. HEIC is, once installed.
+#: Formats by their first bytes that are not decoded here: name, advice. HEIC is, once installed.
 _FOREIGN = {
     "heic": ("HEIC", "install nightlabel[heif]"),
     "jxl": ("JPEG XL", _CONVERT),
@@ -95,10 +95,10 @@ _FOREIGN |= {
     )
 }
 
-#: Kinds that Pillow decodes only if it was built with a library, by its name of that.
+#: Formats that Pillow decodes only if it was built with a library, by its name for that.
 _LIBRARIES = {"jpeg": "jpg", "png": "zlib", "webp": "webp", "avif": "avif", "jp2": "jpg_2000"}
 
-#: Where Pillow's name of a format is not ours in upper case.
+#: Formats whose Pillow name is not ours in upper case.
 _NAMES = {"jp2": "JPEG2000", "heic": "HEIF"}
 
 #: Frames of JPEG (T.81, table B.1; T.87) that libjpeg refuses.
@@ -109,12 +109,12 @@ _JPEG_FRAMES = dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical
 
 
 def out_of_memory() -> ImageError:
-    """What a decoder comes to that asks for more than its process may have."""
+    """The error for a decoder that needs more memory than its process may have."""
     return ImageError(ErrorCode.CRASHED, "decoding this image ran out of memory")
 
 
 def check_whole(image: Image.Image, data: bytes) -> None:
-    """Refuse what Pillow opened and of which it shows a preview alone.
+    """Refuse a file of which Pillow opened only a preview.
 
     Raises ImageError(unsupported).
     """
@@ -126,7 +126,7 @@ def check_whole(image: Image.Image, data: bytes) -> None:
 
 
 def translated(error: BaseException, data: bytes) -> ImageError:
-    """The one place where Pillow's many ways to fail become our codes."""
+    """Maps Pillow's errors to our codes; no other place does."""
     if isinstance(error, MemoryError):
         return out_of_memory()
     if isinstance(error, Image.DecompressionBombError):
@@ -151,7 +151,8 @@ def translated(error: BaseException, data: bytes) -> ImageError:
 
 
 def _foreign(kind: str, data: bytes) -> tuple[str, str] | None:
-    """(name, advice) of a sound file that this Pillow does not decode; None where it should."""
+    """(name, advice) of a valid file that this Pillow does not decode; None if it
+    should decode it."""
     if kind in _FOREIGN and _plugin(kind) not in formats():
         return _FOREIGN[kind]
     if kind in _LIBRARIES and not features.check(_LIBRARIES[kind]):
@@ -164,7 +165,7 @@ def _foreign(kind: str, data: bytes) -> tuple[str, str] | None:
 
 
 def _variant(kind: str, data: bytes) -> str | None:
-    """A variant of a known format that Pillow's plugin was not written for."""
+    """A variant of a known format that Pillow's plugin does not support."""
     if kind == "jpeg":
         frames = (_JPEG_FRAMES.get(marker) for marker, _ in jpeg_segments(data))
         return next((frame for frame in frames if frame), None)
@@ -187,7 +188,7 @@ def _plugin(kind: str) -> str:
 
 
 def _refusal(kind: str, data: bytes) -> BaseException | None:
-    """What the plugin of a format has against a header, which `Image.open` keeps to itself."""
+    """The error of a format's plugin for a header, which `Image.open` does not pass on."""
     name = _plugin(kind)
     try:
         if name in formats():

@@ -1,9 +1,9 @@
 """One pass of Pillow's resize, along one axis.
 
-Pillow resizes in two passes and rounds to uint8 between them. Here a pass stands alone, so that
-what a centre crop throws away is never made and a strip of 1 × 5000 does not become gigabytes.
-The work is done by _resample.c, which gives Pillow's pixels to the bit in a third of its time,
-or by Pillow itself where that was not compiled.
+Pillow resizes in two passes and rounds to uint8 between them. Here a pass is separate, so that
+pixels that a centre crop discards are never computed and a strip of 1 × 5000 does not become
+gigabytes. The work is done by _resample.c, which gives exactly Pillow's pixels in a third of the
+time, or by Pillow itself if that was not compiled.
 """
 
 from typing import Final
@@ -19,7 +19,7 @@ except ImportError:  # there was no C compiler
 
 Pixels = NDArray[np.uint8]
 
-#: Whether our own kernel is there, and the filters that it knows.
+#: Whether our own kernel is there, and the filters that it supports.
 COMPILED: Final = _resample is not None
 FILTERS: Final = frozenset(
     {
@@ -36,14 +36,14 @@ STRIP_PIXELS = 2**24
 
 
 def resizing() -> str:
-    """What does the work here, in words."""
+    """The implementation in use, in words."""
     if not COMPILED:
         return "Pillow; with a C compiler at hand, installing anew makes it several times as fast"
     return "compiled, with AVX2" if _resample.WIDE else "compiled"
 
 
 def one_pass(pixels: Pixels, axis: int, length: int, kept: slice, resample: int) -> Pixels:
-    """Resize uint8 (H, W, 3) along `axis` to `length` and keep what `kept` says of that.
+    """Resize uint8 (H, W, 3) along `axis` to `length`, and keep the range `kept` of the result.
 
     `resample` is one of PIL.Image.Resampling; `kept` has a start and a stop.
     """

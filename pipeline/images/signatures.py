@@ -1,8 +1,8 @@
-"""What the first bytes of an object say, for the images that Pillow could not open.
+"""What the first bytes of an object say, for files that Pillow could not open.
 
-Names decide nothing. Pillow recognises what it can decode; this table, and that of strangers.py,
-is asked afterwards, to tell "no image at all" from "an image that ends too soon" and "a kind not
-decoded here".
+File names are ignored. Pillow recognises what it can decode. This table, and that of strangers.py,
+is used afterwards, to distinguish "no image at all", "an image that ends too soon" and "a format
+not decoded here".
 """
 
 import re
@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterator
 
 from pipeline.images.strangers import stranger
 
-#: ISO base media brands (ISO/IEC 23008-12, AVIF 1.1) of still images, and of what is none.
+#: ISO base media brands (ISO/IEC 23008-12, AVIF 1.1) of still images, and of other content.
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 _AVIF_BRANDS = (b"avif", b"avis")
 _ANY_BRANDS = (b"mif1", b"msf1", b"mif2")
 _OTHER_BRANDS = {b"crx ": "cr3", b"qt  ": "mov", b"jxl ": "jxl", b"jp2 ": "jp2"}
 
-#: JPEG's marker of a scan, and how a codestream of JPEG 2000 begins.
+#: JPEG's marker of a scan, and the start of a JPEG 2000 codestream.
 _SCAN = 0xDA
 _SOC = b"\xff\x4f\xff\x51"
 
-#: How far a root element is looked for behind what may stand before it.
+#: How far a root element is searched behind what may come before it.
 _XML_BYTES = 2**16
 _XML_ENCODINGS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -30,7 +30,7 @@ _XML_ENCODINGS = (
     (b"\0<", "utf-16-be"),
 )
 
-#: In this order: a longer one that says more comes first.
+#: In this order: longer, more specific ones first.
 _PREFIXES = (
     (b"\xff\xd8\xff\xf7", "jls"),
     (b"\xff\xd8\xff", "jpeg"),
@@ -101,7 +101,7 @@ def sniff(data: bytes) -> str | None:
 
 
 def _iso_media(data: bytes) -> str:
-    """By the major brand, or by all where that only says that it is a still image."""
+    """By the major brand, or by all brands if that only says that it is a still image."""
     major = data[8:12]
     brands = {major}
     if major in _ANY_BRANDS:
@@ -115,7 +115,7 @@ def _iso_media(data: bytes) -> str:
 
 
 def _is_svg(head: bytes) -> bool:
-    """Whether the root element of an XML document is `svg`, whatever stands before it."""
+    """Whether the root element of an XML document is `svg`, whatever comes before it."""
     encoding = next((name for mark, name in _XML_ENCODINGS if head.startswith(mark)), "latin-1")
     text = head.decode(encoding, "replace").lstrip("\ufeff \t\r\n")
     while text.startswith(("<?", "<!")):
@@ -133,7 +133,7 @@ def _is_svg(head: bytes) -> bool:
 def cut_short(data: bytes) -> bool:
     """True if the structure of `data` says that bytes are missing at its end.
 
-    Reads lengths and end marks only; False for a kind of file that has none.
+    Reads lengths and end marks only; False for a format without them.
     """
     check = _CHECKS.get(sniff(data) or "")
     return check is not None and check(data)
@@ -142,7 +142,7 @@ def cut_short(data: bytes) -> bool:
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
     """(marker, offset) of the segments up to the first scan (ITU-T T.81, B.1.1).
 
-    Where there is no scan, the last is (0, where a marker was looked for).
+    If there is no scan, the last is (0, where a marker was expected).
     """
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
@@ -175,7 +175,7 @@ def _boxes_cut_short(data: bytes) -> bool:
 
 
 def _jp2_cut_short(data: bytes) -> bool:
-    """Looks for the end of the codestream, a marker that cannot stand within (T.800, A.4.4)."""
+    """Searches the end of the codestream, a marker that cannot occur inside it (T.800, A.4.4)."""
     bare = data.startswith(_SOC)
     ended = b"\xff\xd9" in data[max(0, data.find(_SOC)) :]
     return not ended or (not bare and _boxes_cut_short(data))

@@ -1,14 +1,15 @@
-"""Formats that Pillow has plugins for and that are not decoded here, by how they begin.
+"""Formats that Pillow has plugins for but that are not decoded here, recognised by their first
+bytes.
 
-Some have no mark at the start: of those the fields of the header must all make sense, so that
-text or noise is hardly ever taken for one.
+Some have no mark at the start. For those, all fields of the header must be plausible, so that
+text or noise is rarely mistaken for one.
 """
 
 import re
 import struct
 from collections.abc import Callable
 
-#: What follows is looked for no further than this.
+#: The rest is searched no further than this.
 _HEAD_BYTES = 4096
 
 _PREFIXES = (
@@ -38,7 +39,7 @@ _PATTERNS = (
 
 
 def stranger(data: bytes) -> str | None:
-    """The format of Pillow's that `data` seems to be in, in lower case, or None."""
+    """The Pillow format that `data` seems to be in, in lower case, or None."""
     for prefix, name in _PREFIXES:
         if data.startswith(prefix):
             return name
@@ -92,7 +93,7 @@ def _is_spider(head: bytes) -> bool:
 
 
 def _is_tga(head: bytes) -> bool:
-    """Truevision TGA 2.0, C.2: a map of colours only where the type of image says so."""
+    """Truevision TGA 2.0, C.2: a colour map only if the image type says so."""
     if len(head) < 18 or head[17] & 0xC0:
         return False
     mapped, kind, map_bits, depth = head[1], head[2], head[7], head[16]

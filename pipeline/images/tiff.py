@@ -1,8 +1,9 @@
-"""The directories of a TIFF file, and what Pillow does not decode of it.
+"""The directories of a TIFF file, and what in it Pillow does not decode.
 
-Pillow reads the first directory and no other. A raw photograph (DNG, NEF, ARW, …) is a TIFF file
-too, whose first image is a preview and whose photograph lies in a later or lower directory. TIFF
-6.0, the BigTIFF design, the DNG specification 1.7; a damaged file has fewer directories, never
+Pillow reads only the first directory. A raw photograph (DNG, NEF, ARW, …) is a TIFF file
+too: its first image is a preview, and the photograph is in a later or lower directory. Sources:
+   TIFF
+6.0, the BigTIFF design, the DNG specification 1.7. A damaged file has fewer directories, never
 an error.
 """
 
@@ -13,14 +14,14 @@ from io import BytesIO
 
 from PIL import Image
 
-#: The values of a directory by tag, of those of an integer type.
+#: The values of a directory by tag, for integer types.
 Directory = dict[int, tuple[int, ...]]
 
 #: Enough for any camera; a file may chain its directories without end.
 _MOST_DIRECTORIES = 64
 _MOST_ENTRIES = 512
 _MOST_VALUES = 64
-#: More than any satellite sees: a file that claims more is damaged.
+#: More than any satellite image has: a file that claims more is damaged.
 _MOST_CHANNELS = 1024
 
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT = 254, 255, 256, 257
@@ -30,7 +31,7 @@ _DNG_VERSION = 50706
 #: TIFF type → its struct letter: BYTE, SHORT, LONG, IFD, LONG8, IFD8.
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 
-#: A colour filter array, and the same with its colours worked out.
+#: A colour filter array, and the same after demosaicing.
 _RAW_PHOTOMETRICS = (32803, 34892)
 
 #: Compressions that Pillow has no decoder for, and those that its libtiff may lack.
@@ -56,15 +57,15 @@ _COMPRESSIONS = {
     65535: "Pentax PEF",
 }
 _OPTIONAL = {34925: ("lzma", "LZMA"), 50000: ("zstd", "Zstandard"), 50001: ("webp", "WebP")}
-#: Its decoders, by TIFF's number; any other is of a sort without a name here.
+#: Pillow's decoders, by TIFF's number; any other compression has no name here.
 _DECODED = (1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32809, 32946, 34676, 34677)
 
 
 def preview_of(data: bytes) -> str | None:
-    """What the first image of this TIFF file is a preview of; None if it stands for itself.
+    """What this TIFF file's first image is a preview of; None if it is no preview.
 
     It is a preview if a directory that is itself no preview or mask holds a larger image, and
-    either the first says that it is reduced or that one lies below it or is raw.
+    either the first says that it is reduced or that directory lies below it or is raw.
     """
     pages = list(_chain(data)) or [{}]
     if (camera := _camera(data)) is not None:
@@ -89,7 +90,7 @@ def first_size(data: bytes) -> str:
 
 
 def sort_not_decoded(data: bytes) -> str | None:
-    """What is foreign to Pillow in a TIFF file with a sound first directory, or None."""
+    """What Pillow does not support in a TIFF file with a valid first directory, or None."""
     first = next(_chain(data), {})
     if not (_one(first, _WIDTH) and _one(first, _HEIGHT)):
         return None
@@ -112,7 +113,7 @@ def sort_not_decoded(data: bytes) -> str | None:
 
 @lru_cache
 def _libtiff_has(codec: str) -> bool:
-    """Asked by encoding, since libtiff is built with both sides of a codec or with neither."""
+    """Tested by encoding: libtiff is built with both sides of a codec or with neither."""
     try:
         Image.new("RGB", (16, 16)).save(BytesIO(), "TIFF", compression=codec)
     except (OSError, RuntimeError, ValueError, KeyError):
@@ -121,7 +122,7 @@ def _libtiff_has(codec: str) -> bool:
 
 
 def _camera(data: bytes) -> str | None:
-    """The raw format that the bytes behind the header name."""
+    """The raw format that the bytes after the header name."""
     if data[4:11] == b"\x10\0\0\0CR\x02":
         return "CR2"
     phase_one = data[8:12] == b"IIII" and data[13:16] == b"waR"
@@ -133,7 +134,7 @@ def _is_raw(directory: Directory) -> bool:
 
 
 def _is_larger(other: Directory, first: Directory) -> bool:
-    """Raw ones without a size (some cameras keep it elsewhere) are."""
+    """Raw images without a size count as larger (some cameras keep it elsewhere)."""
     pixels = _one(other, _WIDTH) * _one(other, _HEIGHT)
     return pixels > _one(first, _WIDTH) * _one(first, _HEIGHT) or (_is_raw(other) and not pixels)
 
@@ -143,12 +144,12 @@ def _size(directory: Directory) -> str:
 
 
 def _one(directory: Directory, tag: int) -> int:
-    """The first value of a tag; 0 where there is none."""
+    """The first value of a tag; 0 if there is none."""
     return next(iter(directory.get(tag, ())), 0)
 
 
 def _chain(data: bytes) -> Iterator[Directory]:
-    """The directories of the pages; an empty one, the last, where the next cannot be read."""
+    """The directories of the pages; an empty one is last if the next cannot be read."""
     order, big = _form(data)
     where = 8 if big else 4
     seen: set[int] = set()
@@ -167,9 +168,9 @@ def _below(data: bytes, directory: Directory) -> Iterator[Directory]:
 
 
 def _directory(data: bytes, at: int) -> tuple[Directory, int] | None:
-    """The directory at an offset and the offset of the next; None where there is none.
+    """The directory at an offset and the offset of the next; None if there is none.
 
-    Of one that the file ends in, as of one of Pillow's, what is there: the next is then lost.
+    If the file ends inside it, the entries that exist, as in Pillow; the next is then lost.
     """
     order, big = _form(data)
     count = _number(data, order, "Q" if big else "H", at)

@@ -1,7 +1,7 @@
-"""The image processor of timm's checkpoints, as transformers wraps it: timm's transforms on Pillow.
+"""The image processor of timm checkpoints, as transformers wraps it: timm's transforms on Pillow.
 
-torchvision resizes images of Pillow's with Pillow, so the steps are the plain ones, but its crop
-begins at the half that is even where theirs rounds down.
+torchvision resizes Pillow images with Pillow, so the steps are the plain ones, but its crop
+start is the half rounded to even, where transformers rounds down.
 """
 
 from typing import Any, Final
@@ -23,7 +23,7 @@ _SCALE: Final = 1 / 255  # what ToTensor does
 
 
 class TimmProcessor:
-    """transformers' TimmWrapperImageProcessor, asked as those with a Pillow form are."""
+    """transformers' TimmWrapperImageProcessor, with the interface of processors in Pillow form."""
 
     do_convert_rgb = False
 
@@ -33,12 +33,12 @@ class TimmProcessor:
 
     @property
     def scale(self) -> tuple[float, Any, Any]:
-        """(rescale, mean, std) as they are in the config."""
+        """(rescale, mean, std) as in the config."""
         return _SCALE, self._wrapper.data_config["mean"], self._wrapper.data_config["std"]
 
     @property
     def steps(self) -> dict[str, Any] | None:
-        """Fields of `Preprocess`, or None where timm does more than resize and crop."""
+        """Fields of `Preprocess`, or None if timm does more than resize and crop."""
         names = [type(step).__name__ for step in self._transforms]
         if names[:2] != ["Resize", "CenterCrop"] or names[2:3] not in [[n] for n in _TO_TENSOR]:
             return None
@@ -65,7 +65,7 @@ class TimmProcessor:
 
 
 def check_timm_fields(name: str, file: str, fields: JsonObject) -> None:
-    """Raise BadModelError for the first field of `pretrained_cfg` that timm would stumble on."""
+    """Raise BadModelError for the first field of `pretrained_cfg` that would make timm fail."""
     part = fields.get(PART)
     if not isinstance(part, dict):
         raise bad_field(name, file, PART, part, "an object")

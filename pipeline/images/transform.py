@@ -10,8 +10,8 @@ from pipeline.images.resample import Pixels, along, one_pass
 if TYPE_CHECKING:
     from pipeline.images.preprocess import Preprocess
 
-#: The most pixels a very long image may be blown up to before its crop. Our passes take some
-#: 10 s for it; the Hugging Face processor holds all of it in memory, so it gets less.
+#: The most pixels a very long image may be enlarged to before its crop. Our passes take some 10 s
+#: for it; the Hugging Face processor holds all of it in memory, so its limit is lower.
 MAX_RESIZED = 2**30
 MAX_RESIZED_WHOLE = 2**28
 
@@ -21,9 +21,9 @@ def resize_crop(
 ) -> Pixels:
     """Resize and crop uint8 (H, W, 3) to uint8 (preprocess.height, preprocess.width, 3).
 
-    To the bit what the Hugging Face PIL processor of the same model makes, or made by it.
-    `size` is the (height, width) of the image whose pixels were decoded at a smaller scale.
-    Raises ImageError(too_large) for a strip so long that its resized form is out of reach.
+    Exactly the result of the model's Hugging Face PIL processor, or made by it.
+    `size` is the (height, width) of an image whose pixels were decoded at a smaller scale.
+    Raises ImageError(too_large) for a strip so long that its resized form is too large.
     """
     size = size or pixels.shape[:2]
     _check_length(size, preprocess)
@@ -56,7 +56,7 @@ def _kept(length: int, target: int, half_even: bool) -> slice:
 
 
 def _padded(pixels: Pixels, target: tuple[int, int]) -> Pixels:
-    """Black borders where the crop is larger than the image; an odd line goes before it."""
+    """Black borders if the crop is larger than the image; an odd line goes before it."""
     if pixels.shape[:2] == target:
         return np.ascontiguousarray(pixels)
     height, width = pixels.shape[:2]

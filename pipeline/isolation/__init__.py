@@ -1,1 +1,1 @@
-"""What one image may take of a machine, and processes that may die of one."""
+"""Isolation: time and memory limits for one image, and child processes that may crash."""

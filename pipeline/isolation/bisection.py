@@ -1,8 +1,9 @@
-"""Working in a child process, for a block whose worker died: the culprit costs one row.
+"""Crash isolation: retries a block whose worker died in a child process, so one bad image costs one
+row.
 
-A retry cannot know which image ended the worker before it. So every image of its block is
-decoded in a child, and where the child ends, that image is `crashed`. A predictor's batch
-goes to a child with a model of its own, and is halved where the child ends, down to one row.
+A retry cannot know which image ended the worker. So every image of the block is
+decoded in a child process. If the child dies, its image is `crashed`. A predictor's batch
+goes to a child with its own copy of the model, and is halved when the child dies, down to one row.
 """
 
 from collections.abc import Callable
@@ -23,18 +24,19 @@ Decoder = Callable[[bytes], Prepared]
 #: PIXELS → rows in flight.
 Labeller = Callable[[pa.Table], pa.Table]
 
-#: So many in a row are no longer the images' fault. A crash costs the start of a child; an
-#: image that takes too long costs all of its time, so five of these are enough.
+#: This many consecutive crashes mean that the environment is broken, not the images. A crash costs
+#: the start of a child; an image that takes too long costs its whole time limit, so five are
+#: enough.
 CRASHES_IN_A_ROW: Final = 20
 CRASHES_FOR_A_HANG: Final = 4
-#: Halving 512 rows to one takes ten children in a row, each of which loads a model.
+#: Halving 512 rows to one takes ten children in a row, and each loads a model.
 DEAD_PREDICTORS_IN_A_ROW: Final = 12
 BATCH_SECONDS: Final = 600.0
 MEMORY: Final = image_memory(MAX_PIXELS, MAX_BYTES)
 
 
 class _InChild:
-    """Work in a child that is started when it is first needed, and again after its end.
+    """Work in a child process that starts at first use, and restarts after it dies.
 
     Close it, or use it as a context.
     """
@@ -66,7 +68,7 @@ class _InChild:
 
 
 class IsolatedDecoder(_InChild, Generic[Answer]):
-    """A decoder, or another function of an image's bytes, that outlives its images.
+    """A decoder, or another function of an image's bytes, that survives images that crash it.
 
     `decode` must be picklable; it is sent to each child once. An image may take `seconds` and
     allocate `memory` bytes.
@@ -85,10 +87,10 @@ class IsolatedDecoder(_InChild, Generic[Answer]):
         self._forget()
 
     def __call__(self, data: bytes) -> Answer:
-        """What `decode` gives for `data`, or the ImageError that it raises.
+        """The result of `decode` for `data`, or the ImageError that it raises.
 
-        Raises ImageError(crashed) where it ends its process or takes too long, and
-        NightlabelError where that happens too often in a row or no process starts.
+        Raises ImageError(crashed) if the image ends its process or takes too long, and
+        NightlabelError if that happens too often in a row or no process starts.
         """
         try:
             answer: Answer = self._ask(data, self._seconds)
@@ -116,15 +118,15 @@ class IsolatedDecoder(_InChild, Generic[Answer]):
 
 
 def _decode(decode: Callable[[bytes], Answer], memory: int, data: bytes) -> Answer:
-    """In the child: an image within its memory."""
+    """In the child: decode an image within its memory limit."""
     with memory_limit(memory):
         return decode(data)
 
 
 class IsolatedLabeller(_InChild):
-    """Labels a block in a child process; rows that end it come out `crashed`.
+    """Labels a block in a child process; rows that crash it come out as `crashed`.
 
-    `make` loads the model there, `mark` gives rows of PIXELS that hold an error their own
+    `make` loads the model there; `mark` gives rows of PIXELS that hold an error their result
     rows.
     """
 
@@ -140,7 +142,7 @@ class IsolatedLabeller(_InChild):
         self._deaths = 0
 
     def __call__(self, pixels: pa.Table) -> pa.Table:
-        """Rows, in the order of `pixels`. Raises NightlabelError if too many die in a row."""
+        """Rows, in the order of `pixels`. Raises NightlabelError if too many crash in a row."""
         try:
             labelled: pa.Table = self._ask(pixels, BATCH_SECONDS)
         except EndedError as ended:
@@ -163,7 +165,7 @@ class IsolatedLabeller(_InChild):
 
 
 def _crashed(pixels: pa.Table, message: str) -> pa.Table:
-    """One row of PIXELS with its image taken for an error."""
+    """One row of PIXELS, with an error in place of its image."""
     values = {"pixels": None, "error_code": str(ErrorCode.CRASHED), "error_message": message}
     for name, value in values.items():
         field = pixels.schema.field(name)

@@ -1,4 +1,4 @@
-"""A process of our own that answers one message after the other, and may die of one."""
+"""A child process that answers one message at a time, and may crash."""
 
 import ctypes
 import os
@@ -15,18 +15,18 @@ from typing import Any, Final
 from pipeline.errors import NightlabelError
 from pipeline.isolation.limits import time_stands
 
-#: An interpreter and its imports take half a second, a model some seconds, and both many
+#: Seconds: an interpreter and its imports take half a second, a model some seconds, and both many
 #: times that on a busy machine.
 START_SECONDS: Final = 300.0
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
-#: A message → its answer; the NightlabelErrors that it raises are raised by `Child.ask`.
+#: A message → its answer; `Child.ask` raises the NightlabelErrors that it raises.
 Work = Callable[[Any], Any]
 
 
 class EndedError(Exception):
-    """The child is no more; says how it ended. `hung` if it was ended for taking too long."""
+    """The child has ended; says how. `hung` if it was killed for taking too long."""
 
     def __init__(self, how: str, *, hung: bool = False) -> None:
         super().__init__(how)
@@ -34,19 +34,19 @@ class EndedError(Exception):
 
 
 class _Clock(Enum):
-    """What a child says of the time that its message takes."""
+    """What a child reports about the time that its message takes."""
 
     STANDS = 1
     GOES_ON = 2
 
 
-#: The pipe of a process that is a child.
+#: In a child process, its pipe to the parent.
 _parent: Connection | None = None
 
 
 @contextmanager
 def clock_stands() -> Iterator[None]:
-    """What is waited for within the block is no part of the time that an image may take."""
+    """Time spent waiting within the block does not count against the image's time limit."""
     with time_stands():
         if _parent is not None:
             _parent.send(_Clock.STANDS)
@@ -58,16 +58,17 @@ def clock_stands() -> Iterator[None]:
 
 
 class Child:
-    """Runs `make()` in a process of its own, then what that gives on every message.
+    """Runs `make()` in a child process, then the function it returns on every message.
 
-    `make` must be picklable. Raises NightlabelError where the process does not start, or what
-    `make` raises of that kind.
+    `make` must be picklable. Raises NightlabelError if the process does not start, and the
+    NightlabelErrors that `make` raises.
     """
 
     def __init__(self, make: Callable[[], Work]) -> None:
         self._pipe, theirs = Pipe()
         with theirs:
-            # -P and our own path: what this process imports, never what lies in its folder.
+            # -P and our own path: import what this process imports, never files in the current
+            # folder.
             self._process = subprocess.Popen(
                 [
                     sys.executable,
@@ -111,14 +112,14 @@ class Child:
         raise EndedError(f"took longer than {seconds:g} s", hung=True)
 
     def end(self) -> int:
-        """End it if it has not ended; its return code."""
+        """End the child if it still runs; returns its exit code."""
         self._pipe.close()
         self._process.kill()
         return self._process.wait()
 
 
 def serve(pipe: Connection) -> None:
-    """The child: the work first, then an answer to every message until the pipe ends."""
+    """In the child: prepare the work first, then answer messages until the pipe closes."""
     global _parent
     _belong_to_parent()
     _parent = pipe
@@ -139,10 +140,10 @@ def serve(pipe: Connection) -> None:
 
 
 def _belong_to_parent() -> None:
-    """Let nothing but a message or the parent's end be what ends this process.
+    """Make sure that only a message or the end of the parent can end this process.
 
-    A Ctrl-C that reached it would pass for a crash of the image at hand. The pipe ends with
-    the parent, but an image that hangs never looks: Linux ends it then.
+    A Ctrl-C that reached it would look like a crash of the current image. The pipe closes with
+    the parent, but an image that hangs never checks: then Linux kills this process.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

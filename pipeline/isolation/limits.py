@@ -1,9 +1,9 @@
-"""What one image may take of its process, in time and in memory; the kernel holds it to both.
+"""Time and memory limits for decoding one image, both enforced by the kernel.
 
-A decoder that hangs may hold Python's lock, so nothing in Python could stop it: the kernel's
-alarm ends the process, and the block is tried again carefully (see bisection.py). A decoder
-that allocates without end meets a limit of its process, and not the machine's last page: a small
-image's, or what a large one was given of the node (see memory_budget.py).
+A decoder that hangs may hold Python's lock, so nothing in Python could stop it. The kernel's
+alarm ends the process, and the block is retried in isolation (see bisection.py). A decoder
+that allocates without end reaches a limit of its process, before the machine is out of memory. The
+limit is a small image's, or the room that a large image got on this node (see memory_budget.py).
 """
 
 import signal
@@ -15,13 +15,13 @@ from typing import Final
 
 #: More than any format takes, see pipeline/images/cost.py.
 BYTES_A_PIXEL: Final = 32
-#: Reads in flight and whatever else the process does meanwhile.
+#: Reads in flight and everything else that the process does at the same time.
 MEMORY_BESIDE: Final = 2**30
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """End this process (SIGALRM) if the block takes longer; two system calls if it does not."""
+    """End this process (SIGALRM) if the block takes longer; costs two system calls otherwise."""
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
@@ -31,7 +31,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def time_stands() -> Iterator[None]:
-    """The clock of `time_limit` stands within the block, where one runs."""
+    """Pause the clock of `time_limit` within the block, if one is running."""
     left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
     try:
         yield
@@ -41,13 +41,15 @@ def time_stands() -> Iterator[None]:
 
 @contextmanager
 def allowed_more(size: int) -> Iterator[None]:
-    """Within the block, `size` bytes more than `memory_limit` says; nothing where none holds."""
+    """Within the block, allow `size` bytes more than `memory_limit` did; no effect
+    without a limit."""
     with _data_limit(lambda now: None if now is None else now + size):
         yield
 
 
 def image_memory(max_pixels: int, max_bytes: int) -> int:
-    """Bytes that decoding may allocate that asks nobody: enough for every image in the limits."""
+    """Bytes that decoding may allocate without asking for room: enough for every image in the
+    limits."""
     return max_pixels * BYTES_A_PIXEL + max_bytes + MEMORY_BESIDE
 
 
@@ -55,8 +57,8 @@ def image_memory(max_pixels: int, max_bytes: int) -> int:
 def memory_limit(size: int) -> Iterator[None]:
     """Within the block this process may allocate `size` bytes more; then MemoryError.
 
-    Linux counts private memory only, so shared maps (Ray's object store) are free. Nothing
-    is limited elsewhere.
+    Linux counts private memory only, so shared maps (Ray's object store) are free. Other systems
+    have no limit.
     """
     with _data_limit(lambda _: _private_memory() + size):
         yield
@@ -64,9 +66,9 @@ def memory_limit(size: int) -> Iterator[None]:
 
 @contextmanager
 def _data_limit(limit_of: Callable[[int | None], int | None]) -> Iterator[None]:
-    """Within the block RLIMIT_DATA is what `limit_of` makes of it, if the hard limit allows that.
+    """Within the block, set RLIMIT_DATA to the result of `limit_of`, if the hard limit allows that.
 
-    None is no limit. Does nothing where that is asked for, or where the system is not Linux.
+    None means no limit. Does nothing if no limit is wanted, or on systems other than Linux.
     """
     if sys.platform != "linux":
         yield
@@ -87,6 +89,6 @@ def _data_limit(limit_of: Callable[[int | None], int | None]) -> Iterator[None]:
 
 
 def _private_memory() -> int:
-    """What RLIMIT_DATA is held against: VmData of /proc/self/status, in bytes."""
+    """The value that Linux compares with RLIMIT_DATA: VmData of /proc/self/status, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))

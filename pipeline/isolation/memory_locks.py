@@ -1,9 +1,9 @@
-"""Memory that all processes of a user on a node share, by locks on bytes of a file.
+"""Memory locks: all processes of a user on a node share memory, by locks on bytes of a file.
 
-Each byte stands for 64 MiB. Who needs memory takes the *turn* (the first byte), waits until so many
-bytes are free, takes them and passes the turn on. So nobody holds a part while it waits for
-the rest, and a large image is not overtaken for ever by smaller ones. The kernel lets go of the
-locks of a process that ends, however it ends; nothing is left behind to be cleared.
+Each byte stands for 64 MiB. A process that needs memory takes the *turn* (the first byte), waits
+until enough bytes are free, locks them and passes the turn on. So no process holds a part while it
+waits for the rest, and smaller images cannot overtake a large one forever. The kernel releases the
+locks of a process that ends, however it ends; nothing is left to clean up.
 """
 
 import fcntl
@@ -21,7 +21,7 @@ from typing import Final
 from pipeline.errors import PlacementError
 
 UNIT: Final = 64 * 2**20
-#: Between two looks for memory that came free: little beside the time that a large image takes.
+#: Seconds between two checks for free memory: short compared with the time for a large image.
 LOOK_SECONDS: Final = 0.01
 
 _FILE: Final = "memory"
@@ -31,9 +31,10 @@ _one_at_a_time = Lock()
 
 @contextmanager
 def units(wanted: int, total: int) -> Iterator[None]:
-    """Hold `wanted` of `total` units within the block, all of them at most; waits for them.
+    """Hold `wanted` of `total` units within the block (at most all of them); waits until they are
+    free.
 
-    Raises PlacementError where no private folder can be made.
+    Raises PlacementError if no private folder can be made.
     """
     with _one_at_a_time:
         file = lock_file()
@@ -62,7 +63,7 @@ def _take(file: int, taken: list[int], wanted: int, total: int) -> None:
 
 
 def _free(file: int, unit: int) -> bool:
-    """Whether `unit` was nobody's; it is ours then."""
+    """Lock `unit` if it is free; returns whether it is ours now."""
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, unit)
     except (BlockingIOError, PermissionError):
@@ -72,9 +73,9 @@ def _free(file: int, unit: int) -> bool:
 
 @lru_cache(maxsize=1)
 def lock_file() -> int:
-    """The file of this user on this node, open as long as the process lasts.
+    """The lock file of this user on this node, open for the life of the process.
 
-    It is opened once: to close it would give up all locks on it.
+    It is opened once: closing it would release all locks on it.
     """
     name = f"nightlabel-{os.geteuid()}"
     folders = [Path("/dev/shm"), Path(gettempdir())]  # noqa: S108 - not trusted, see _opened
@@ -89,7 +90,7 @@ def lock_file() -> int:
 
 
 def _opened(folder: Path) -> int:
-    """Raises OSError where `folder`, or the file in it, may be another's or is a link."""
+    """Raises OSError if `folder`, or the file in it, is a link or may belong to another user."""
     with suppress(FileExistsError):
         folder.mkdir(0o700)
     place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -1,7 +1,7 @@
-"""The memory of the node that this process runs on: the machine's, or what its cgroups leave.
+"""The memory of this process's node: the machine's, or the limit of its cgroups.
 
-A container sees all of the machine's memory in /proc/meminfo, and is ended by the kernel at the
-limit of its cgroup. Limits nest: the smallest of a cgroup and of all above it holds.
+A container sees all of the machine's memory in /proc/meminfo, but the kernel kills it at the
+limit of its cgroup. Limits nest: the smallest of a cgroup and its ancestors applies.
 """
 
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 _PROC: Final = Path("/proc")
-#: Where a cgroup says what it may use: version 2 and 1. "max" and huge numbers mean no limit.
+#: Files with a cgroup's limit: version 2 and 1. "max" and huge numbers mean no limit.
 _V2: Final = ("memory.max", "memory.high")
 _V1: Final = ("memory.limit_in_bytes",)
 
@@ -28,7 +28,7 @@ def _machine(proc: Path) -> int:
 
 
 def _limits(proc: Path) -> Iterator[int]:
-    """Of this process's cgroups and of all above them, as far as they are mounted here."""
+    """Limits of this process's cgroups and their ancestors, as far as they are mounted here."""
     mounts = list(_mounts(proc))
     for line in _lines(proc / "self" / "cgroup"):
         _, _, rest = line.partition(":")
@@ -41,9 +41,9 @@ def _limits(proc: Path) -> Iterator[int]:
 
 
 def _mounts(proc: Path) -> Iterator[tuple[str, str, Path]]:
-    """(type, its root in the hierarchy, where it is mounted) of what may limit memory.
+    """(type, its root in the hierarchy, mount point) of file systems that may limit memory.
 
-    Of version 1 only the mount of the memory controller has the files that are read.
+    For version 1 only the mount of the memory controller has these files.
     """
     for line in _lines(proc / "self" / "mountinfo"):
         before, _, after = line.partition(" - ")

@@ -1,6 +1,6 @@
-"""Room for large images, which all decoders of a node share and wait for.
+"""Room for large images: all decoders of a node share it and wait for it.
 
-What travels to a child process is here: it imports no Ray.
+Child processes receive these objects, so this file imports no Ray.
 """
 
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from pipeline.isolation.child_process import clock_stands
 from pipeline.isolation.limits import allowed_more
 from pipeline.isolation.memory_locks import UNIT, units
 
-#: What people are told of: the widest of the common formats.
+#: The example format in messages: the one of the common formats that takes the most memory.
 EXAMPLE_MEGAPIXELS, EXAMPLE_BYTES_A_PIXEL = 64, 17.5
 _GIB: Final = 2**30
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Of one node: bytes of memory in all, for large images together, and for one at most."""
+    """One node's memory in bytes: in total, for all large images together, and for one at most."""
 
     node: int
     decoders: int
@@ -30,7 +30,7 @@ class Budget:
 
     @property
     def at_once(self) -> int:
-        """How many images of 64 megapixels (WebP) are decoded side by side."""
+        """How many images of 64 megapixels (WebP) can be decoded at the same time."""
         each = EXAMPLE_MEGAPIXELS * 1e6 * EXAMPLE_BYTES_A_PIXEL
         return min(self.decoders, int(self.large / each) or int(self.most >= each))
 
@@ -45,15 +45,15 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class NodeRoom:
-    """A Room (cost.py) that all decoders of a node share; small enough to travel to a child."""
+    """A Room (cost.py) that all decoders of a node share; small enough to send to a child."""
 
     budget: Budget
 
     @contextmanager
     def __call__(self, needs: int) -> Iterator[None]:
-        """Wait for so many bytes; the time that an image may take stands meanwhile.
+        """Wait for this many bytes; the image's time limit is paused meanwhile.
 
-        Raises ImageError(too_large) for what never fits, and PlacementError.
+        Raises ImageError(too_large) for an image that never fits, and PlacementError.
         """
         if needs > self.budget.most:
             raise ImageError(

@@ -1,4 +1,4 @@
-"""Work that may wait for longer than one cares to."""
+"""Time limit for calls that may block for too long."""
 
 import threading
 from collections.abc import Callable
@@ -9,9 +9,10 @@ Result = TypeVar("Result")
 
 
 def within(seconds: float, work: Callable[[], Result]) -> Result:
-    """What `work` returns or raises. TimeoutError where it takes longer: it is left to itself.
+    """The result or the error of `work`. TimeoutError if it takes longer; `work` then goes on
+    unattended.
 
-    For calls that take no time limit of their own (the resolver of names, a client that retries)
+    For calls that accept no time limit themselves (the name resolver, a client that retries)
     and change nothing.
     """
     future: Future[Result] = Future()

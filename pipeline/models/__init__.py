@@ -1,1 +1,1 @@
-"""Hugging Face classifiers: fetched, checked, loaded, and run on a device."""
+"""Models: Hugging Face checkpoints are fetched, checked, loaded, and run on a device."""

@@ -11,15 +11,15 @@ from pipeline.models.config import CONFIG, digest
 from pipeline.models.digests import DamagedError, Digests
 from pipeline.storage import Entry, Folder, public
 
-#: A folder with more is taken for an archive that was given as a model by mistake.
+#: A folder with more objects is probably an archive that was given as a model by mistake.
 MAX_OBJECTS = 1000
 
 
 def copy(uri: str) -> tuple[Path, Digests]:
     """The model at `uri` as a local folder, in the cache under the objects' etags, and its digests.
 
-    One process a machine copies while the others wait; one that is killed leaves only a
-    scratch folder, which the next removes. A copy that is not what it was is copied anew. Raises
+    One process a machine copies while the others wait. A process that is killed leaves only a
+    scratch folder, which the next one removes. A copy that has changed is made again. Raises
     BadModelError: nothing there, no safetensors; ModelError: no room; UnsafeFolderError;
     DeniedError, StoreError.
     """
@@ -65,7 +65,7 @@ def _filled(target: Path, source: Folder, entries: dict[str, Entry]) -> Digests:
 
 
 def _model_files(source: Folder) -> dict[str, Entry]:
-    """What transformers needs, by name; nothing from folders below."""
+    """The files that transformers needs, by name; nothing from folders below."""
     name = public(source.uri)
     try:
         found = list(islice(source.list(), MAX_OBJECTS + 1))
@@ -85,7 +85,7 @@ def _model_files(source: Folder) -> dict[str, Entry]:
 
 
 def _key(source: Folder, entries: dict[str, Entry]) -> str:
-    """The folder's name and a digest of what lies there now."""
+    """The folder's name and a digest of its current content."""
     content = [[e.uri, e.etag or e.modified.isoformat(), e.size] for e in entries.values()]
     return f"{source.uri.rpartition('/')[2]}-{digest(content)[:16]}"
 

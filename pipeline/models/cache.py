@@ -1,4 +1,4 @@
-"""The cache of this machine: models, compiled kernels and findings, for this user alone."""
+"""The cache of this machine: models, compiled kernels and check results, for this user alone."""
 
 import os
 from pathlib import Path
@@ -6,19 +6,19 @@ from typing import Final
 
 from pipeline.storage import guarded_folder, private_folder
 
-#: What is kept, each kind in a folder of its own.
+#: The kinds of content, each in a folder of its own.
 _KINDS: Final = frozenset({"models", "compiled", "preprocess", "fits"})
 _INSTEAD: Final = "let NIGHTLABEL_CACHE name a folder of your own"
 
 
 def cache_folder(kind: str) -> Path:
-    """The folder of a kind in the cache, of mode 0700; made if need be.
+    """The cache folder for one kind of content, of mode 0700; created if missing.
 
     The cache is `$NIGHTLABEL_CACHE`, else `nightlabel` in the XDG cache folder (`~/.cache`). Raises
-    UnsafeFolderError where another user could change what lies in it; OSError.
+    UnsafeFolderError if another user could change its content; OSError.
     """
     root = _root()
-    # A folder that holds more, as ~ or /var/cache does, keeps its mode.
+    # A folder that holds other things, as ~ or /var/cache does, keeps its mode.
     root = (guarded_folder if _holds_more(root) else private_folder)(root, _INSTEAD)
     return private_folder(root / kind, _INSTEAD)
 

@@ -1,4 +1,4 @@
-"""What a model's `config.json` says, read as JSON: no torch, so a driver may ask at once."""
+"""A model's `config.json`, read as JSON: no torch, so the driver can check it at once."""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ CONFIG = "config.json"
 #: Image classifiers of transformers whose input is more than `pixel_values`.
 NOT_FROM_PIXELS = frozenset({"imagegpt", "shieldgemma2", "siglip2"})
 
-#: Image classifiers that transformers 4 had and 5 has no more.
+#: Image classifiers of transformers 4 that version 5 removed.
 _REMOVED = frozenset(
     {
         "EfficientFormerForImageClassification",
@@ -30,7 +30,7 @@ _REMOVED = frozenset(
     }
 )
 
-#: Ways of attention that are part of torch and transformers.
+#: Attention implementations that are part of torch and transformers.
 _OWN_ATTENTION = (None, "eager", "sdpa", "flex_attention")
 
 # They change when a model is saved again, and never a label; the labels have their own digest.
@@ -49,7 +49,7 @@ _NOT_THE_NETWORK = frozenset(
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """`name` is what people call the model, for messages; `raw` the JSON object as it is."""
+    """`name` is the model's name in messages; `raw` the JSON object unchanged."""
 
     name: str
     raw: dict[str, Any]
@@ -67,7 +67,8 @@ class ModelConfig:
     def check(self, *, classifier: bool = True) -> None:
         """Raise BadModelError unless transformers has this image classifier among its own.
 
-        Of what is no `classifier`, a backbone, transformers itself says whether it takes images.
+        For a model that is no `classifier` but a backbone, transformers itself decides whether it
+        takes images.
         """
         self._check_code()
         self._check_types()
@@ -81,7 +82,7 @@ class ModelConfig:
 
     @property
     def is_timm(self) -> bool:
-        """Whether transformers takes it for a checkpoint of timm."""
+        """Whether transformers treats it as a timm checkpoint."""
         return timm.is_timm(self.raw)
 
     def _check_code(self) -> None:
@@ -136,7 +137,7 @@ class ModelConfig:
             method = quantised.get("quant_method") if isinstance(quantised, dict) else None
             raise BadModelError(
                 f"{self.name} has quantised weights (quantization_config in {CONFIG}: "
-                f"{short(method)}), which are not loaded; give the model as it was before that "
+                f"{short(method)}), which are not loaded; give the model from before quantisation "
                 "(--precision int8 or fp16 makes it small here)"
             )
         if classifier:
@@ -194,7 +195,8 @@ class ModelConfig:
 
 
 def _foreign_kernels(config: dict[str, Any]) -> Iterator[str]:
-    """What names code of the hub: `attn_implementation: someone/kernel`, or what stands for one."""
+    """Fields that name code of the hub: `attn_implementation: someone/kernel`, or a
+    similar field."""
     for key, value in config.items():
         if isinstance(value, dict):
             yield from _foreign_kernels(value)
@@ -222,9 +224,9 @@ def _known(architecture: str) -> bool:
 
 
 def _registered(architecture: str) -> bool:
-    """Whether the source of transformers' register names it: a night need not import it for that.
+    """Whether the source of transformers' register names it, which avoids importing the register.
 
-    It takes most of a second. Where there is no such file, nothing is.
+    The import takes most of a second. If there is no such file, the answer is no.
     """
     found = find_spec("transformers")
     folders = (found and found.submodule_search_locations) or ()

@@ -1,7 +1,7 @@
-"""Folders that are kept with the digests of their files, and used only while they agree.
+"""Folders stored with the digests of their files, and used only while both agree.
 
-The digests of folder F lie beside it in F.sha256, as `sha256sum` writes them. They are written
-first, so that a folder that is there without them was not kept by us.
+The digests of folder F are beside it in F.sha256, as `sha256sum` writes them. They are written
+first, so a folder without them was not stored by us.
 """
 
 import re
@@ -17,7 +17,7 @@ Digests = dict[str, str]
 
 
 class DamagedError(Exception):
-    """A kept folder that is not what it was; says why."""
+    """A stored folder that has changed; says why."""
 
 
 def keep(made: Path, target: Path) -> Digests:
@@ -36,10 +36,10 @@ def keep(made: Path, target: Path) -> Digests:
 
 
 def check(folder: Path) -> Digests:
-    """The digests in hex of a kept folder's files, which agree with what lies there.
+    """The digests in hex of a stored folder's files, after a check that the files match them.
 
-    Raises DamagedError: a file is missing, changed, or not one of those that were kept;
-    FileNotFoundError if nothing was kept; OSError.
+    Raises DamagedError: a file is missing, changed, or was not stored by us;
+    FileNotFoundError if nothing was stored; OSError.
     """
     kept = _read(folder)
     everything = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
@@ -53,7 +53,7 @@ def check(folder: Path) -> Digests:
 
 
 def copy(folder: Path, into: Path) -> None:
-    """Copy a kept folder's files, and nothing else, so that what was checked is what is used.
+    """Copy a stored folder's files, and nothing else, so that what was checked is what is used.
 
     Raises as `check` does.
     """
@@ -69,10 +69,11 @@ def copy(folder: Path, into: Path) -> None:
 
 
 def hub_digest(file: Path) -> str | None:
-    """sha256 in hex of a file of the hub's cache, or None if it is not what it was.
+    """sha256 in hex of a file of the hub's cache, or None if the file has changed.
 
-    The content lies under the name that the server gave it: sha256 of a large file, git's SHA-1 of
-    a small one, SHA-1 or MD5 of one from a mirror. Under any other name it is taken as it is.
+    The content is stored under the name that the server gave it: sha256 of a large file, git's
+    SHA-1 of a small one, SHA-1 or MD5 of one from a mirror. Under any other name it is accepted
+    unchecked.
     """
     try:
         found, name = _sha256(file), file.resolve().name
@@ -87,7 +88,7 @@ def hub_digest(file: Path) -> str | None:
 
 
 def remove(path: Path) -> None:
-    """Remove a folder, or whatever lies in its place, if there is something. Raises OSError."""
+    """Remove a folder, or anything in its place, if it exists. Raises OSError."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

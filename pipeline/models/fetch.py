@@ -1,4 +1,4 @@
-"""A model, wherever it lies, as a checked local folder. JSON only: torch is not imported."""
+"""Fetches a model from any place into a checked local folder. JSON only: torch is not imported."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,10 @@ from pipeline.storage import canonical, local_path, public
 class ModelFolder:
     """A model on this machine.
 
-    `id` is what was asked for, in the spelling that means the same on every machine: a hub id,
-    an absolute path, or a canonical uri. `revision` is the resolved commit of a hub model, None
-    for folders. `weights_sha256` is in hex (see `weights.weights_sha256`), of so many bytes.
+    `id` is the requested model, in the spelling that means the same on every machine: a hub id, an
+    absolute path, or a canonical uri. `revision` is the resolved commit of a hub model, None for
+    folders. `weights_sha256` is in hex (see `weights.weights_sha256`), with the weights' size in
+    bytes.
     """
 
     path: Path
@@ -30,10 +31,10 @@ class ModelFolder:
 def fetch(model: str, revision: str | None, *, classifier: bool = True) -> ModelFolder:
     """Bring `model` to this machine and check that it is an image classifier, or a backbone.
 
-    An existing local folder wins; `scheme://` is a folder on storage; what is written like a
-    path must be one; anything else is a hub id. `revision` (branch, tag or commit) belongs to
+    An existing local folder has priority; `scheme://` is a folder on storage; a name written like a
+    path must be a path; anything else is a hub id. `revision` (branch, tag or commit) belongs to
     hub ids. Raises ModelError before any weights are loaded, and says how to fix it: BadModelError
-    for the model itself, others where it cannot be had now.
+    if the model itself is at fault, others if it cannot be fetched now.
     """
     path = _local(model)
     if path is None and "://" not in model:
@@ -75,7 +76,7 @@ def _checked(
     *,
     classifier: bool,
 ) -> ModelFolder:
-    """`digests` are those of files that were read just now, which need not be read twice."""
+    """`digests` are those of files that were just read, which need not be read again."""
     if (folder / ADAPTER).exists():
         raise adapter(name, beside=(folder / CONFIG).exists())
     config = ModelConfig.read(folder, name)

@@ -1,10 +1,10 @@
-"""Whether a model's config.json, weights and images fit together, before any weights are read.
+"""Checks that a model's config.json, weights and images fit together, before any weights are read.
 
-The network is made without memory (torch's `meta` device) and shown an image of no content, so a
-field of a wrong type, sizes that don't go together and images of another size are found in well
-under a second, before a cluster is asked for anything. Which field is at fault is found by
+The network is built without memory (torch's `meta` device) and run on an image without content. So
+a field of a wrong type, sizes that don't go together and images of another size are found in well
+under a second, before a cluster is asked for anything. The field at fault is found by
 leaving out each in turn. Then transformers loads tensors of the right names and shapes without
-content, and says what is missing.
+content, and reports what is missing.
 """
 
 import json
@@ -22,15 +22,15 @@ from pipeline.models.fetch import ModelFolder
 from pipeline.models.headers import Tensor, tensors
 from pipeline.models.purpose import CLASSIFYING, Embedding, Purpose
 
-#: Each layer has a tensor at least.
+#: Each layer has at least one tensor.
 _DEPTHS: Final = ("num_hidden_layers", "num_layers", "depths", "encoder_layers")
 
-#: What a network may hold beyond its files, times theirs: transformers would make the rest.
+#: Limit for a network's size, as a multiple of its files: transformers would create the rest.
 _BEYOND: Final = 2
 
 
 class Vectors(NamedTuple):
-    """What a network gives: vectors of `pooling`, `dim` numbers each; `poolings` are all it has."""
+    """The vectors of a network: `pooling`, `dim` numbers each; `poolings` are all it has."""
 
     pooling: str
     dim: int
@@ -51,8 +51,8 @@ def check_fit(
 ) -> Vectors | None:
     """Raise BadModelError, naming the field or the weights, unless a run could load the model.
 
-    Its images are height × width. Weights are read only where some are missing, see `missing`.
-    Returns what vectors it gives, if it is for any.
+    Its images are height × width. Weights are read only if some are missing, see `missing`.
+    Returns which vectors it gives, if its purpose needs any.
     """
     config = ModelConfig.read(folder.path, folder.id)
     found = tensors(folder)
@@ -91,7 +91,7 @@ def _run(model: Any, pixels: Any, purpose: Purpose) -> Vectors | None:
         results = reader(pixels)
     except (NotImplementedError, RuntimeError) as error:
         if "meta" in str(error) and not purpose.vectors:
-            return None  # it wants to see numbers, and is tried when it has some
+            return None  # it needs real numbers, and is tried when it has some
         raise
     classes = model.config.num_labels
     if purpose.labels and results[0].shape != (1, classes):
@@ -103,7 +103,7 @@ def _run(model: Any, pixels: Any, purpose: Purpose) -> Vectors | None:
 
 
 def _check_depth(config: ModelConfig, tensors: int) -> None:
-    """Refuse layers beyond number: making them would take for ever."""
+    """Refuse an absurd number of layers: building them would take forever."""
     for field in _DEPTHS:
         value = config.raw.get(field)
         counts = value if isinstance(value, list) else [value]
@@ -117,9 +117,9 @@ def _check_depth(config: ModelConfig, tensors: int) -> None:
 def _with_weights(
     folder: ModelFolder, vectors: Vectors | None, size: tuple[int, int], purpose: Purpose
 ) -> Vectors | None:
-    """The same vectors, or the first whose weights are in the files, if any will do.
+    """The same vectors, or the first whose weights are in the files, if any kind is accepted.
 
-    Raises BadModelError if what is read of the network depends on a weight that is not.
+    Raises BadModelError if what is read of the network depends on a weight that is missing.
     """
     import torch
 
@@ -133,7 +133,7 @@ def _with_weights(
             load_weights(folder.path, cpu, "fp32", size, Embedding(pooling))
             whole.append(pooling)
     if not whole:
-        load_weights(folder.path, cpu, "fp32", size, purpose)  # says what they lack
+        load_weights(folder.path, cpu, "fp32", size, purpose)  # reports what they lack
     found = built(folder.path, *size, Embedding(whole[0])).vectors
     return found and found._replace(poolings=whole)
 
@@ -171,7 +171,7 @@ def _lacks_any(
 
 
 def _empty(tensor: Tensor) -> Any:
-    """A tensor of that shape which takes the memory of one number."""
+    """A tensor of that shape that takes the memory of one number."""
     import torch
 
     kind = torch.float32 if tensor.kind.startswith(("F", "BF")) else torch.int64
@@ -195,7 +195,7 @@ def _refusal(
 
 
 def _culprit(raw: dict[str, Any], height: int, width: int, purpose: Purpose) -> str | None:
-    """The one field without which the network can be made; None if there is no such one."""
+    """The one field without which the network can be built; None if there is no such field."""
     with TemporaryDirectory() as scratch:
         for field, others in _mended(raw, height, width):
             Path(scratch, CONFIG).write_text(json.dumps(others), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What safetensors files say of their tensors, read without the tensors: names, types, shapes."""
+"""Headers of safetensors files: names, types and shapes of tensors, without their content."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _LONGEST: Final = 2**27
 
 @dataclass(frozen=True)
 class Tensor:
-    """`kind` is safetensors' word for the type: F32, BF16, I64, …"""
+    """`kind` is safetensors' name of the type: F32, BF16, I64, …"""
 
     kind: str
     shape: tuple[int, ...]

@@ -13,7 +13,7 @@ from pipeline.models.config import CONFIG
 from pipeline.models.digests import Digests, hub_digest
 from pipeline.storage import guarded_folder, private_folder
 
-#: Seconds to wait for the hub's answer; its client would wait for ever.
+#: Seconds to wait for the hub's answer; its client would wait forever.
 TIMEOUT_S = 10.0
 
 _INSTEAD = "let HF_HOME name a folder of your own, or give a copy of the model with --model FOLDER"
@@ -26,10 +26,10 @@ def snapshot(
 ) -> tuple[Path, Digests]:
     """A folder with the model at one commit, whose name is that commit, and its files' digests.
 
-    A commit that is cached costs no request; a branch or tag is asked for, and taken from the
-    cache if the hub is out of reach. `check` sees config.json before weights are downloaded. What
-    is damaged in the cache is downloaded anew. Raises BadModelError: unknown, gated, pickled only;
-    ModelError: out of reach and not cached; UnsafeFolderError.
+    A cached commit costs no request; a branch or tag is requested, and taken from the cache if the
+    hub is out of reach. `check` sees config.json before weights are downloaded. Damaged files in
+    the cache are downloaded again. Raises BadModelError: unknown, gated, pickled only; ModelError:
+    out of reach and not cached; UnsafeFolderError.
     """
     _check_place()
     if _COMMIT.fullmatch(revision or "") and (cached := _cached(model, revision)):
@@ -45,7 +45,7 @@ def snapshot(
     names = {file.rfilename for file in info.siblings or ()}
     if weights.ADAPTER in names and CONFIG not in names:
         raise weights.adapter(model, beside=False)
-    # By the name that was asked for, so that the cache remembers which commit it meant.
+    # By the requested name, so that the cache remembers which commit it meant.
     config, _ = _download(model, revision, [CONFIG])
     check(config)
     if not names & {weights.SINGLE, weights.INDEX}:
@@ -54,7 +54,7 @@ def snapshot(
 
 
 def _info(model: str, revision: str | None) -> Any:
-    """What the hub says of the model (`siblings`), or None if it is out of reach."""
+    """The hub's information on the model (`siblings`), or None if it is out of reach."""
     from huggingface_hub import HfApi, errors
 
     try:
@@ -80,7 +80,7 @@ def _check_place() -> None:
     try:
         guarded_folder(Path(HF_HUB_CACHE), _INSTEAD)
     except FileNotFoundError:
-        with suppress(OSError):  # the download says what is wrong
+        with suppress(OSError):  # the download reports what is wrong
             private_folder(Path(HF_HUB_CACHE), _INSTEAD)
 
 
@@ -114,13 +114,13 @@ def _download(model: str, revision: str | None, patterns: Sequence[str]) -> tupl
     if not damaged:
         return folder, digests
     raise ModelError(
-        f"{model} comes damaged from the Hugging Face hub ({damaged[0].name}); run again later, or "
-        "give a copy with --model FOLDER"
+        f"{model} arrived damaged from the Hugging Face hub ({damaged[0].name}); run again "
+        "later, or give a copy with --model FOLDER"
     )
 
 
 def _checked(folder: Path, patterns: Sequence[str]) -> tuple[Digests, list[Path]]:
-    """The digests of what lies in a snapshot for us, and the files that are not what they were."""
+    """The digests of the files that we use in a snapshot, and the files that have changed."""
     files = [file for file in folder.iterdir() if weights.matches(file.name, patterns)]
     for place in {folder, *(file.resolve().parent for file in files)}:
         guarded_folder(place, _INSTEAD)

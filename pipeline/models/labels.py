@@ -1,4 +1,4 @@
-"""The names of a model's classes, as its config.json gives them."""
+"""The names of a model's classes, from its config.json."""
 
 from typing import Any
 
@@ -6,15 +6,15 @@ from pipeline.errors import BadModelError
 from pipeline.fields import JsonObject, bad_field, is_number, is_text, is_whole, short
 
 _FILE = "config.json"
-#: More classes than any classifier has; a list of so many names is still made at once.
+#: More classes than any classifier has; a list of this many names is still fast to make.
 MAX_CLASSES = 1_000_000
 
 
 def class_names(name: str, config: dict[str, Any]) -> list[str]:
-    """In the order of the logits; `LABEL_0`, … where none are given. `name` is the model's.
+    """In the order of the logits; `LABEL_0`, … if none are given. `name` is the model's.
 
-    Raises BadModelError, naming the field: id2label with gaps or repeated keys, names that are no
-    text, a num_labels that says otherwise.
+    Raises BadModelError, naming the field: id2label with gaps or repeated keys, names that are not
+    text, a num_labels that differs.
     """
     number, names = config.get("num_labels"), config.get("id2label")
     if number is not None and not (is_whole(number) and 0 < number <= MAX_CLASSES):

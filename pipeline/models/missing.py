@@ -1,8 +1,8 @@
-"""Weights that a model's files lack: whether any label or vector depends on them.
+"""Weights that a model's files lack: does any label or vector depend on them?
 
 transformers fills them at random. A counter of batches, a mask for training or a head that
-classification leaves out may be anything; a class head may not, nor a pooler that is read. No
-config says which is which, so they are overwritten, and the results looked at.
+classification leaves out may have any value; a class head may not, nor a pooler that is read. No
+config says which is which, so they are overwritten, and the results compared.
 """
 
 from typing import TYPE_CHECKING, Any, Final
@@ -18,10 +18,10 @@ _SEEDS: Final = (0, 1)
 def reaching(
     model: Any, names: list[str], size: tuple[int, int], read: Read | None = None
 ) -> list[str]:
-    """Of these parameters and buffers those that what is read depends on: by default the logits.
+    """Those of these parameters and buffers that the results depend on: by default the logits.
 
-    `model` is a network of transformers in evaluation mode, which takes images of `size`
-    (height, width) and is left as it was. The same model gives the same answer each time.
+    `model` is a transformers network in evaluation mode, which takes images of `size`
+    (height, width) and is left unchanged. The same model gives the same answer each time.
     """
     import torch
 
@@ -45,7 +45,7 @@ def _among(
     images: "Tensor",
     before: "tuple[Tensor, ...]",
 ) -> list[str]:
-    """By halves, for there may be hundreds and mostly none or one matters."""
+    """By bisection, since there may be hundreds, and mostly none or one matters."""
     if not names or not _matter(read, [known[name] for name in names], images, before):
         return []
     if len(names) == 1:
@@ -77,13 +77,13 @@ def _differ(
         tensor.copy_(_anything(tensor, seed))
     try:
         after = read(images)
-    except (RuntimeError, ValueError, LookupError):  # an index, say, that leads out of a table
+    except (RuntimeError, ValueError, LookupError):  # such as an index outside a table
         return True
     return not all_alike(after, before)
 
 
 def _anything(like: "Tensor", seed: int | None) -> "Tensor":
-    """No numbers (None), which whatever is computed from them becomes too, or large noise."""
+    """NaN (None), which makes every result that uses it NaN, or large noise."""
     import torch
 
     if seed is None and like.is_floating_point():

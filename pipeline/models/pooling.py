@@ -1,13 +1,14 @@
-"""From what a vision backbone gives to one vector an image.
+"""Pooling: from a vision backbone's output to one vector an image.
 
-- `cls`: `last_hidden_state[:, 0]`, the class token after the last layer (and its norm, where the
+- `cls`: `last_hidden_state[:, 0]`, the class token after the last layer (and its norm, if the
   network has one there).
 - `mean`: the mean of the patches' tokens: `last_hidden_state[:, k:].mean(1)`, without the k tokens
-  before them (class, distillation, registers); of a convolutional network that of its last map.
-- `pooler`: `pooler_output`, what the network itself makes of its tokens or of its map.
-- `projection`: `visual_projection(pooler_output)`, CLIP's image embedding, which its texts meet.
+  before them (class, distillation, registers); for a convolutional network, of its last map.
+- `pooler`: `pooler_output`, which the network itself computes from its tokens or its map.
+- `projection`: `visual_projection(pooler_output)`, CLIP's image embedding, comparable with its
+   texts.
 
-No vector is normalised. Which of them a network has is found out by running it once.
+No vector is normalised. Running the network once shows which of them it has.
 """
 
 from typing import TYPE_CHECKING, Any, Final
@@ -17,19 +18,19 @@ from pipeline.errors import BadModelError
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: In the order of what is taken where nobody asks for one.
+#: In the order of preference if the user names none.
 POOLINGS: Final = ("projection", "cls", "pooler", "mean")
 
 _CLASS: Final = frozenset({"cls_token", "class_embedding"})
 #: Parameters that become tokens in front of the patches'.
 _BEFORE_PATCHES: Final = _CLASS | {"distillation_token", "register_tokens"}
 
-#: Maps of timm have their channels now before, now behind height and width.
+#: timm's maps have their channels either before or after height and width.
 _TIMM: Final = "timm_wrapper"
 
 
 def tokens_before_patches(tower: Any) -> int:
-    """How many tokens a transformer has that stand for no patch."""
+    """How many tokens of a transformer stand for no patch."""
     return sum(
         parameter.numel() // parameter.shape[-1]
         for name, parameter in tower.named_parameters()
@@ -40,9 +41,9 @@ def tokens_before_patches(tower: Any) -> int:
 def poolings_of(
     tower: Any, output: Any, size: tuple[int, int], *, projects: bool = False
 ) -> list[str]:
-    """Those that a network has, the one that is taken by default first.
+    """Those that a network has, the default one first.
 
-    `output` is what `tower` gave for images of `size`, (height, width).
+    `output` is the result of `tower` for images of `size`, (height, width).
     """
     pooled = getattr(output, "pooler_output", None)
     there = {
@@ -55,7 +56,7 @@ def poolings_of(
 
 
 def pool(tower: Any, output: Any, pooling: str, projection: Any = None) -> "Tensor":
-    """The vectors, (n, dim), of images of which `tower` gave `output`."""
+    """The vectors, (n, dim), of images for which `tower` gave `output`."""
     hidden = output.last_hidden_state
     if pooling == "cls":
         result = hidden[:, 0]
@@ -70,7 +71,7 @@ def pool(tower: Any, output: Any, pooling: str, projection: Any = None) -> "Tens
 
 
 def chosen(tower: Any, pooling: str | None, there: list[str]) -> str:
-    """`pooling`, or without one the first that is there. Raises BadModelError where it is not."""
+    """`pooling`, or if None the first that exists. Raises BadModelError if it does not exist."""
     kind = type(tower).__name__
     if not there:
         raise BadModelError(f"a {kind} gives no vector of an image; choose another --model")
@@ -100,7 +101,7 @@ def _has_patches(tower: Any, output: Any, size: tuple[int, int]) -> bool:
 
 
 def _is_whole(tower: Any, tokens: int, size: tuple[int, int]) -> bool:
-    """Whether all tokens are patches, but for those in front that are known."""
+    """Whether all tokens are patches, except for the known ones in front."""
     before = tokens_before_patches(tower)
     if not before:
         return True

@@ -1,7 +1,7 @@
-"""What a checkpoint is loaded for: which network is made of it, and what is read of that.
+"""Purpose: what a checkpoint is loaded for: which network is built, and what is read of it.
 
-Checks, surgery and engines know a task's network by these alone. Whatever is changed of a network
-is held against what the task reads: logits, a vector, or both of one pass.
+Checks, layer replacements and engines know a task's network only by its purpose. Every change of a
+network is checked against what the task reads: logits, a vector, or both from one pass.
 """
 
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ from pipeline.models.scorer import Embedder, Scaler, Scorer
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: The classes that hold a projection beside their vision network, which AutoModel leaves out.
+#: Classes with a projection beside their vision network, which AutoModel leaves out.
 _PROJECTING: Final = "VisionModelWithProjection"
 _MASKING: Final = "mask_ratio"
 _PIXELS: Final = "pixel_values"
@@ -39,7 +39,8 @@ class Reader:
 
 
 class Purpose(ABC):
-    """`labels`: its first result are logits. `pooling`: its last one are such vectors, or None."""
+    """`labels`: its first result is the logits. `pooling`: its last one are such
+    vectors, or None."""
 
     labels: ClassVar[bool]
     vectors: ClassVar[bool] = True
@@ -48,7 +49,7 @@ class Purpose(ABC):
     lacking: ClassVar[str]
 
     def prepared(self, config: Any) -> Any:
-        """transformers' config, as the network is made with it."""
+        """transformers' config, as used to build the network."""
         return config
 
     def network(self, config: Any) -> Any:  # noqa: ARG002
@@ -58,7 +59,7 @@ class Purpose(ABC):
         return AutoModelForImageClassification
 
     def make(self, config: Any) -> Any:
-        """The network itself, with whatever weights."""
+        """The network itself, with any weights."""
         network = self.network(config)
         if hasattr(network, "from_config"):
             return network.from_config(config, trust_remote_code=False)
@@ -66,7 +67,7 @@ class Purpose(ABC):
 
     @abstractmethod
     def reader(self, model: Any) -> Reader:
-        """Raises BadModelError where the network has nothing of the kind."""
+        """Raises BadModelError if the network has no such result."""
 
     def scorer(self, reader: Reader, top_k: int, **scale: Any) -> Scaler:
         """From pixels to arrays. `scale`: see `Scaler`."""
@@ -128,7 +129,7 @@ class Embedding(Purpose):
 
 @dataclass(frozen=True)
 class ClassifyingAndEmbedding(Purpose):
-    """Logits of an image classifier, and a vector of the backbone in it, of one pass."""
+    """Logits of an image classifier, and a vector of its backbone, from one pass."""
 
     pooling: str
     labels: ClassVar[bool] = True
@@ -153,7 +154,7 @@ class ClassifyingAndEmbedding(Purpose):
 
 
 class _Poolings:
-    """Found out once, of the first output; a cut layer leaves fewer tokens later."""
+    """Determined once, from the first output; a trimmed layer leaves fewer tokens later."""
 
     def __init__(self, tower: Any, *, projects: bool = False) -> None:
         self._tower, self._projects = tower, projects
@@ -163,7 +164,7 @@ class _Poolings:
         return self._of(_run(self._tower, pixels), pixels)
 
     def checked(self, output: Any, pixels: "Tensor", pooling: str | None) -> str:
-        """`pooling`, or the default one. Raises BadModelError if the network has it not."""
+        """`pooling`, or the default one. Raises BadModelError if the network does not have it."""
         if self._there is None:
             self._there = self._of(output, pixels)
         return chosen(self._tower, pooling, self._there)
@@ -174,14 +175,14 @@ class _Poolings:
 
 
 def _run(tower: Any, pixels: "Tensor") -> Any:
-    """What a vision network gives, with all of its patches in their order."""
+    """Output of a vision network, with all of its patches in order."""
     import torch
 
     if not hasattr(tower.config, _MASKING) or tower.config.model_type != "vit_mae":
         return tower(pixel_values=pixels)
     edge = tower.config.patch_size
     patches = (pixels.shape[2] // edge) * (pixels.shape[3] // edge)
-    # It sorts patches by this noise, and would draw another for each image.
+    # It sorts patches by this noise, and would draw new noise for each image.
     order = torch.arange(patches, device=pixels.device, dtype=torch.float32)
     return tower(pixel_values=pixels, noise=order.expand(len(pixels), -1))
 

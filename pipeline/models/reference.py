@@ -1,7 +1,7 @@
-"""The reference for labels and vectors: transformers' own networks, as they come, in fp32.
+"""The reference for labels and vectors: transformers' own networks, unchanged, in fp32.
 
-`verify` holds rows against it, so it shares no step with the engine: no other layers, no other
-scaling, no batch of a fixed shape, and no other code that finds an image's tokens.
+`verify` compares rows with it, so it shares no step with the engine: no other layers, no other
+scaling, no batch of a fixed shape, and no shared code that finds an image's tokens.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ class ReferenceModel:
     """`labels` are the classes' names in the order of the scores."""
 
     def __init__(self, folder: Path) -> None:
-        """Load `folder`: safetensors only, no code, no network. Raises BadModelError."""
+        """Load `folder`: safetensors only, no code, no network access. Raises BadModelError."""
         from transformers import AutoModelForImageClassification
 
         self._model = _loaded(AutoModelForImageClassification, folder)
@@ -26,9 +26,9 @@ class ReferenceModel:
         self.labels = [str(names[index]) for index in range(self._model.config.num_labels)]
 
     def scores(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(3, H, W) as the image processor made them → (classes,), in the order of `labels`.
+        """(3, H, W) from the image processor → (classes,), in the order of `labels`.
 
-        By the rule of transformers' image-classification pipeline: a sigmoid for each class where
+        By the rule of transformers' image-classification pipeline: a sigmoid for each class if
         there may be several, else a softmax over all.
         """
         import torch
@@ -46,10 +46,10 @@ class ReferenceModel:
 
 
 class ReferenceBackbone:
-    """A vector of an image, by the words of transformers' documentation for each pooling."""
+    """A vector of an image, as transformers' documentation defines each pooling."""
 
     def __init__(self, folder: Path, pooling: str) -> None:
-        """Load `folder`: safetensors only, no code, no network. Raises BadModelError."""
+        """Load `folder`: safetensors only, no code, no network access. Raises BadModelError."""
         import transformers
 
         read: Any = transformers.AutoConfig.from_pretrained
@@ -62,7 +62,7 @@ class ReferenceBackbone:
         self._model, self._pooling = _loaded(network, folder, config), pooling
 
     def vector(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(3, H, W) as the image processor made them → (dim,)."""
+        """(3, H, W) from the image processor → (dim,)."""
         import torch
 
         batch = torch.from_numpy(values)[None].to(self._model.device)

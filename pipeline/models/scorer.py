@@ -1,4 +1,4 @@
-"""uint8 pixels to the k best classes, or to vectors, all of it on the device."""
+"""Scorer: uint8 pixels to the k best classes, or to vectors, all on the device."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Scaler:
-    """Pixels as `model`, a network of transformers in evaluation mode, takes them.
+    """Scales pixels for `model`, a transformers network in evaluation mode.
 
     They become (x · rescale − mean) / std in float32, in the order of transformers' image
     processors.
@@ -30,9 +30,9 @@ class Scaler:
         self._std = torch.tensor(std, dtype=torch.float32, device=self.device)
 
     def scaled(self, batch: "Tensor") -> "Tensor":
-        """(n, H, W, 3) uint8 → (n, 3, H, W) in the model's type, as it takes them."""
+        """(n, H, W, 3) uint8 → (n, 3, H, W) in the model's type, as the model takes them."""
         width = batch.shape[2]
-        # Over three values that change from pixel to pixel no vector goes; over a row's it does.
+        # Constants that change from pixel to pixel cannot be vectorised; constants for a row can.
         rows = batch.flatten(2).float().mul_(self._rescale)
         rows = rows.sub_(self._mean.repeat(width)).div_(self._std.repeat(width))
         return rows.view(batch.shape).permute(0, 3, 1, 2).to(self._model.dtype)
@@ -55,8 +55,8 @@ class Embedder(Scaler):
 class Scorer(Scaler):
     """(n, H, W, 3) uint8 on the model's device → indices (n, k) int64, scores (n, k) float32.
 
-    `model` is an image classifier; what `read` gives beyond its logits follows the scores, in
-    float32. Scores are a softmax, or sigmoids where `config.problem_type` is
+    `model` is an image classifier; results of `read` beyond its logits follow the scores, in
+    float32. Scores are a softmax, or sigmoids if `config.problem_type` is
     multi_label_classification or there is one class: the rule of transformers' pipeline.
     """
 
@@ -69,19 +69,21 @@ class Scorer(Scaler):
         self._sigmoid = config.problem_type == "multi_label_classification" or len(self.labels) == 1
 
     def __call__(self, batch: "Tensor") -> "tuple[Tensor, ...]":
-        """The best first, equal scores by index; a row whose logits aren't finite scores NaN."""
+        """The best first, equal scores by index; a row whose logits aren't finite has
+        NaN scores."""
         logits, *others = self._read(self.scaled(batch))
         logits = logits.float()
         scores = logits.sigmoid() if self._sigmoid else logits.softmax(dim=1)
         scores = scores.where(logits.isfinite().all(dim=1, keepdim=True), float("nan"))
-        # topk leaves the order of equal scores open, and half precision makes many.
+        # topk does not define the order of equal scores, and half precision makes many.
         ranked = scores.sort(dim=1, descending=True, stable=True)
         best = ranked.indices[:, : self.top_k], ranked.values[:, : self.top_k]
         return *best, *map(_whole, others)
 
 
 def _whole(vectors: "Tensor") -> "Tensor":
-    """A copy in float32: a slice would keep all tokens, and a CUDA graph writes over its own."""
+    """A copy in float32: a slice would keep all tokens, and a CUDA graph overwrites its
+    own output."""
     import torch
 
     return vectors.to(torch.float32, copy=True)

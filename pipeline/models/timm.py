@@ -1,4 +1,4 @@
-"""Checkpoints of timm, which transformers loads through its wrapper where timm is installed."""
+"""timm checkpoints, which transformers loads through its wrapper if timm is installed."""
 
 import re
 from importlib import import_module
@@ -29,7 +29,7 @@ def is_timm(config: dict[str, Any]) -> bool:
 
 
 def check(name: str, config: dict[str, Any]) -> None:
-    """Raise BadModelError unless the timm that is installed can build the model `name`."""
+    """Raise BadModelError unless the installed timm can build the model `name`."""
     architecture = config.get("architecture")
     if not is_text(architecture) or not _ARCHITECTURE.fullmatch(str(architecture)):
         raise bad_field(name, _FILE, "architecture", architecture, "the name of a model of timm")
@@ -55,7 +55,8 @@ def check(name: str, config: dict[str, Any]) -> None:
 
 
 def class_names(name: str, config: dict[str, Any]) -> list[str]:
-    """In the order of the logits: `label_names`, else those of the ImageNet that timm knows it by.
+    """In the order of the logits: `label_names`, else those of the ImageNet version that timm
+    knows.
 
     The rule of transformers' TimmWrapperConfig. Raises BadModelError.
     """

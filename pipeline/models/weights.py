@@ -39,7 +39,8 @@ def weight_files(folder: Path, name: str) -> list[Path]:
         shards = set((read_object(folder / INDEX, name) or JsonObject())["weight_map"].values())
     except (KeyError, AttributeError, TypeError):
         shards = {""}
-    # transformers unpickles a shard of any other name, and follows one out of the folder.
+    # transformers unpickles a shard of any other name, and follows one that leads out of the
+    # folder.
     if not all(isinstance(shard, str) and _SHARD.fullmatch(shard) for shard in shards):
         raise BadModelError(f"{name}: {INDEX} is not an index of safetensors files")
     files = [folder / shard for shard in sorted(shards)]
@@ -51,7 +52,7 @@ def weight_files(folder: Path, name: str) -> list[Path]:
 def weights_sha256(files: list[Path], known: Mapping[str, str]) -> str:
     """sha256 in hex of one weights file; of several, of their digests one after the other.
 
-    Always of the bytes: `known` has digests, by name, that were taken of them a moment ago.
+    Always of the bytes: `known` has digests, by name, that were just computed from them.
     346 MB (ViT-B) take 0.2 s with SHA instructions.
     """
     digests = []

@@ -1,7 +1,7 @@
-"""Parquet files that anybody may have written: what they would unpack to, before they are.
+"""Parquet files from untrusted writers: computes their unpacked size before they are unpacked.
 
-A footer tells sizes, and so does each page; Arrow allocates what the pages say and holds neither
-against the other. So the pages' headers are walked first, and what they would take is added up.
+A footer states sizes, and so does each page. Arrow allocates what the pages say and compares the
+two with nothing. So the pages' headers are read first, and their sizes added up.
 """
 
 from pipeline.parquet.footer import footer_start, open_parquet, ranges_of, read_groups

@@ -1,6 +1,6 @@
-"""The footer of a Parquet file, read by ourselves first.
+"""Reads the footer of a Parquet file before Arrow does.
 
-Arrow ends the process over some footers (a row group that lacks a column), and believes the rest.
+Some footers make Arrow end the process (a row group that lacks a column); the rest it believes.
 """
 
 from collections.abc import Collection
@@ -11,17 +11,17 @@ import pyarrow.parquet as pq
 from pipeline.parquet.thrift import Data, Fields, Malformed, number, read_struct, struct, structs
 
 _MAGIC: Final = b"PAR1"
-#: Its length and the magic.
+#: The footer's length and the magic.
 _TRAILER: Final = 8
 
-#: A file of ours has some 3 KB a row group. Arrow makes up to a hundred times as much of it.
+#: Our files have some 3 KB a row group. Arrow uses up to a hundred times as much memory.
 FOOTER_BYTES: Final = 4 * 2**20
 _STRING_BYTES: Final = 2**20
 _LIST_ITEMS: Final = 100_000
 
 
 class Group(NamedTuple):
-    """One row group, and by column where it lies and what it is told to hold."""
+    """One row group: for each column its position and the number of values it claims."""
 
     rows: int
     columns: list[Fields]
@@ -38,7 +38,7 @@ def open_parquet(source: Any, tail: bytes, size: int) -> pq.ParquetFile:
 
 
 def footer_size(tail: bytes, size: int) -> int:
-    """Bytes of the footer, by the last eight of a file of `size` bytes. Raises Malformed."""
+    """Size of the footer, from the last eight bytes of a file of `size` bytes. Raises Malformed."""
     if size < _TRAILER + len(_MAGIC) or tail[-4:] != _MAGIC:
         raise Malformed("it is no Parquet file")
     footer = int.from_bytes(tail[-8:-4], "little")
@@ -48,12 +48,13 @@ def footer_size(tail: bytes, size: int) -> int:
 
 
 def footer_start(tail: bytes, size: int) -> int:
-    """Where the footer begins, by the last eight of a file of `size` bytes. Raises Malformed."""
+    """Start of the footer, from the last eight bytes of a file of `size` bytes. Raises
+    Malformed."""
     return size - _TRAILER - footer_size(tail, size)
 
 
 def read_groups(data: Data, columns: int) -> list[Group]:
-    """The row groups of a whole file of so many columns. Raises Malformed for odd ones."""
+    """The row groups of a whole file with this many columns. Raises Malformed for invalid ones."""
     fields, _ = read_struct(data, footer_start(data[-_TRAILER:], len(data)))
     groups = [
         Group(number(group, 3, wide=True), [struct(one, 3) for one in structs(group, 1)])
@@ -62,25 +63,25 @@ def read_groups(data: Data, columns: int) -> list[Group]:
     if any(len(group.columns) != columns for group in groups):
         raise Malformed("a row group lacks a column")
     if sum(group.rows for group in groups) != number(fields, 3, wide=True):
-        raise Malformed("its row groups hold other numbers of rows than it says")
+        raise Malformed("its row groups hold a different number of rows than it says")
     return groups
 
 
 def leaves_of(file: pq.ParquetFile, names: Collection[str]) -> list[int]:
-    """The ordinals of the leaves of the columns of these names."""
+    """The ordinals of the leaf columns of the columns with these names."""
     footer = file.metadata
     paths = [str(footer.schema.column(leaf).path) for leaf in range(footer.num_columns)]
     return [leaf for leaf, path in enumerate(paths) if _is_below(path, names)]
 
 
 def _is_below(path: str, names: Collection[str]) -> bool:
-    """A name may have dots of its own."""
+    """A name may itself contain dots."""
     parts = path.split(".")
     return any(".".join(parts[:count]) in names for count in range(1, len(parts) + 1))
 
 
 def place_of(told: Fields) -> tuple[int, int]:
-    """Where a column chunk begins, as Arrow takes it, and its bytes. Raises Malformed."""
+    """Where a column chunk begins, as Arrow computes it, and its bytes. Raises Malformed."""
     start = number(told, 9, wide=True)
     if 11 in told and 0 < (dictionary := number(told, 11, wide=True)) < start:
         start = dictionary
@@ -92,7 +93,7 @@ def ranges_of(
 ) -> list[tuple[int, int]]:
     """Where the chunks of these columns begin and end, in a file of `size` bytes.
 
-    Raises Malformed for a chunk that lies outside of it.
+    Raises Malformed for a chunk outside the file.
     """
     leaves = leaves_of(file, names)
     places = [place_of(group.columns[leaf]) for group in groups for leaf in leaves]

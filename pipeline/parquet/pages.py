@@ -1,4 +1,4 @@
-"""The pages of a column chunk, by their headers; no page is unpacked.
+"""The pages of a column chunk, from their headers; no page is unpacked.
 
 https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
 """
@@ -9,10 +9,10 @@ from typing import Final, NamedTuple
 from pipeline.parquet.thrift import Data, Malformed, number, read_struct, struct
 
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
-#: Where each kind of page has its own struct, and within that its values and its encoding.
+#: The field of each page type's own struct, and in that the fields of its values and its encoding.
 _OWN: Final = {_DATA: (5, 1, 2), _DICTIONARY: (7, 1, 2), _DATA_V2: (8, 1, 4)}
 
-#: Of what is encoded so, a few bytes become many: each value may be the one before, and a little.
+#: In these encodings a few bytes can become many: a value may be the previous one plus a little.
 PREFIXED: Final = 7
 #: Values that are indices into the chunk's dictionary.
 INDICES: Final = frozenset({2, 8})
@@ -20,7 +20,8 @@ _KNOWN: Final = frozenset({0, 2, 3, 4, 5, 6, PREFIXED, 8, 9})
 
 
 class Page(NamedTuple):
-    """`start` and `packed` are where its bytes lie, `unpacked` how many they become."""
+    """`start` and `packed` are the position and size of its bytes, `unpacked` their
+    size unpacked."""
 
     is_dictionary: bool
     values: int
@@ -31,9 +32,9 @@ class Page(NamedTuple):
 
 
 def pages_of(data: Data, start: int, size: int, values: int) -> Iterator[Page]:
-    """The pages of one column chunk: `size` bytes from `start` on, with so many `values`.
+    """The pages of one column chunk: `size` bytes from `start` on, with this many `values`.
 
-    Raises Malformed where Arrow could take them for anything else.
+    Raises Malformed if Arrow could read them in another way.
     """
     end = start + size
     if not 0 <= start <= end <= len(data):

@@ -1,8 +1,8 @@
-"""How many bytes columns become when they are unpacked, from their pages' headers.
+"""Unpacked size of columns in bytes, from their pages' headers.
 
-Only a dictionary makes much of little: a few bits name one of its values, however long that is.
-What its values come to is found out in three steps, each dearer and truer than the one before:
-all as long as the whole dictionary, all as long as its longest, each as long as it is.
+Only a dictionary turns little into much: a few bits name one of its values, however long that is.
+The size of its values is determined in three steps, each more expensive and more exact:
+all as long as the whole dictionary, all as long as its longest value, each its real length.
 """
 
 import struct
@@ -19,13 +19,13 @@ from pipeline.parquet.footer import Group, leaves_of, place_of, read_groups
 from pipeline.parquet.pages import INDICES, PREFIXED, Page, pages_of
 from pipeline.parquet.thrift import Data, Fields, Malformed, number
 
-#: Bytes a value of Arrow's; a text is its own bytes.
+#: Bytes a value in Arrow; a text counts its own bytes.
 _WIDTHS: Final = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 #: Where a value begins, whether it is null, and which list it is in.
 _BESIDE: Final = 12
-#: By their numbers in a footer; nothing is packed by the first.
+#: By their numbers in a footer; the first means unpacked.
 _CODECS: Final = {0: "", 1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
-#: Ours have up to ten pages a column and row group. Each costs its reader some microseconds.
+#: Our files have up to ten pages a column and row group. Reading each costs some microseconds.
 _PAGES: Final = 10_000
 _BYTES_A_PAGE: Final = 2**16
 _LENGTH: Final = struct.Struct("<I")
@@ -33,7 +33,8 @@ _LENGTH: Final = struct.Struct("<I")
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One column of one row group: what it becomes, without what its indices stand for."""
+    """One column of one row group: its size in memory, without the values that its indices refer
+    to."""
 
     path: str
     group: int
@@ -57,10 +58,10 @@ def refuse_larger(
     limit: int,
     groups: list[Group] | None = None,
 ) -> None:
-    """Raises Malformed where the columns of these names would take over `limit` bytes in memory.
+    """Raises Malformed if the columns of these names would take over `limit` bytes in memory.
 
-    `data` is the whole file, or one as long that holds its footer and these columns; `groups` is
-    what `read_groups` said of it. Nothing is allocated that the limit does not hold.
+    `data` is the whole file, or a buffer of the same length that holds its footer and these
+    columns. `groups` is the result of `read_groups`. Nothing beyond the limit is allocated.
     """
     chunks = []
     left, pages = limit, _PAGES + len(data) // _BYTES_A_PAGE
@@ -86,7 +87,7 @@ def chunks_of(
     file: pq.ParquetFile, data: Data, names: Collection[str], groups: list[Group] | None = None
 ) -> Iterator[Chunk]:
     """The chunks of these columns; `data` and `groups` as above."""
-    footer = file.metadata  # only its schema: Arrow ends the process over odd row groups
+    footer = file.metadata  # only its schema: invalid row groups make Arrow end the process
     columns = [footer.schema.column(leaf) for leaf in range(footer.num_columns)]
     leaves = leaves_of(file, names)
     if groups is None:
@@ -99,7 +100,7 @@ def chunks_of(
 def _chunk(data: Data, told: Fields, column: Any, group: int, rows: int) -> Chunk:
     values, (start, size) = number(told, 5, wide=True), place_of(told)
     if values < rows or (column.max_repetition_level == 0 and values != rows):
-        raise Malformed("a column has other numbers of values than rows")
+        raise Malformed("a column has a different number of values than rows")
     width = _WIDTHS.get(column.physical_type, max(0, column.length or 0))
     certain, indices, largest, count = values * (width + _BESIDE), 0, 0, 0
     dictionary = None
@@ -127,7 +128,7 @@ def _as_longest(_: pq.ParquetFile, data: Data, chunk: Chunk) -> int:
 
 
 def longest_of(data: Data, chunk: Chunk) -> int:
-    """Bytes of the longest value of its dictionary, which is unpacked for it."""
+    """Size of the longest value of its dictionary, which is unpacked for this."""
     if chunk.dictionary is None:
         return 0
     return _longest(_unpack(data, chunk.dictionary, chunk.codec), chunk.dictionary.values)
@@ -142,7 +143,7 @@ def _unpack(data: Data, page: Page, codec: int) -> Any:
 
 
 def _longest(dictionary: Any, values: int) -> int:
-    """Of byte arrays, each behind its length of four bytes."""
+    """The longest of some byte arrays, each preceded by its length of four bytes."""
     size = memoryview(dictionary).nbytes
     if not values or size < _LENGTH.size:
         return 0
@@ -163,7 +164,7 @@ def _longest(dictionary: Any, values: int) -> int:
 
 
 def _as_they_are(file: pq.ParquetFile, data: Data, chunk: Chunk) -> int:
-    """As Arrow reads it, with its dictionary left as one."""
+    """Read by Arrow, with the dictionary kept as a dictionary."""
     indexed = pq.ParquetFile(
         pa.BufferReader(data), metadata=file.metadata, read_dictionary=[chunk.path]
     )

@@ -1,4 +1,4 @@
-"""Thrift's compact protocol, as much of it as Parquet's footers and page headers need.
+"""Thrift's compact protocol: the part that Parquet's footers and page headers need.
 
 https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
@@ -8,29 +8,30 @@ from typing import Any, Final
 
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE = range(1, 8)
 _BINARY, _LIST, _SET, _STRUCT = 8, 9, 10, 12
-#: Bytes of a value; a boolean is its type.
+#: Bytes of a value; a boolean is part of its type.
 _FIXED: Final = {_TRUE: 0, _FALSE: 0, _BYTE: 1, _DOUBLE: 8}
-#: Set in each byte of a whole number but its last.
+#: Set in each byte of an integer but the last.
 _MORE: Final = 128
-#: A footer holds row groups, which hold columns, which hold their own facts and statistics.
+#: Maximum depth: a footer holds row groups, which hold columns, which hold facts and statistics.
 _DEPTH: Final = 8
-#: A whole number of 64 bits takes no more.
+#: Maximum bytes of a 64-bit integer.
 _VARINT_BYTES: Final = 10
 _LIST_ITEMS: Final = 100_000
 
 #: A whole file.
 Data = bytes | mmap
 
-#: By field id: (type, value). Texts are left out, as are bytes and floating numbers.
+#: By field id: (type, value). Texts, bytes and floating-point numbers are left out.
 Fields = dict[int, tuple[int, Any]]
 
 
 class Malformed(ValueError):  # noqa: N818 - it is told on as what it says
-    """Bytes that are no such struct."""
+    """Bytes that are not such a struct."""
 
 
 def number(fields: Fields, name: int, *, wide: bool = False) -> int:
-    """A whole number of 32 bits, or with `wide` of 64. Raises Malformed: Arrow would see others."""
+    """A 32-bit integer, or 64-bit with `wide`. Raises Malformed for others: Arrow would read
+    another number."""
     kind, value = fields.get(name, (0, 0))
     bits = 64 if wide else 32
     if kind != (_I64 if wide else _I32) or not 0 <= value < 1 << (bits - 1):
@@ -57,7 +58,7 @@ def structs(fields: Fields, name: int) -> list[Fields]:
 def read_struct(data: Data, at: int, depth: int = 0) -> tuple[Fields, int]:
     """The struct that begins at `at`, and where it ends. Raises Malformed.
 
-    It runs once for each page of each file that is read: it takes some microseconds.
+    It runs once for each page of each file that is read; it takes some microseconds.
     """
     fields: Fields = {}
     place = 0
@@ -70,7 +71,7 @@ def read_struct(data: Data, at: int, depth: int = 0) -> tuple[Fields, int]:
             else:
                 place, at = _whole(data, at)
             if place in fields:
-                raise Malformed(f"field {place} stands there twice")
+                raise Malformed(f"field {place} occurs twice")
             if kind in (_I32, _I64):
                 value, at = (data[at], at + 1) if data[at] < _MORE else _varint(data, at)
                 fields[place] = kind, (value >> 1) ^ -(value & 1)
@@ -111,7 +112,7 @@ def _nested(data: Data, at: int, kind: int, depth: int) -> tuple[tuple[int, Any]
 
 
 def _whole(data: Data, at: int) -> tuple[int, int]:
-    """A zigzag number."""
+    """A zigzag integer."""
     value, at = _varint(data, at)
     return (value >> 1) ^ -(value & 1), at
 
@@ -123,7 +124,7 @@ def _varint(data: Data, at: int) -> tuple[int, int]:
         value |= (byte & 127) << (7 * place)
         if byte < _MORE:
             return value, at + place + 1
-    raise Malformed("a number without end")
+    raise Malformed("an endless number")
 
 
 def _skip(data: Data, at: int, kind: int) -> int:

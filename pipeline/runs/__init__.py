@@ -1,3 +1,3 @@
-"""One file a use case: label, plan, verify, bench and their like, and what they share."""
+"""Use cases, one file each: label, plan, verify, bench and so on, and what they share."""
 
 import pipeline.engine  # noqa: F401 - what Ray reads when it is first imported

@@ -1,8 +1,8 @@
-"""How fast each half of a run is alone, and both together: which one is the limit here.
+"""Benchmark: the rate of each half of a run alone, and of both together; shows the bottleneck.
 
-Reading and decoding is measured with a task on every core that decodes, predicting with every
-predictor on its device, each by the code and in the numbers of a real run. Then a real run
-labels a part of the archive into a scratch folder.
+Reading and decoding is measured with a task on every core that decodes. Predicting is measured
+with every predictor on its device. Both use the code and the numbers of a real run. Then a real
+run labels a part of the archive into a scratch folder.
 """
 
 import math
@@ -34,8 +34,8 @@ from pipeline.store.runs import RunSummary
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
-#: A run labels so many times what may be decoded and waits: a shorter one shows how it starts
-#: and ends, not how fast it is.
+#: A run labels this many times the images that may be buffered: a shorter run would measure its
+#: start and end, not its rate.
 LEAST_TIMES = 4
 
 Limit = Literal["decoding", "predicting"]
@@ -64,14 +64,14 @@ class Bench(BaseModel):
 
     @property
     def share(self) -> float:
-        """How much of the ideal the whole run reaches."""
+        """Rate of the whole run as a share of the ideal."""
         return self.run_per_second / self.ideal_per_second
 
 
 def bench(spec: LabelSpec, seconds: float, on_progress: Listener | None = None) -> Bench:
-    """Measure `spec`, each part for so many seconds; in `spec.dst` a folder comes and goes.
+    """Measure `spec`, each part for this many seconds; uses a temporary folder in `spec.dst`.
 
-    Raises NightlabelError as `label` does, and where nothing can be decoded.
+    Raises NightlabelError as `label` does, and if nothing can be decoded.
     """
     say = on_progress or (lambda _: None)
     say(Progress("checking"))
@@ -109,14 +109,14 @@ def _first(job: Job, rows: int) -> pa.Table:
     pages = (page.refs for shard in job.source.shards() for page in job.source.refs(shard))
     refs = next(evenly(pages, rows), None)
     if refs is None:
-        raise SpecError("src", job.recorded_spec["src"], "nothing there to measure")
+        raise SpecError("src", job.recorded_spec["src"], "has no images to measure")
     return refs
 
 
 def _decode(
     job: Job, refs: pa.Table, placement: Placement, decoders: int, seconds: float
 ) -> tuple[float, "ray.ObjectRef"]:
-    """(images a second of all decoders, a batch of what they give)."""
+    """(images a second of all decoders, one batch of decoded images)."""
     task = ray.remote(num_cpus=placement.decoder_cpus, num_returns=2)(_decode_for)
     coordinator = CoordinatorClient().actor
     batches = ray.put(list(evenly([refs], placement.batch_rows)))
@@ -129,11 +129,11 @@ def _decode(
 def _decode_for(
     job: Job, coordinator: "ActorHandle", batches: list[pa.Table], number: int, seconds: float
 ) -> tuple[float, pa.Table]:
-    """All batches in turns; each decoder, by its number, begins with another one."""
+    """Decode all batches in rotation; each decoder, by its number, starts at another batch."""
     start = number % len(batches)
     batches = batches[start:] + batches[:start]
     decode = Decode(job, coordinator).batch
-    pixels = decode(batches[0])  # imports and connections are no part of the rate
+    pixels = decode(batches[0])  # imports and connections do not count
     if not pixels["error_code"].null_count:
         code = pixels["error_message"][0]
         raise NightlabelError(f"none of the first {pixels.num_rows} images is decoded: {code}")
@@ -159,7 +159,7 @@ def _predict_for(job: Job, pixels: pa.Table, seconds: float) -> tuple[float, str
 
 
 def _rate(stage: Any, tables: list[pa.Table], seconds: float) -> float:
-    """Rows a second of a stage that is given these in turns for so long."""
+    """Rows a second of a stage that processes these batches in rotation for this long."""
     rows, began = 0, time.perf_counter()
     while (took := time.perf_counter() - began) < seconds:
         table = tables[rows // tables[0].num_rows % len(tables)]
@@ -169,7 +169,7 @@ def _rate(stage: Any, tables: list[pa.Table], seconds: float) -> float:
 
 
 def _run(job: Job, images: int, say: Listener) -> dict[str, Any]:
-    """A real run over that many images, in a folder of its own that is removed."""
+    """A real run over this many images, in a folder of its own that is removed."""
     points: list[tuple[float, int]] = []
     began = time.monotonic()
 
@@ -196,7 +196,8 @@ def _scratch(job: Job) -> Iterator[str]:
 def _measured(summary: RunSummary, points: list[tuple[float, int]]) -> dict[str, Any]:
     """The rate of the middle half of the labels.
 
-    Before it a part was decoded when the first label came, after it the decoders are done.
+    Before it, some images had been decoded before the first label; after it, decoders have
+    finished.
     """
     counts = summary.counts
     labelled = [point for point in points if point[1]]

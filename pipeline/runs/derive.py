@@ -1,4 +1,4 @@
-"""A recipe whose rows can be made from another's, such as one that keeps fewer labels an image.
+"""Derives a recipe's rows from another recipe's rows, such as one that keeps fewer labels an image.
 
 Nothing is read and nothing predicted: the task says from which recipes, and how. One commit adds
 all rows; a run that dies before it leaves none.
@@ -21,10 +21,10 @@ from pipeline.store.upkeep import part_path
 
 
 def derive(job: Job, table: Table, run: RunSummary) -> int:
-    """Give the job's recipe the rows that it derives from another's; returns how many.
+    """Give the job's recipe the rows that it can derive from another's; returns how many.
 
-    Only with --new-recipe, only rows in the run's scope. Stale ones too: the run replaces them.
-    `run` is saved before the commit, since the rows name it.
+    Only with --new-recipe, and only rows in the run's scope. This includes stale rows: the run
+    replaces them. `run` is saved before the commit, since the rows name it.
     """
     if not job.spec.new_recipe:
         return 0
@@ -40,7 +40,7 @@ def derive(job: Job, table: Table, run: RunSummary) -> int:
 
 
 def rewritten(rows: pa.Table, run_id: str, recipe_id: str) -> pa.Table:
-    """Rows as a run of another recipe writes them; `labelled_at` is the model's."""
+    """Rows as a run of another recipe writes them; `labelled_at` stays the model's."""
     for name, value in (("run_id", run_id), ("recipe_id", recipe_id)):
         at = rows.schema.get_field_index(name)
         column = pa.repeat(pa.scalar(value, pa.string()), rows.num_rows)
@@ -49,7 +49,8 @@ def rewritten(rows: pa.Table, run_id: str, recipe_id: str) -> pa.Table:
 
 
 def _derived(job: Job, larger: list[str], files: Sequence[LiveFile]) -> Iterator[Part]:
-    """Parts of what each of the recipes has and neither the job's nor one before it does."""
+    """For each recipe in turn, parts of rows that neither the job's recipe nor an
+    earlier one has."""
     reader = FileReader.for_scope(job.folder, job.source, load_runs(job.folder))
     own = (file for file in files if file.recipe == job.recipe.id)
     had = [_ids(read_part(job.folder, file, ["object_id"])) for file in own]

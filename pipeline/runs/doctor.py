@@ -1,4 +1,4 @@
-"""Checks of everything a run stands on, each with what was found or the mend."""
+"""Doctor: checks everything a run needs; each check says what was found, or how to fix it."""
 
 import os
 import platform
@@ -28,7 +28,7 @@ PROBE = "_nightlabel/doctor"
 
 
 class Finding(BaseModel):
-    """One check: well or not, and what was found. A warning makes nothing unwell."""
+    """One check: passed or not, and what was found. A warning does not make a check fail."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -39,7 +39,7 @@ class Finding(BaseModel):
 
 
 class Sampled(Finding):
-    """The check of a sample, with its counts; None where the source cannot be listed."""
+    """The check of a sample, with its counts; None if the source cannot be listed."""
 
     sample: Inspection | None = None
 
@@ -55,9 +55,9 @@ def examine(
     task: str = DEFAULT_TASK,
     pooling: str | None = None,
 ) -> list[Finding]:
-    """Everything that can be checked; what was not named is left out.
+    """Run every check that is possible; arguments that are not given are not checked.
 
-    With `sample`, so many images of `src` are read and decoded as well. A model is checked for
+    With `sample`, this many images of `src` are read and decoded as well. A model is checked for
     `task`, with `pooling` if it gives vectors.
     """
     checks: list[tuple[str, Callable[[], str]]] = [
@@ -104,7 +104,7 @@ def _cores() -> str:
 
 
 def _memory() -> str:
-    """What decoders share, by the locks that they would share it by."""
+    """The memory that decoders share, checked with the locks that they would use."""
     from pipeline.engine.memory_budget import budget_here
     from pipeline.isolation.memory_locks import lock_file
 
@@ -179,7 +179,7 @@ def _store(dst: str) -> str:
 
 
 def _model(spec: LabelSpec) -> str:
-    """What the task says of its model, which it loads as a run would."""
+    """The task's description of its model, which it loads as a run would."""
     from pipeline.tasks import task_for
 
     return task_for(spec).describe_model(spec)

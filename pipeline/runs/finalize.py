@@ -1,4 +1,4 @@
-"""The end of a run: gone rows deleted on demand, parts merged, left-overs removed; `compact`."""
+"""End of a run: delete gone rows on request, merge parts, remove left-overs; also `compact`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -21,12 +21,12 @@ from pipeline.store.upkeep import (
     strays,
 )
 
-#: `--delete` refuses to take more than this share of the scope's rows away at once.
+#: `--delete` refuses to remove more than this share of the scope's rows at once.
 DELETE_SHARE = 0.10
 
 
 class Runner(Protocol):
-    """Calls a function with each tuple of arguments, in whatever place and order."""
+    """Calls a function with each tuple of arguments, in any place and order."""
 
     def __call__(
         self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]
@@ -34,19 +34,19 @@ class Runner(Protocol):
 
 
 def inline(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
-    """One after the other in this process."""
+    """Call one after the other in this process."""
     return (function(*call) for call in calls)
 
 
 def merge(folder: Folder, table: Table, run_id: str, run: Runner) -> int:
-    """Make large files at rest of all parts; returns how many parts there were.
+    """Merge all parts into large files at rest; returns how many parts there were.
 
     See `store.upkeep` for the order and its reasons.
     """
     files = table.live()
     parts = parts_of(files)
     recipes = {file.recipe for file in files}
-    # Looked for before the fence: what a later run has written since is none of ours to delete.
+    # Listed before the fence: files that a later run has written since must not be deleted.
     left_over = strays(folder, files, recipes)
     if parts or left_over:
         table.commit()
@@ -105,8 +105,8 @@ def delete_gone(
 ) -> int:
     """Remove the rows of objects that are no longer listed, in one commit; returns how many.
 
-    `files` gives the ordinals in `gone` their files. Raises GateError where more than 10%
-    of the scope would go: more likely a wrong SRC than a tidy archive.
+    `files` maps the ordinals in `gone` to files. Raises GateError if more than 10%
+    of the scope would be removed: a wrong SRC is more likely than an archive that shrank so much.
     """
     total = sum(map(len, gone.values()))
     if not total:
@@ -114,7 +114,7 @@ def delete_gone(
     if total > max(1, DELETE_SHARE * in_scope):
         raise GateError(
             f"--delete would remove {total:,} of {in_scope:,} rows, over {DELETE_SHARE:.0%}: "
-            "is SRC whole? If it is, delete in smaller steps or start a new store"
+            "is SRC complete? If it is, delete in smaller steps or start a new store"
         )
     shrinking = {n: file for n in gone if (file := files[n]) is not None}
     calls = [
@@ -131,7 +131,7 @@ def delete_gone(
 def compact_store(dst: str, *, take_over: bool = False) -> tuple[int, int]:
     """Merge small files under the lease; returns (files before, files after).
 
-    Raises MissingError where there is no store, BusyError while a run is writing.
+    Raises MissingError if there is no store, BusyError while a run is writing.
     """
     folder = Folder(canonical(dst))
     if Table.open(folder) is None:

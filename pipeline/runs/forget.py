@@ -1,14 +1,14 @@
-"""Erasing objects: their rows leave every recipe, every file and every version at once.
+"""Forget: erases objects; their rows leave every recipe, every file and every version at once.
 
 The order, after a search of all files:
 
-1. One commit removes the live files that hold a row and adds them written again without, as
-   parts. It fences older writers too, so that what they left uncommitted stays so.
-2. A checkpoint of that version, and the log before it is deleted where it tells of the objects.
-3. The parts are merged (`flow.tidy`), as at the end of a run.
-4. All files that hold a row are deleted; none is live any more.
+1. One commit removes the live files that hold such a row, and adds copies without it as
+   parts. It also fences older writers, so that their uncommitted files stay uncommitted.
+2. A checkpoint of that version is written; earlier log files that mention the objects are deleted.
+3. The parts are merged, as at the end of a run.
+4. All files that hold such a row are deleted; none of them is live any more.
 
-What the next call needs to go on is deleted last: the files tell which parts of the log must go.
+What the next call needs to continue is deleted last: the files tell which parts of the log must go.
 """
 
 from datetime import UTC, datetime
@@ -60,9 +60,9 @@ class Forgotten(BaseModel):
 
 
 def forget(dst: str, given: str, *, take_over: bool = False) -> Forgotten:
-    """Remove what `given` (a uri, or a list of them) names; killed, it may be called again.
+    """Remove what `given` (a uri, or a list of them) names; after a kill, call it again.
 
-    Raises SpecError for a list that is none, MissingError where there is no store, BusyError
+    Raises SpecError for a file that is not a list, MissingError if there is no store, BusyError
     while a run writes.
     """
     asked = objects_of(given)
@@ -74,7 +74,8 @@ def forget(dst: str, given: str, *, take_over: bool = False) -> Forgotten:
 
 
 def objects_of(given: str) -> Objects:
-    """What a uri or a local list names: addresses, signed or not, or uris as rows have them."""
+    """The objects that a uri or a local list names: addresses, signed or not, or uris
+    as in rows."""
     if not given.strip():
         raise SpecError("uri", given, "give the uri of an image, or a list of them")
     if not is_text(given):
@@ -88,7 +89,7 @@ def objects_of(given: str) -> Objects:
 
 
 def _named(given: str) -> Objects:
-    """One object, or the member of an archive. (A folder `a.zip!` needs a list to be named.)"""
+    """One object, or the member of an archive. (A folder `a.zip!` can only be named in a list.)"""
     archive, mark, member = given.partition(MEMBER_MARK)
     if mark and kind_by_name(archive) is not None:
         name = identity(canonical(archive))
@@ -98,7 +99,7 @@ def _named(given: str) -> Objects:
 
 
 def _listed(given: str) -> Objects:
-    """What a local list names; with a column of members, those of archives alone."""
+    """The objects that a local list names; with a column of members, only members of archives."""
     named, ids, members = set[str](), set[bytes](), set[str]()
     for page in ManifestSource(canonical(given), opens_archives=False).refs(HashRange("all")):
         loose = page.refs.filter(pc.is_null(page.refs["member"]))
@@ -132,9 +133,9 @@ def _forget(folder: Folder, table: Table, run_id: str, asked: Objects) -> Forgot
     if telling:
         table.checkpoint()
         log_files = remove_up_to_the_last(folder, telling)
-    # It packs documents that may name an object, where nobody sees what they say.
+    # It packs documents that may name an object, into a form that nobody can search.
     folder.delete([INDEX])
-    # Also where nothing was found: a call that died may have left its parts.
+    # Also if nothing was found: a call that died may have left its parts.
     merge(folder, table, run_id, inline)
     deleted, foreign = _delete(folder, table, objects, search)
     return Forgotten(
@@ -150,8 +151,8 @@ def _forget(folder: Folder, table: Table, run_id: str, asked: Objects) -> Forgot
 
 
 def _search(folder: Folder, asked: Objects) -> tuple[Objects, Search]:
-    """All rows of what was asked for: a row found by its uri tells an id, under which there may
-    be rows of another spelling."""
+    """All rows of the named objects. A row found by its uri gives an id, and other rows with that
+    id may spell the uri differently."""
     search = Search()
     search.look(folder, asked)
     objects = asked.with_rows(search)
@@ -184,9 +185,10 @@ def _rewrite(folder: Folder, search: Search, holding: list[LiveFile], run_id: st
 def _delete(
     folder: Folder, table: Table, objects: Objects, search: Search
 ) -> tuple[int, list[str]]:
-    """Delete what holds a row; returns how many files that were, and those of names not ours.
+    """Delete files that hold such a row; returns how many, and the paths of those that are not
+    ours.
 
-    Looks once more: what a fenced writer had under way may have landed since the first look.
+    Searches once more: a fenced writer may have finished a file since the first search.
     """
     live = {file.path for file in table.live()}
     search.look(folder, objects, skip=live)

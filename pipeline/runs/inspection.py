@@ -1,4 +1,5 @@
-"""A look at some images of a source, without a model: what they are and what is wrong with them."""
+"""Inspection: reads and decodes a sample of a source without a model; reports formats
+and errors."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -20,9 +21,9 @@ from pipeline.storage import member_name, read_many
 from pipeline.store.runs import Clipping
 
 READS: Final = 8
-#: The sample is spread over so many of the first that are listed.
+#: The sample is spread over this many of the first listed images.
 SPREAD_OVER: Final = 10_000
-#: So many of those that failed are named.
+#: At most this many failed images are named.
 NAMED: Final = 5
 
 
@@ -37,7 +38,7 @@ class Seen(NamedTuple):
 
 
 class Failed(BaseModel):
-    """One image of the sample that gives no pixels."""
+    """An image of the sample that could not be read or decoded."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,7 +48,7 @@ class Failed(BaseModel):
 
 
 class Inspection(BaseModel):
-    """A sample, counted: by format, by Pillow's mode, by error code."""
+    """Counts of a sample: by format, by Pillow's mode, by error code."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -65,7 +66,7 @@ class Inspection(BaseModel):
         return 2 * sum(self.errors.values()) <= self.images
 
     def warnings(self) -> list[str]:
-        """What no check fails for, but whoever labels these images should know."""
+        """Facts that fail no check, but that the user should know before labelling."""
         depths = {mode: Depth(**counts.model_dump()) for mode, counts in self.clipping.items()}
         return list(clipping_warnings(depths))
 
@@ -83,7 +84,7 @@ def inspect(spec: LabelSpec, wanted: int) -> Inspection:
     """Read and decode `wanted` images of `spec.src`, spread over the first that are listed.
 
     Each is decoded in a child process, so one that ends its decoder counts as crashed. Raises
-    NightlabelError where the source cannot be listed.
+    NightlabelError if the source cannot be listed.
     """
     refs = _spread(open_source(spec), wanted)
     seen: list[Seen] = []
@@ -103,7 +104,7 @@ def inspect(spec: LabelSpec, wanted: int) -> Inspection:
 
 
 def see(data: bytes, *, exif: bool, max_pixels: int, room: Room) -> Seen:
-    """What an image is; raises ImageError if it gives no pixels."""
+    """What an image is; raises ImageError if it cannot be decoded."""
     image = decode(data, exif=exif, max_pixels=max_pixels, room=room)
     return Seen(image.format, image.mode, image.width, image.height, image.clipped)
 

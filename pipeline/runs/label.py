@@ -1,4 +1,4 @@
-"""One run from start to end: list, subtract, label, commit, delete, merge, sum up."""
+"""One run from start to end: list, subtract, label, commit, delete, merge, summarise."""
 
 import time
 from contextlib import ExitStack, suppress
@@ -52,9 +52,9 @@ if TYPE_CHECKING:
 def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
     """Bring the labels at `spec.dst` up to date with the images at `spec.src`.
 
-    Returns the summary that is also recorded in the store; its `exit_code` tells how the
-    run ended. Raises NightlabelError where it failed, and KeyboardInterrupt or Terminated for
-    a signal before it began; what was committed stays.
+    Returns the summary that is also recorded in the store; its `exit_code` says how the
+    run ended. Raises NightlabelError if it failed, and KeyboardInterrupt or Terminated for
+    a signal before it began; committed rows stay.
     """
     began = time.monotonic()
     stop = Stop()
@@ -75,17 +75,17 @@ def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
 
 
 def fingerprint(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
-    """The same with perceptual hashes and measures in the place of labels, and without a model."""
+    """The same with perceptual hashes and measures instead of labels, and without a model."""
     return label(spec.model_copy(update={"task": "fingerprint"}), on_progress)
 
 
 def embed(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
-    """The same with a vector of each image in the place of labels."""
+    """The same with a vector of each image instead of labels."""
     return label(spec.model_copy(update={"task": "embed"}), on_progress)
 
 
 class Run:
-    """The state of a run while it lasts; `execute` reads as its story."""
+    """The state of one run; `execute` lists its steps."""
 
     def __init__(
         self,
@@ -142,12 +142,12 @@ class Run:
     def _past_runs(self) -> list[RunSummary]:
         index = RunIndex.read(self._job.folder)
         runs = load_runs(self._job.folder, index)
-        with suppress(StoreError):  # what cannot be written is read one by one the next time too
+        with suppress(StoreError):  # without it, the next run reads every document
             index.save()
         return runs
 
     def _nothing_to_label(self) -> Survey | None:
-        """The whole survey of a night without news, which then starts no Ray, else None."""
+        """The whole survey of a run with nothing new, which then starts no Ray; else None."""
         self._listener(Progress("listing"))
         if not self._files or rows_of(self._files) > LOCAL_ROWS:
             return None
@@ -197,7 +197,7 @@ class Run:
         return [ray.put(ledger) for ledger in self._ledgers]
 
     def _finish(self, survey: Survey, *, complete: bool, run: Runner) -> None:
-        """What follows the last label: count, delete what is gone, merge."""
+        """The steps after the last label: count, delete gone rows, merge."""
         counts = self._summary.counts = Counts.of(survey.counts)
         self._summary.clipping = {
             mode: Clipping(**depth._asdict()) for mode, depth in survey.depths.items()
@@ -231,7 +231,7 @@ class Run:
         summary = self._summary
         summary.counts.unreadable = len(survey.unreadable)
         summary.unreadable = named_unreadable(survey.unreadable)
-        # A run that could not look everywhere is no proof that an object has no row.
+        # A run that could not list everything does not prove that an object has no row.
         self._listed, summary.listing_complete = complete, complete and not survey.unreadable
 
     def _labelling(self, progress: Progress) -> None:
@@ -267,7 +267,7 @@ class Run:
         summary = self._summary
         summary.status, summary.exit_code = "failed", int(error.exit_code)
         summary.reason = redacted(str(error))
-        with suppress(StoreError):  # it may be what failed; the error says more
+        with suppress(StoreError):  # this may be the part that failed; the error says more
             self._saved()
         self._teller.finished(summary)
 
@@ -283,7 +283,7 @@ class Run:
 
 
 def _deadline(text: str | None, began: float) -> datetime | None:
-    """When it falls, counted from the beginning of the run."""
+    """The deadline, counted from the start of the run."""
     if text is None:
         return None
     since = timedelta(seconds=time.monotonic() - began)
@@ -297,7 +297,7 @@ def _open_or_create(job: Job) -> Table:
         try:
             table = Table.create(job.folder, job.task.columns, job.task.kind)
         except StoreError:
-            # The answer to the first commit may be what was lost.
+            # The first commit may have succeeded although its answer was lost.
             table = open_table(job.folder)
             if table is None:
                 raise

@@ -1,15 +1,16 @@
-"""The archive moved: its rows get their new uris, and nothing is labelled again.
+"""Move-src: the archive has moved; rows get their new uris, and nothing is labelled again.
 
 The order, and why a kill at any moment is safe:
 
-1. The files that hold moved rows are written anew as parts, which nobody sees.
+1. The files that hold moved rows are rewritten as parts, which no reader sees yet.
 2. A summary of this move, with the new scope, is saved: moved rows name it as their run.
 3. One Delta commit removes the old files and adds the parts.
-4. Runs whose scope was the old place are whole no longer, and say so. Not earlier: readers' recipe
-   must not seem to cover less than it does.
-5. The summary ends, and the parts become files at rest as after a run.
+4. Runs whose scope was the old place are marked as no longer whole. Not earlier: the recipe that
+   readers see must not seem to cover less than it does.
+5. The summary is completed, and the parts become files at rest, as after a run.
 
-A move that died before 3 moved nothing; after it, the next one finds its rows and does the rest.
+A move that died before step 3 moved nothing. After step 3, the next move finds its rows and does
+the rest.
 """
 
 from collections.abc import Iterator, Sequence
@@ -74,10 +75,10 @@ def move_src(
     exclude: Sequence[str] = (),
     take_over: bool = False,
 ) -> Moved:
-    """Give the rows below `old` their uris below `new`, where the same objects are listed.
+    """Give the rows below `old` their uris below `new`, if the same objects are listed there.
 
-    `include` and `exclude` are those of the runs to come. Raises SpecError for a prefix that is
-    none or has no rows, MissingError where there is no store, BusyError while a run writes.
+    `include` and `exclude` are those of future runs. Raises SpecError for a prefix that is
+    invalid or has no rows, MissingError if there is no store, BusyError while a run writes.
     """
     folder = Folder(canonical(dst))
     _table(folder)
@@ -92,7 +93,7 @@ def move_src(
 
 
 class _Move:
-    """A move while it lasts, under the lease."""
+    """A move in progress, under the lease."""
 
     def __init__(
         self, folder: Folder, table: Table, source: Movable, prefixes: Prefixes, run_id: str
@@ -149,7 +150,7 @@ class _Move:
         return recipe
 
     def _summary(self, recipe: str) -> RunSummary:
-        """A run of its own for each recipe, of which a summary names one."""
+        """Each recipe has a run of its own; the summary names one of them."""
         return RunSummary(
             run_id=new_run_id(self._started),
             started=self._started,
@@ -160,7 +161,7 @@ class _Move:
         )
 
     def _refuse_nothing(self, tally: Tally) -> None:
-        """Unless an earlier move took the rows away, an old prefix without rows is a wrong one."""
+        """An old prefix without rows is wrong, unless an earlier move took the rows away."""
         old = self._prefixes.old
         if not tally.rows and not any(run.moved_from == old for run in load_runs(self._folder)):
             raise SpecError("old", public(old), "no row of this store lies below it")
@@ -173,7 +174,7 @@ class _Move:
         self._table.commit(added=added, removed=removed)
 
     def _end(self, recipe: _Recipe) -> None:
-        """Of this move, and of one that died after its commit, whose rows were seen."""
+        """Complete this move, and one that died after its commit, whose rows were seen."""
         runs = [run for run in load_runs(self._folder) if run.recipe == recipe.run.recipe]
         ours = {*recipe.relocation.runs, *([recipe.run.run_id] if recipe.added else [])}
         moves = [
@@ -219,7 +220,7 @@ def _source(dst: str, new: str, include: Sequence[str], exclude: Sequence[str]) 
     source = open_prefix(spec)
     if source.glob:
         raise SpecError(
-            "new", public(source.src), "is no folder; give the one that took OLD's place"
+            "new", public(source.src), "is no folder; give the folder that replaced OLD"
         )
     return source
 
@@ -232,7 +233,7 @@ def _prefixes(old: str, source: Movable) -> Prefixes:
     ends = identity(canonical(old)), identity(source.src)
     for end, name in zip(("old", "new"), ends, strict=True):
         if recorded(name) != name:  # rows have digests of it
-            raise SpecError(end, public(name), "has parameters, by which no archive is moved")
+            raise SpecError(end, public(name), "has parameters; such an archive cannot be moved")
     return Prefixes(*ends, archives=True)
 
 

@@ -1,4 +1,4 @@
-"""How a run ended: from its counts to a status and an exit code."""
+"""Outcome of a run: status and exit code, from its counts."""
 
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ def conclude(
 ) -> tuple[Status, Exit, str | None]:
     """Status, exit code and the reason in words.
 
-    Who ended the run hears that it ended; a gate is told of where it went as far as it could.
+    What ended the run from outside is reported first, then the error limit, then anything else.
     """
     if reason in _STOPPED and _STOPPED[reason][1] is not Exit.INCOMPLETE:
         return _STOPPED[reason]

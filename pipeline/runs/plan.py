@@ -1,4 +1,4 @@
-"""What `label` would do: counts, bytes, and a guess at the time from a short probe."""
+"""Plan: what `label` would do, in counts and bytes, and a time estimate from a short probe."""
 
 import time
 from collections.abc import Mapping
@@ -26,13 +26,13 @@ from pipeline.store.runs import Counts, load_runs, named_unreadable
 
 PROBE_IMAGES = 16
 
-#: From "starting" to where predictors begin to load: Ray's own start (1.5 s on two cores, less on
-#: more) and its first workers. On a cluster, whose Ray runs, connecting takes about as long.
+#: From "starting" until predictors begin to load: Ray's own start (1.5 s on two cores, less on
+#: more) and its first workers. On a cluster Ray already runs; connecting takes about as long.
 RAY_START_SECONDS = 3.0
 
 
 class Probe(BaseModel):
-    """Seconds an image on one core of this machine, and what that makes of the whole."""
+    """Seconds an image on one core of this machine, and the estimate for the whole run."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,7 +45,7 @@ class Probe(BaseModel):
         description="Ray's start, by experience, and the model's, measured"
     )
     expected_seconds: float = Field(description="of the whole run, its start too")
-    #: What came out, in a line for people.
+    #: The results of the probe, in a line for people.
     summary: str = Field("", exclude=True)
 
 
@@ -68,7 +68,7 @@ class Plan(BaseModel):
 def plan(spec: LabelSpec, *, probe: bool = True, listener: Listener = nobody) -> Plan:
     """List and subtract, label nothing, write nothing.
 
-    With `probe`, the first few images are labelled in this process to tell the time.
+    With `probe`, the first few images are labelled in this process to estimate the time.
     """
     listener(Progress("checking"))
     job = prepare(spec, listener=listener)
@@ -102,7 +102,7 @@ def plan(spec: LabelSpec, *, probe: bool = True, listener: Listener = nobody) ->
 
 
 class _First:
-    """Keeps the first page's first refs."""
+    """Keeps the first refs of the first page."""
 
     def __init__(self, wanted: int) -> None:
         self.refs: pa.Table | None = None
@@ -125,7 +125,7 @@ def _refusal(job: Job, table: Any) -> str | None:
 
 def _probe(job: Job, refs: pa.Table, todo: int) -> Probe:
     decode = Decode(job).pixels
-    decode(refs.slice(0, 1))  # imports and connections are no part of the rate
+    decode(refs.slice(0, 1))  # imports and connections do not count
     decoding, pixels = _timed(decode, refs)
     began = time.perf_counter()
     worker = job.task.load(job)
@@ -155,7 +155,7 @@ def _placement(job: Job, here: Mapping[str, float]) -> Placement:
 
 
 def _rates(job: Job, images: int, decoding: float, working: float) -> tuple[float, float]:
-    """Images a second of what decodes and of what predicts; without a network the one does both."""
+    """Images a second of decoding and of predicting; without a network, decoders do both."""
     if not job.task.network:
         return images / (decoding + working), 0.0
     return images / decoding, images / working

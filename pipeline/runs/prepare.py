@@ -1,4 +1,4 @@
-"""Everything that can be refused before the first image is read."""
+"""Preparation: every check that can refuse a run before the first image is read."""
 
 from datetime import UTC, datetime
 
@@ -18,9 +18,10 @@ from pipeline.tasks import known_recipes, task_for
 
 
 def prepare(spec: LabelSpec, run_id: str | None = None, listener: Listener = nobody) -> Job:
-    """Resolve and check cluster, source, model and recipe, of a run with this id or a new one.
+    """Resolve and check the cluster, source, model and recipe of a run with this id or a new one.
 
-    Raises SpecError, ClusterError, ModelError, MissingError or DeniedError, each naming the mend.
+    Raises SpecError, ClusterError, ModelError, MissingError or DeniedError; each says how to fix
+    it.
     """
     check_usage(spec)
     task = task_for(spec)
@@ -46,7 +47,7 @@ def prepare(spec: LabelSpec, run_id: str | None = None, listener: Listener = nob
 
 
 def open_table(folder: Folder) -> Table | None:
-    """The store's table, or None where there is no store yet."""
+    """The store's table, or None if there is no store yet."""
     try:
         return Table.open(folder)
     except MissingError:
@@ -54,8 +55,8 @@ def open_table(folder: Folder) -> Table | None:
 
 
 def check_recipe(job: Job, table: Table) -> None:
-    """Refuse what a store does not take: results of another kind, and, unless it was asked for, a
-    recipe that is new to its rows."""
+    """Refuse rows that the store cannot take: results of another kind, and a recipe that is new to
+    the store, unless that was asked for."""
     if table.kind != job.task.kind:
         raise SpecError(
             "dst",

@@ -1,4 +1,4 @@
-"""When a run changes what readers see: if they saw nothing, or if it was told to and is whole."""
+"""Promotion: when a run changes the recipe that readers see, and when it must not."""
 
 import logging
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ from pipeline.store.runs import RunSummary, read_runs
 class Promotion:
     """What one run does to the choice of recipe. `seen` is the choice when the run began.
 
-    What is chosen while the run lasts, by a person or by a run that took over, stands.
+    A choice made during the run, by a person or by a run that took over, is kept.
     """
 
     folder: Folder
@@ -29,7 +29,7 @@ class Promotion:
 
     @classmethod
     def begin(cls, folder: Folder, table: Table, recipe: str, *, asked: bool) -> Self:
-        """Under the lease. Readers who saw no rows see this run's from now on."""
+        """Called under the lease. If readers saw no rows, they see this run's from now on."""
         clear_dead_drop(folder, table)
         seen = Choice.read(folder)
         if not rows_of(table, seen.recipe) and seen.recipe != recipe:
@@ -39,7 +39,7 @@ class Promotion:
 
     @classmethod
     def of(cls, job: Job, table: Table) -> Self:
-        """The same for a job; a run whose labels nobody will see yet says so."""
+        """The promotion for a job; it reports if readers will not see the run's labels yet."""
         promotion = cls.begin(job.folder, table, job.recipe.id, asked=job.spec.promote)
         if promotion.seen.recipe not in (None, job.recipe.id):
             note = f"current: {promotion.seen.recipe}; this run writes {job.recipe.id}"
@@ -47,20 +47,20 @@ class Promotion:
         return promotion
 
     def note(self, run: RunSummary) -> None:
-        """What `run` says of it until it ends."""
+        """The text about promotion that `run` records until it ends."""
         run.current = self.seen.recipe
         run.promoted = False if self.asked else None
 
     def end(self, run: RunSummary) -> None:
-        """Let readers see a whole run's recipe, if that was asked for; `run` notes what came of it.
+        """Let readers see a whole run's recipe, if that was asked for; `run` records the result.
 
-        Raises StoreError where nobody can tell.
+        Raises StoreError if the choice cannot be determined.
         """
         if not self.asked:
             run.current = Choice.read(self.folder).recipe
             return
         moves = self.seen.recipe not in (None, self.recipe)
-        # What moves what readers see rests on the documents, not on their index.
+        # A change of what readers see is based on the run documents, not on their index.
         runs = read_runs(self.folder, None if moves else RunIndex.read(self.folder))
         tell_passed_over(runs.unread)
         why = why_not(run, self.seen.recipe, runs.found)
@@ -78,7 +78,7 @@ class Promotion:
 
 
 def current_of(folder: Folder, table: Table) -> str | None:
-    """The recipe that readers see; None where it has no rows: the next run takes its place."""
+    """The recipe that readers see; None if it has no rows: the next run takes its place."""
     recipe = load_current(folder)
     return recipe if rows_of(table, recipe) else None
 
@@ -88,10 +88,11 @@ def rows_of(table: Table, recipe: str | None) -> int:
 
 
 def why_not(run: RunSummary, current: str | None, runs: Iterable[RunSummary]) -> str | None:
-    """Why readers must not see the recipe of `run`, which has ended, instead of `current`.
+    """Why readers must not see the recipe of `run`, which has ended, instead of `current`; else
+    None.
 
     It must have a row for every object that the whole runs of `current` listed, and `run` itself
-    must list all that one of them did.
+    must list everything that one of them did.
     """
     if run.exit_code or not run.whole:
         return f"the run ended {run.status}, with exit {run.exit_code}"
@@ -108,9 +109,9 @@ def why_not(run: RunSummary, current: str | None, runs: Iterable[RunSummary]) ->
 
 
 def _scopes(runs: list[RunSummary], recipe: str | None) -> list[Scope]:
-    """What a recipe's labels are of: its whole runs' scopes, where there are any.
+    """The scopes that a recipe's labels cover: those of its whole runs, else of all its runs.
 
-    And where rows moved to: the whole runs at their old place no longer count.
+    This includes the scopes that rows moved to: whole runs at the old place no longer count.
     """
     its = [run for run in runs if run.recipe == recipe and not run.dropped]
     return [run.scope for run in its if run.whole or (run.moved_from and run.finished)] or [

@@ -1,4 +1,4 @@
-"""The recipes of a store: what there is, which one readers see, and taking one away."""
+"""Recipes of a store: list them, choose the one that readers see, drop one."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ from pipeline.tasks import Recipe, known_recipes
 
 
 class Listed(BaseModel):
-    """One recipe of a store. `share` is of the objects listed, 0 to 1; null where not known."""
+    """One recipe of a store. `share` is of the objects listed, 0 to 1; null if not known."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,7 +44,7 @@ class Listed(BaseModel):
 
 
 class Used(BaseModel):
-    """A choice that was made: `recipe` is what readers see, `before` what they saw."""
+    """The result of a choice: `recipe` is what readers see now, `before` what they saw."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,7 +54,7 @@ class Used(BaseModel):
 
 
 class Dropped(BaseModel):
-    """A recipe that was removed. Its parts go with a later run, once no reader can hold them."""
+    """A recipe that was removed. A later run deletes its parts, once no reader can hold them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -87,7 +87,7 @@ def use_recipe(dst: str, given: str) -> Used:
     """
     for _ in range(TRIES):
         folder = Folder(canonical(dst))
-        seen = Choice.read(folder)  # before the look at the rows: see `store.choice`
+        seen = Choice.read(folder)  # before the rows are checked: see `store.choice`
         folder, table = _open(dst)
         recipe = _resolve(given, _names(table, recipe_names(folder)))
         rows = rows_of(table, recipe)
@@ -101,7 +101,7 @@ def use_recipe(dst: str, given: str) -> Used:
 
 
 def drop_recipe(dst: str, given: str, *, take_over: bool = False) -> Dropped:
-    """Remove one recipe's rows, files and document; killed at any moment, it may be called again.
+    """Remove one recipe's rows, files and document; after a kill at any moment, call it again.
 
     Raises SpecError for one that is unknown or that readers see, BusyError while a run writes.
     """
@@ -116,12 +116,12 @@ def drop_recipe(dst: str, given: str, *, take_over: bool = False) -> Dropped:
         _mark_runs(folder, recipe)
         dropped = _remove(folder, table, recipe)
         end_drop(folder, recipe)
-        delete_recipe(folder, recipe)  # last: while it is there, the drop may be called again
+        delete_recipe(folder, recipe)  # last: while it exists, the drop can be called again
         return dropped
 
 
 def _remove(folder: Folder, table: Table, recipe: str) -> Dropped:
-    # Looked for before the commit, which fences older writers: what is there then is nobody's.
+    # Listed before the commit, which fences older writers: files found now have no live writer.
     lying = [path for path in at_rest(folder, [recipe]) if is_data(path)]
     files = [file for file in table.live() if file.recipe == recipe]
     table.commit(removed=files)
@@ -137,14 +137,15 @@ def _remove(folder: Folder, table: Table, recipe: str) -> Dropped:
 
 
 def _mark_runs(folder: Folder, recipe: str) -> None:
-    """What its runs made whole is whole no longer; before the rows go, so that none is believed."""
+    """Mark the recipe's runs as no longer whole, before the rows go, so that no reader
+    trusts them."""
     for run in list(load_runs(folder)):
         if run.recipe == recipe and not run.dropped:
             save_run(folder, run.model_copy(update={"dropped": True}))
 
 
 def _refuse_current(folder: Folder, recipe: str) -> None:
-    """At once, without waiting for the lease."""
+    """Refuse at once, without waiting for the lease."""
     if load_current(folder) == recipe:
         raise SpecError(
             "recipe", recipe, "is what readers see; choose another first: nightlabel use DST RECIPE"
@@ -164,7 +165,8 @@ def _names(table: Table, documents: Iterable[str]) -> list[str]:
 
 
 def _resolve(given: str, names: list[str]) -> str:
-    """The one of `names` that is `given`, or begins with it. Raises SpecError, which names all."""
+    """The one of `names` that equals `given` or begins with it. Raises SpecError, which
+    lists all."""
     found = [name for name in names if name == given] or [n for n in names if n.startswith(given)]
     if given and len(found) == 1:
         return found[0]

@@ -1,4 +1,4 @@
-"""Whom a run tells how it goes: its events, its webhook, and Prometheus."""
+"""Reporting: sends a run's progress to its events, its webhook, and Prometheus."""
 
 import logging
 import time
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 PROGRESS_SECONDS: Final = 10.0
 
-#: What the last lines may take to be written, and where a signal ended the run.
+#: Seconds to write the last lines, and the same after a signal.
 CLOSE_SECONDS: Final = 30.0
 HURRIED_SECONDS: Final = 2.0
 
@@ -49,10 +49,10 @@ _SIGNALLED: Final = (Exit.INTERRUPTED, Exit.TERMINATED)
 
 @contextmanager
 def telling(spec: LabelSpec, run_id: str) -> Iterator["Teller"]:
-    """Tell of the run within; however it ends, its end is told.
+    """Report on the run within the block; its end is reported however it ends.
 
-    Raises SpecError where `spec` names an event log that cannot be written to. What fails later
-    is a warning of Python's logger `nightlabel`.
+    Raises SpecError if `spec` names an event log that cannot be written to. Later failures
+    are warnings of Python's logger `nightlabel`.
     """
     teller = Teller(spec, run_id)
     try:
@@ -65,7 +65,7 @@ def telling(spec: LabelSpec, run_id: str) -> Iterator["Teller"]:
 
 
 class Teller:
-    """Hears of a run. Only `close` waits for anyone."""
+    """Receives what happens in a run. Only `close` blocks."""
 
     def __init__(self, spec: LabelSpec, run_id: str) -> None:
         self._run_id, self._notify, self._key = run_id, spec.notify, secret()
@@ -92,7 +92,7 @@ class Teller:
         )
 
     def progress(self, progress: Progress) -> None:
-        """As often as one likes; it is told further every ten seconds."""
+        """Call as often as you like; it is passed on every ten seconds."""
         if progress.stage in COUNTED:
             self._counted = progress
         else:
@@ -104,7 +104,7 @@ class Teller:
         self._tell(Progressed(run_id=self._run_id, dst=self._dst, **asdict(progress)))
 
     def measured(self, progress: Progress, committer: "Committer") -> None:
-        """The gauges of a run whose Ray runs."""
+        """Update the gauges of a run whose Ray runs."""
         self._meters.set(LISTED, progress.listed)
         self._meters.set(REMAINING, max(0, progress.todo - progress.committed))
         self._meters.set(STORE_ROWS, committer.store_rows)
@@ -129,7 +129,7 @@ class Teller:
         )
 
     def finished(self, summary: "RunSummary") -> None:
-        """The end of a run that has a summary."""
+        """Report the end of a run that has a summary."""
         if summary.status == "gate":
             gate = GateBreached(
                 run_id=self._run_id,
@@ -141,7 +141,7 @@ class Teller:
         self._finish(summary.status, summary.exit_code, summary.reason, summary.counts)
 
     def failed(self, error: BaseException) -> None:
-        """The end of a run that raised; nothing where its end is told already."""
+        """Report the end of a run that raised; does nothing if the end was reported already."""
         if self._end is not None:
             return
         status, code = _how(error)
@@ -149,7 +149,7 @@ class Teller:
         self._finish(status, code, reason or type(error).__name__, None)
 
     def close(self) -> None:
-        """Write what is not written yet, and send the message of the end."""
+        """Write what is not written yet, and send the final message."""
         hurried = self._end is not None and self._end.exit_code in _SIGNALLED
         if self._log is not None:
             _warn(

@@ -1,6 +1,6 @@
-"""Working on a few rows again, from the object's bytes, by the reference of their task.
+"""Sample check: recomputes a few rows from the objects' bytes, with the reference of their task.
 
-Nothing that made the rows is used: for labels not our decoding, preprocessing, layers or scores.
+It uses nothing that made the rows: for labels, not our decoding, preprocessing, layers or scores.
 """
 
 from contextlib import suppress
@@ -21,7 +21,7 @@ READS: Final = 8
 
 
 class Sample(BaseModel):
-    """What working on a sample again came to."""
+    """The result of recomputing a sample."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -29,7 +29,7 @@ class Sample(BaseModel):
     agree: int
     unreadable: int
     differences: list[SerializeAsAny[Difference]]
-    #: What people call working on an image: labelled, …
+    #: The word for processing an image, for people: labelled, …
     done: str = Field("labelled", exclude=True)
 
     def problems(self) -> list[str]:
@@ -37,10 +37,10 @@ class Sample(BaseModel):
 
 
 def check_sample(task: Task, spec: LabelSpec, recipe: Recipe, rows: pa.Table) -> Sample:
-    """Work on `rows` again and compare. They have uri, member, etag, size, modified, address, place
+    """Recompute `rows` and compare. They have uri, member, etag, size, modified, address, place
     and data as of REFS, and the task's columns.
 
-    Raises BadModelError if the recipe's model is no longer what made the rows.
+    Raises BadModelError if the recipe's model no longer matches the one that made the rows.
     """
     reference = task.reference(spec, recipe, NodeRoom(budget_here(spec)))
     found: list[Difference | None] = []
@@ -49,8 +49,8 @@ def check_sample(task: Task, spec: LabelSpec, recipe: Recipe, rows: pa.Table) ->
     )
     for index, outcome in reads:
         if isinstance(outcome, ImageError | TransientError):
-            continue  # it was well once, and is gone or out of reach now
-        with suppress(ImageError):  # counted as unreadable; other limits may hold today
+            continue  # it was readable once, and is now gone or out of reach
+        with suppress(ImageError):  # counted as unreadable; today's limits may differ
             truth = reference(outcome)
             row = rows.slice(index, 1).to_pylist()[0]
             row["uri"] = member_name(row["uri"], row["member"])

@@ -1,6 +1,6 @@
-"""Whether one run listed all that another did, told from the scopes that both recorded.
+"""Compares the recorded scopes of two runs: did one list everything that the other did?
 
-In doubt it did not: then readers keep what they have, and a person may choose.
+In doubt the answer is no: then readers keep what they have, and a person may choose.
 """
 
 from collections.abc import Iterable
@@ -11,13 +11,13 @@ from pipeline.spec import IMAGE_SUFFIXES
 
 Scope = dict[str, Any]
 
-#: Filters that can only take objects away, and not the same ones every night.
+#: Filters that can only remove objects, and not the same ones every night.
 NARROWING: Final = frozenset({"limit", "modified_since"})
 _COMPARED: Final = frozenset({"src", "include", "exclude"})
 
 
 def uncovered(scopes: Iterable[Scope], by: Iterable[Scope]) -> list[Scope]:
-    """Those of `scopes` that no one of `by` covers, each once."""
+    """Those of `scopes` that no scope in `by` covers, without duplicates."""
     by, left = list(by), list[Scope]()
     for scope in scopes:
         if scope not in left and not any(covers(wide, scope) for wide in by):
@@ -26,7 +26,7 @@ def uncovered(scopes: Iterable[Scope], by: Iterable[Scope]) -> list[Scope]:
 
 
 def widest(scopes: Iterable[Scope]) -> list[Scope]:
-    """Without those that another one covers."""
+    """The scopes that no other of them covers."""
     kept = list[Scope]()
     for scope in scopes:
         if not any(covers(wide, scope) for wide in kept):
@@ -38,7 +38,7 @@ def covers(wide: Scope, narrow: Scope) -> bool:
     """Whether a run over `wide` takes every object that one over `narrow` takes."""
     if any(wide.get(name) for name in NARROWING):
         return False
-    others = (wide.keys() | narrow.keys()) - NARROWING - _COMPARED  # kind, and what is to come
+    others = (wide.keys() | narrow.keys()) - NARROWING - _COMPARED  # kind, future fields
     if any((wide.get(name) or None) != (narrow.get(name) or None) for name in others):
         return False
     same_src = wide.get("src") == narrow.get("src")
@@ -57,7 +57,7 @@ def words(scope: Scope) -> str:
 
 
 def _lies_below(wide: Scope, narrow: Scope) -> bool:
-    """Whether `narrow` is a folder, image or glob of images in the folder that `wide` is."""
+    """Whether `narrow` is a folder, image or glob of images in the folder `wide`."""
     outer, inner = str(wide.get("src")), str(narrow.get("src"))
     if wide.get("kind") != "prefix" or WILDCARD.search(outer) or not outer.endswith("/"):
         return False
@@ -68,7 +68,7 @@ def _globs_cover(wide: Scope, narrow: Scope, *, same_src: bool) -> bool:
     taken, wanted = set(wide.get("include") or ()), set(narrow.get("include") or ())
     left, unwanted = set(wide.get("exclude") or ()), set(narrow.get("exclude") or ())
     if taken:
-        # Globs with a slash count from SRC.
+        # Globs with a slash are relative to SRC.
         movable = same_src or not any("/" in glob for glob in wanted)
         included = bool(wanted) and wanted <= taken and movable
     else:
@@ -77,5 +77,5 @@ def _globs_cover(wide: Scope, narrow: Scope, *, same_src: bool) -> bool:
 
 
 def _of_images(glob: str) -> bool:
-    """Whether all that it matches is taken where no --include is given."""
+    """Whether every match is also taken without --include."""
     return glob.lower().endswith(IMAGE_SUFFIXES)

@@ -1,7 +1,8 @@
-"""What no later try could mend, found from the words of a job alone, before anything is loaded.
+"""Usage checks: refuses a job that can never succeed, from its options alone, before anything is
+loaded.
 
-Only what is certain is refused here: what is on storage, or only says on reading that it is no
-list and no model, comes later, in words of its own.
+Only certain errors are refused here. A remote path, or a file that turns out to be no list or no
+model when it is read, is refused later with its own message.
 """
 
 import errno
@@ -17,26 +18,26 @@ from pipeline.storage import local_path
 from pipeline.words import DEFAULT_TASK
 
 _CONFIG: Final = "config.json"
-#: Of an adapter alone, which is told in words of its own.
+#: The config of an adapter without its model, which has its own error message.
 _ADAPTER: Final = "adapter_config.json"
 
 
 def check_usage(spec: LabelSpec) -> None:
-    """Raises SpecError for a local SRC or model that is not there, and for no cluster's address."""
+    """Raises SpecError for a local SRC or model that does not exist, and for an invalid address."""
     check_address(spec.address)
     asked = spec.task == DEFAULT_TASK or spec.model != DEFAULT_MODEL
     check_paths(spec.src, spec.model if asked else None)
 
 
 def check_paths(src: str, model: str | None) -> None:
-    """Raises SpecError where either is local and not there."""
+    """Raises SpecError if either is local and does not exist."""
     _check_src(src)
     if model is not None:
         _check_model(model)
 
 
 def _check_src(src: str) -> None:
-    """Refuse a local folder, list or image that is not there; of a glob, its fixed folder."""
+    """Refuse a local folder, list or image that does not exist; of a glob, its fixed folder."""
     path = local_path(src)
     if path is None or _there(path, "src", src):
         return
@@ -48,7 +49,7 @@ def _check_src(src: str) -> None:
 
 
 def _check_model(model: str) -> None:
-    """Refuse what is written as a local folder and is none, or none with a model in it."""
+    """Refuse a model written as a local folder that does not exist or has no model in it."""
     if "://" in model and not model.startswith("file://"):
         return
     path = local_path(os.path.expanduser(model))  # noqa: PTH111 - Path's raises for no such user
@@ -61,7 +62,7 @@ def _check_model(model: str) -> None:
 
 
 def _there(path: Path, field: str, value: str) -> bool:
-    """False only for what is certainly not there."""
+    """False only for a path that certainly does not exist."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):

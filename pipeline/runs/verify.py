@@ -1,7 +1,7 @@
-"""Proof that the rows are true: listed = labelled + failed + remaining, no row twice.
+"""Verify: proves that the rows are right: listed = labelled + failed + remaining, no row twice.
 
-Nothing of a run is believed: rows come from the files, files from the store's own listing,
-objects from SRC, and a sample is worked on again from its bytes by the task's reference.
+It trusts nothing that a run reported: rows come from the files, files from the store's own
+listing, objects from SRC, and a sample is recomputed from its bytes by the task's reference.
 """
 
 import random
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
 SAMPLE_IMAGES = 16
 
-#: What a read needs of an object.
+#: What a read needs to know of an object.
 _OF_AN_OBJECT = ("uri", "member", "object_id", "etag", "size", "modified")
 
 
 class Verification(BaseModel):
-    """What `verify` found. `problems` is empty exactly if all that is promised holds."""
+    """What `verify` found. `problems` is empty exactly if everything that is promised holds."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -76,12 +76,12 @@ def verify(
     model: str | None = None,
     listener: Listener = nobody,
 ) -> Verification:
-    """Hold the labels at `spec.dst` against the images at `spec.src`; writes nothing.
+    """Check the labels at `spec.dst` against the images at `spec.src`; writes nothing.
 
     `model` says where the recipe's model is now, if not where it was when it labelled.
 
-    Raises SpecError for a SRC or model that is not there, ClusterError where a cluster was asked
-    for and is away, MissingError where there is no store or nothing was ever labelled.
+    Raises SpecError for a SRC or model that does not exist, ClusterError if a cluster was asked
+    for and is down, MissingError if there is no store or nothing was ever labelled.
     """
     listener(Progress("checking"))
     check_paths(spec.src, model)
@@ -142,7 +142,8 @@ def _last_whole_run(runs: "Sequence[RunSummary]", recipe: str) -> datetime | Non
 
 
 def _is_whole(run: "RunSummary") -> bool:
-    """Did it leave nothing to the next one? A gate may stop a run early, or end a whole one."""
+    """Did it leave nothing to the next run? The error limit may stop a run early, or end a whole
+    one."""
     if run.status not in ("complete", "gate") or not run.listing_complete or run.dropped:
         return False
     counts = run.counts
@@ -150,7 +151,7 @@ def _is_whole(run: "RunSummary") -> bool:
 
 
 class _NewerThan:
-    """Counts the refs to label that came after a time."""
+    """Counts the refs to label that arrived after a time."""
 
     def __init__(self, since: datetime | None) -> None:
         self._since = since
@@ -179,7 +180,8 @@ def _row_problems(doubled: int, missing: int, rows: int, files: "Sequence[LiveFi
 
 
 def _file_problems(store: LabelStore, recipe: str, files: "Sequence[LiveFile]") -> list[str]:
-    """What plain Parquet readers would see that the table does not say, and the reverse."""
+    """Differences between the files that plain Parquet readers see and the table's log,
+    both ways."""
     live = {file.path for file in files}
     there = {name for name in at_rest(store.folder, [recipe]) if name.endswith(".parquet")}
     problems = []
@@ -203,20 +205,20 @@ def _file_problems(store: LabelStore, recipe: str, files: "Sequence[LiveFile]") 
 def _draw(
     store: LabelStore, task: Task, files: "Sequence[LiveFile]", size: int, seed: int
 ) -> pa.Table:
-    """A few rows without an error, from one file drawn by its number of rows."""
+    """A few rows without an error, from one file drawn with its number of rows as weight."""
     draw = random.Random(seed)  # noqa: S311 - a sample, no secret
     file = draw.choices(files, weights=[file.num_rows for file in files])[0]
     columns = [*_OF_AN_OBJECT, "error_code", "precision", *(column.name for column in task.columns)]
     rows = read_part(store.folder, file.path, pa.schema(map(store.schema.field, columns)))
     well = [int(row) for row in np.flatnonzero(rows["error_code"].is_null().to_numpy())]
     drawn = draw.sample(well, min(size, len(well)))
-    return rows.take(pa.array(drawn, pa.int64()))  # a file may hold errors alone
+    return rows.take(pa.array(drawn, pa.int64()))  # a file may hold only errors
 
 
 def _with_places(source: Source, rows: pa.Table) -> pa.Table:
-    """`rows` and how each is read today. The table has the uris of signed urls without their
-    secrets, of members no place, and no bytes that a source gives itself, so the source is read
-    again for those of the sample."""
+    """`rows`, and how each is read today. For signed urls the table has uris without their
+    secrets; for members it has no place, and for embedded images no bytes. So the source is read
+    again for the objects of the sample."""
     facts = (rows[name].to_pylist() for name in ("uri", "member", "object_id", "etag"))
     listed = list(zip(*facts, strict=True))
     left = {
@@ -231,7 +233,7 @@ def _with_places(source: Source, rows: pa.Table) -> pa.Table:
         ours = page.refs.filter(pc.is_in(page.refs["object_id"], value_set=wanted))
         for row in ours.to_pylist():
             member, etag = left[row["object_id"]]
-            # Of a member that is another one now there is nothing to compare with.
+            # A member that has been replaced cannot be compared.
             same = member is None or row["etag"] == etag
             read = (row["place"], row["data"]) if same else (None, None)
             found[row["object_id"]] = (row["address"] or row["uri"], *read)
@@ -258,7 +260,7 @@ def _recipe(store: LabelStore, recipe: str, model: str | None) -> tuple[Task, Re
             "out with --sample 0"
         ) from None
     if made_by.id != recipe:
-        raise StoreError(f"{public(store.folder.uri)}: the document of {recipe} is another's")
+        raise StoreError(f"{public(store.folder.uri)}: the document of {recipe} has another id")
     if not {column.name for column in task.columns} <= {*store.schema.names}:
         where = public(store.folder.uri)
         raise StoreError(

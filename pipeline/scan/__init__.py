@@ -1,3 +1,3 @@
-"""List a source and subtract what a store holds: what is left to do, what is gone."""
+"""Scan: list a source and subtract the store's ledger: what to label, what is gone."""
 
 import pipeline.engine  # noqa: F401 - what Ray reads when it is first imported

@@ -1,4 +1,5 @@
-"""A whole listing held against the ledger, labelling nothing: for `plan` and `verify`."""
+"""Full scan: compares a complete listing with the ledger and labels nothing; for `plan` and
+`verify`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from pipeline.store.states import Retried
 if TYPE_CHECKING:
     from ray import ObjectRef
 
-#: Sees every page of refs that need a label, in this process or in a task.
+#: Called with each page of refs that need a label, in this process or in a task.
 Watcher = Callable[[pa.Table], dict[str, int]]
 
 
@@ -27,7 +28,8 @@ Watcher = Callable[[pa.Table], dict[str, int]]
 def ledgers_of(
     reader: FileReader, files: Sequence[LiveFile], address: str | None
 ) -> Iterator[list[Ledger]]:
-    """The ledger: here while it is small, else in tasks and mapped from the object store."""
+    """The ledger: in this process if it is small, else built in tasks and mapped from the object
+    store."""
     if rows_of(files) <= LOCAL_ROWS:
         yield [local_ledger(reader, files)]
         return
@@ -43,7 +45,7 @@ def survey(
     retry_errors: Retried,
     keep_seen: bool = False,
 ) -> Survey:
-    """List all of `source`; counts include what `watch` counted of the refs to label."""
+    """List all of `source`; counts include those that `watch` made of the refs to label."""
     shards = list(source.shards())
     if not ray.is_initialized() or len(shards) == 1:
         surveys: Any = (

@@ -1,4 +1,4 @@
-"""Rows whose objects are gone: in scope, and neither listed nor below what could not be read."""
+"""Gone rows: rows in scope whose object was not listed and is not below an unreadable folder."""
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -20,14 +20,14 @@ from pipeline.store.runs import load_run
 def count_gone(
     spec: LabelSpec, survey: Survey, reader: FileReader, files: Sequence[LiveFile], in_scope: int
 ) -> int:
-    """How many of `in_scope` rows in `files` have no object any more.
+    """How many of the `in_scope` rows in `files` have no object any more.
 
-    With --modified-since nobody knows: what was not listed may just be older.
+    With --modified-since this is unknown: an object that was not listed may just be older.
     """
     if spec.modified_since is not None:
         return 0
     hidden = sum(_hidden_in(reader, file, survey.unreadable) for file in files)
-    # A folder that only one of two readings could list is counted as seen and as hidden.
+    # A folder that only one of two listings could read counts both as seen and as hidden.
     return max(0, in_scope - survey.counts.get("matched", 0) - hidden)
 
 
@@ -45,7 +45,7 @@ def without_hidden(
     gone: Mapping[int, Sequence[bytes]],
     unreadable: Mapping[str, str],
 ) -> dict[int, list[bytes]]:
-    """`gone` (object ids by the ordinal of their file) without rows below what was not read."""
+    """`gone` (object ids by their file's ordinal), less the rows below what could not be read."""
     if not unreadable:
         return {ordinal: list(ids) for ordinal, ids in gone.items()}
     left = {}
@@ -64,9 +64,9 @@ def confirmed(
     files: Sequence[LiveFile | Part | None],
     gone: Mapping[int, Sequence[bytes]],
 ) -> dict[int, list[bytes]]:
-    """`gone` without rows that are of this scope by the index of runs alone.
+    """`gone`, less the rows that only the index of runs puts in this scope.
 
-    That is a cache, and rows are removed: so the runs of these rows are read from their documents.
+    The index is a cache, and these rows get deleted: so their runs are read from the run documents.
     """
     scope, known, left = reader.source.scope, dict[str, bool](), dict[int, list[bytes]]()
     for ordinal, ids in gone.items():
@@ -91,7 +91,7 @@ def _below(uris: pa.ChunkedArray, unreadable: Mapping[str, str]) -> pa.Array:
     for top in sorted(uri if uri.endswith("/") else f"{uri}/" for uri in unreadable):
         if not tops or not top.startswith(tops[-1]):
             tops.append(top)
-    # Since no top lies below another, only the last one that is not after a name can hold it.
+    # No top lies below another, so only the last top that sorts at or before a name can contain it.
     names = (f"{uri}/" for uri in uris.to_pylist())
     places = ((bisect_right(tops, name) - 1, name) for name in names)
     return pa.array([at >= 0 and name.startswith(tops[at]) for at, name in places], pa.bool_())

@@ -1,7 +1,7 @@
-"""Building the ledger: in this process while it is small, in tasks when it is not.
+"""Builds the ledger: in this process if it is small, else in tasks.
 
-Tasks read groups of files and cut what they find by ranges of the object id; one task a
-range sorts the pieces. The shards stay in the object store: the driver holds references.
+Tasks read groups of files and split the entries by ranges of the object id. One task a range
+sorts the pieces. The shards stay in the object store: the driver holds references.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,20 +23,20 @@ from pipeline.store.runs import RunSummary
 if TYPE_CHECKING:
     from ray import ObjectRef
 
-#: 48 MB of ledger; above it, tasks.
+#: 48 MB of ledger; above it, tasks are used.
 LOCAL_ROWS: Final = 2_000_000
 SHARD_ROWS: Final = 4_000_000
-#: Beyond sixteen billion rows shards become larger, and a log that lies makes no more of them.
+#: Above sixteen billion rows shards become larger; a log with false counts cannot make more shards.
 MOST_SHARDS: Final = 4096
 _READERS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class FileReader:
-    """Reads the entries of one live file. `runs` are the run ids of this run's scope.
+    """Reads the entries of one live file. `runs` are the ids of the runs with this run's scope.
 
-    With `allow_private` it finds the rows that were denied for want of it; see states.PRIVATE.
-    Files are held against the log, unless whoever reads tells of both what they say (`verify`).
+    With `allow_private` it also finds rows that were denied only because that option was off; see
+    states.PRIVATE. Files are checked against the log, unless the caller reports on both (`verify`).
     """
 
     folder: Folder
@@ -49,7 +49,7 @@ class FileReader:
     def for_scope(
         cls, folder: Folder, source: Source, runs: Iterable[RunSummary], **how: bool
     ) -> Self:
-        """For a run over `source`; `runs` are those of its store, of this scope and of others."""
+        """For a run over `source`; `runs` are the store's runs, of this scope and of others."""
         ours = frozenset(run.run_id for run in runs if run.scope == source.scope)
         return cls(folder, source, ours, **how)
 
@@ -68,7 +68,7 @@ class FileReader:
         return self.in_scope_of(file, self.read(file, ["run_id"])["run_id"])
 
     def in_scope_of(self, file: Logged | str, run_ids: pa.ChunkedArray) -> Mask:
-        """The same, where the file's column `run_id` is at hand."""
+        """The same, if the file's column `run_id` is loaded already."""
         ours = pc.is_in(run_ids, value_set=pa.array(sorted(self.runs), pa.string()))
         in_scope: Mask = np.array(ours.to_numpy(), dtype=bool)
         if not in_scope.all():
@@ -88,7 +88,7 @@ def rows_of(files: Sequence[LiveFile]) -> int:
 
 
 def local_ledger(reader: FileReader, files: Sequence[LiveFile]) -> Ledger:
-    """The ledger of `files`, whose order gives their ordinals, made in this process."""
+    """The ledger of `files`, built in this process; a file's position is its ordinal."""
     with ThreadPoolExecutor(_READERS) as pool:
         pieces = pool.map(reader.entries, range(len(files)), files)
         return Ledger.merged(pieces)
@@ -97,9 +97,9 @@ def local_ledger(reader: FileReader, files: Sequence[LiveFile]) -> Ledger:
 def ledger_shards(
     reader: FileReader, files: Sequence[LiveFile], options: Mapping[str, Any] | None = None
 ) -> "list[ObjectRef]":
-    """The same in tasks: references to shards by ranges of the object id.
+    """The same, built in tasks: references to shards by ranges of the object id.
 
-    `options` are Ray's, and say where.
+    `options` are Ray's, and say where to run.
     """
     import ray
 

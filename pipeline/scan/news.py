@@ -1,4 +1,4 @@
-"""What has come since a job was over: its store held against SRC from here, for a while."""
+"""Images that arrived after a job ended: compares SRC with the store from here, in limited time."""
 
 import time
 from dataclasses import asdict, dataclass
@@ -12,16 +12,16 @@ from pipeline.sources import open_source
 from pipeline.spec import LabelSpec
 from pipeline.store.reader import LabelStore
 
-#: Whoever submits waits for an answer of the cluster; this is an addition to it.
+#: Seconds: the user waits for the cluster's answer, and this check is an extra.
 COUNT_SECONDS: Final = 10.0
-#: A client of a store that is away tries for longer; it is not waited for.
+#: Seconds: a client retries for longer on a store that is down; we do not wait for that.
 _GRACE_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """Images without a label of a recipe. `unlabelled` is None where they cannot be counted, which
-    `problem` explains; unless `complete`, there may be more."""
+    """Images without a label of a recipe. `unlabelled` is None if they cannot be counted, which
+    `problem` explains; there may be more unless `complete`."""
 
     unlabelled: int | None
     complete: bool
@@ -34,8 +34,8 @@ class News:
 def count_news(spec: LabelSpec, recipe: str | None) -> News:
     """How many images at SRC have no row of `recipe` (None: the store's current one).
 
-    Whoever submits a job may see nothing of its archive, so this never raises NightlabelError, and
-    ends within some ten seconds.
+    The submitting machine may have no access to the archive, so this never raises NightlabelError,
+    and ends within some ten seconds.
     """
     until = time.monotonic() + COUNT_SECONDS
     try:

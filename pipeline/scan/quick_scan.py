@@ -1,4 +1,4 @@
-"""A look at the listing before Ray is started: a night without news ends with it."""
+"""Quick scan: a short listing before Ray starts; a run with nothing new ends after it."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,9 +9,9 @@ from pipeline.sources import Source
 from pipeline.store.ledger import Ledger
 from pipeline.store.states import Retried
 
-#: A look may always take this long.
+#: The quick scan may always take this long.
 GLANCE_SECONDS: Final = 3.0
-#: And this long if it then is at its end: Ray's start and a second listing take longer.
+#: And this long if it then finishes: starting Ray and listing again would take longer.
 LOOK_SECONDS: Final = 10.0
 
 
@@ -23,9 +23,10 @@ def nothing_to_label(
     retry_errors: Retried,
     clock: Callable[[], float] = time.monotonic,
 ) -> Survey | None:
-    """The whole survey where nothing is to be labelled and that shows soon, else None.
+    """The whole survey if nothing is to be labelled and that is clear soon, else None.
 
-    Without news no more is listed than the ledgers hold, so the pace tells the end.
+    If there is nothing new, the listing is no longer than the ledgers, so its pace predicts its
+    end.
     """
     began = clock()
     rows = sum(map(len, ledgers))
@@ -38,5 +39,5 @@ def nothing_to_label(
 
 
 def _soon(elapsed: float, listed: int, rows: int) -> bool:
-    """Will a look that so far took `elapsed` s for `listed` of at most `rows` refs end soon?"""
+    """Will a scan that took `elapsed` s for `listed` of at most `rows` refs end soon?"""
     return elapsed <= GLANCE_SECONDS or elapsed * rows <= LOOK_SECONDS * listed

@@ -1,4 +1,4 @@
-"""What a listing met: counts, and on demand which entries of the ledger it saw."""
+"""Survey: counts of a listing, and on request which ledger entries it saw."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,15 +16,15 @@ Seen = dict[int, list[np.ndarray[Any, np.dtype[np.int64]]]]
 
 
 class Survey:
-    """Adds up over pages, shards and tasks."""
+    """A sum over pages, shards and tasks."""
 
     def __init__(self, *, keep_seen: bool) -> None:
         self.counts: dict[str, int] = {}
-        #: by ledger shard: indices of the in-scope entries that the listing met
+        #: by ledger shard: indices of the in-scope entries that the listing saw
         self.seen: Seen = {}
         #: what could not be listed: uri → why
         self.unreadable: dict[str, str] = {}
-        #: of the images that were decoded meanwhile
+        #: of the images that were decoded during this listing
         self.depths: Depths = {}
         self._keep_seen = keep_seen
 
@@ -60,7 +60,7 @@ class Survey:
             self.counts[name] = self.counts.get(name, 0) + number
 
     def unseen(self, ledgers: Sequence[Ledger]) -> dict[int, list[bytes]]:
-        """What the ledgers hold in scope that was not listed: object ids by file ordinal."""
+        """In-scope ledger entries that were not listed: object ids by file ordinal."""
         gone: dict[int, list[bytes]] = {}
         for shard, ledger in enumerate(ledgers):
             seen = np.zeros(len(ledger), dtype=bool)

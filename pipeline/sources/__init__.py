@@ -1,10 +1,10 @@
-"""Where images come from: one file a kind.
+"""Registry of sources: where images come from; one file for each kind.
 
 To add an input kind, write one file in this folder with an `open_…(spec)` that returns a
-`Source`, and one line in `REGISTRY`. Archives of many images are containers, one file a kind too:
+`Source`, and one line in `REGISTRY`. Archives of many images are containers, also one file a kind:
 see `containers/base.py`.
 
-A package of somebody else's adds a source by an entry point of the group `nightlabel.sources` that
+Another package adds a source by an entry point of the group `nightlabel.sources` that
 names such a function: `album = "my_package.album:open_album"`. Its name is the scheme of SRC:
 `album://summer`.
 """
@@ -25,7 +25,7 @@ from pipeline.storage import BUCKETS, local_path
 
 Opener = Callable[[LabelSpec], Source]
 
-#: Kind → the module and the function in it that opens such a source.
+#: Kind → the module and its function that opens such a source.
 REGISTRY: Final[Mapping[str, tuple[str, str]]] = {
     "archive": ("pipeline.sources.archive", "open_archive"),
     "manifest": ("pipeline.sources.manifest", "open_manifest"),
@@ -73,10 +73,10 @@ def _from_outside(kind: str) -> EntryPoint | None:
 
 
 def kind_of(spec: LabelSpec) -> str:
-    """`manifest` if the spec says so or SRC is called like one, `archive` if it is called like a
-    container, the name of a source from outside that is the scheme of SRC, else `prefix`.
+    """`manifest` if the spec says so or SRC has the name of one, `archive` if it has the name of a
+    container, the name of an external source that is the scheme of SRC, else `prefix`.
 
-    Raises SpecError for a file that is called like nothing of these, nor an image.
+    Raises SpecError for a file whose name fits none of these and no image.
     """
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", spec.src)
     if scheme and scheme[1] not in _OURS and _from_outside(scheme[1]):
@@ -95,7 +95,7 @@ def kind_of(spec: LabelSpec) -> str:
     if archive:
         return "archive"
     path = local_path(spec.src)
-    # os.path's answer False for a name that is too long, where pathlib's raise.
+    # os.path's functions return False for a name that is too long, where pathlib's raise.
     if path is not None and os.path.isdir(path):  # noqa: PTH112
         return "manifest" if listed and holds_lists(path) else "prefix"
     named = listed or spec.src.lower().endswith(IMAGE_SUFFIXES)
@@ -107,7 +107,7 @@ def kind_of(spec: LabelSpec) -> str:
 
 
 def _is_archive(src: str) -> bool:
-    """Whether SRC is called like a container; a folder or a glob may be too."""
+    """Whether SRC has the name of a container; a folder or a glob may have one too."""
     if src.endswith("/") or kind_by_name(src) is None:
         return False
     path = local_path(src)

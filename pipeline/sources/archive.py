@@ -1,4 +1,4 @@
-"""The images in one container: `photos.zip` on disk, in a bucket or behind a web address."""
+"""Archive source: the images in one container: `photos.zip` on disk, in a bucket or on the web."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from pipeline.sources.members import EVERYTHING, Choice, Opened, open_container,
 from pipeline.spec import LabelSpec
 from pipeline.storage import STRICT, Rules, Unread, canonical, identity, public, recorded
 
-#: A large container is listed in pieces of so many members.
+#: A large container is listed in pieces of this many members.
 MEMBERS_A_SHARD: Final = 250_000
-#: How many pages `check` looks through for a first image.
+#: How many pages `check` searches for a first image.
 _CHECK_PAGES: Final = 10
 
 Version = tuple[str | None, int | None, int | None]
@@ -52,7 +52,7 @@ class ArchiveSource:
         }
 
     def check(self, dst: str | None = None) -> None:
-        """A damaged container is no reason to refuse it: its row will say so."""
+        """A damaged container is not refused here: its row will say so."""
         del dst
         opened = self._open()
         try:
@@ -80,7 +80,7 @@ class ArchiveSource:
             try:
                 count = opened.kind.count(opened.file)
             except ImageError:
-                count = 0  # the listing itself will say so
+                count = 0  # the listing itself reports it
             except Unread as problem:
                 raise problem.whole from None
         if count <= MEMBERS_A_SHARD:
@@ -127,7 +127,7 @@ def _version(opened: Opened) -> Version:
 
 
 def open_archive(spec: LabelSpec) -> ArchiveSource:
-    """The source of `spec.src`, a container."""
+    """The source for `spec.src`, a container."""
     return ArchiveSource(
         canonical(spec.src),
         Choice(spec.include, spec.exclude, spec.default_excludes),

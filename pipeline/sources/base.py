@@ -1,4 +1,4 @@
-"""What a source is: shards of an archive, and the refs in each."""
+"""Source: the protocol of an input kind: shards of an archive, and the refs in each."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _NONE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A piece of a source that one task lists; the shards together are the whole, once."""
+    """A part of a source that one task lists; together the shards are the whole source, once."""
 
     name: str
 
@@ -35,8 +35,8 @@ class Shard:
 class Page(NamedTuple):
     """Some refs, schema REFS with `replaces` null, and how many objects were left out.
 
-    `left_out` counts, by pattern, what default excludes left out beside those. `unreadable` has
-    what could not be listed, uri → why; the uri of a folder ends in `/`.
+    `left_out` counts, by pattern, the objects that default excludes left out in addition.
+    `unreadable` maps the uri of what could not be listed to the reason; a folder's uri ends in `/`.
     """
 
     refs: pa.Table
@@ -55,7 +55,7 @@ class Page(NamedTuple):
 
 
 class Source(Protocol):
-    """An input kind. Sources and shards are small and pickle: they travel to tasks."""
+    """An input kind. Sources and shards are small and can be pickled: they are sent to tasks."""
 
     @property
     def scope(self) -> dict[str, Any]:
@@ -68,16 +68,16 @@ class Source(Protocol):
         """Disjoint and complete; the first is small, so that work starts at once."""
 
     def refs(self, shard: Shard) -> Iterator[Page]:
-        """The refs of one shard, each object once over all shards."""
+        """The refs of one shard; each object appears once over all shards."""
 
     def contains(self, uri: str, member: str | None = None) -> bool | None:
-        """Whether a labelled object is in this scope, by the uri in its row, and the member where
-        it is one of an archive; None where these alone cannot tell."""
+        """Whether a labelled object is in this scope, by the uri in its row, and the member if
+        it is in an archive; None if these alone cannot decide it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """`--modified-since` as it was given, and what it means in this run: µs since the epoch."""
+    """`--modified-since` as given, and its meaning in this run: µs since the epoch."""
 
     text: str
     microseconds: int
@@ -92,12 +92,12 @@ def since_of(spec: LabelSpec) -> Since | None:
 
 
 def rules_of(spec: LabelSpec) -> Rules:
-    """What a job asks of web addresses."""
+    """A job's rules for web addresses."""
     return Rules(allow_private=spec.allow_private, seconds=spec.max_seconds)
 
 
 def refs_of_entries(entries: Iterable[Entry]) -> pa.Table:
-    """REFS of listed objects; what the listing does not tell is null."""
+    """REFS of listed objects; facts that the listing lacks are null."""
     facts = [
         (
             entry.uri,
@@ -120,9 +120,9 @@ def refs_of(
     modified_us: Sequence[int | None] | None = None,
     object_ids: Sequence[bytes] | None = None,
 ) -> pa.Table:
-    """REFS of objects that are read at `addresses`, whose identities `names` are.
+    """REFS of objects that are read at `addresses`, whose identities are `names`.
 
-    An id is a hash of the identity; what is written of it are the recorded uris.
+    An id is a hash of the identity; only the recorded uris are written.
     """
     if object_ids is None:
         object_ids = [schema.object_id(name) for name in names]
@@ -140,9 +140,9 @@ def refs_table(
     object_ids: Sequence[bytes] | None = None,
     addresses: Sequence[str | None] | None = None,
 ) -> pa.Table:
-    """REFS of canonical uris, with identities and versions; a column not given is null.
+    """REFS of canonical uris, with identities and versions; a missing column is null.
 
-    Uris are without credentials; `addresses` are where such objects are read.
+    Uris are without credentials; such objects are read at `addresses`.
     """
     count = len(uris)
     if etags is None and sizes is None and modified_us is None:
@@ -170,7 +170,7 @@ def refs_table(
 
 
 def with_data(refs: pa.Table, data: Sequence[bytes | None]) -> pa.Table:
-    """`refs` whose bytes the source had to read anyway; those without are read as others are."""
+    """`refs` with bytes that the source had to read anyway; rows without are read as usual."""
     at = refs.schema.get_field_index("data")
     return refs.set_column(at, refs.schema.field(at), pa.array(data, pa.large_binary()))
 
@@ -180,7 +180,7 @@ def _column(values: Sequence[Any] | None, count: int, kind: pa.DataType) -> pa.A
 
 
 def is_text(uri: str) -> bool:
-    """False for a local name that is no UTF-8; no table could hold it."""
+    """False for a local name that is not UTF-8; no table could hold it."""
     try:
         uri.encode()
     except UnicodeEncodeError:

@@ -1,8 +1,8 @@
-"""Names that a prefix leaves out by itself: what systems put beside images, and no one took.
+"""Default excludes: names that a prefix leaves out, since systems create them and no one took them.
 
 Thumbnails would be labelled as images of their own, deleted images would come back, and
-AppleDouble files carry an image's name with no image inside. Only names that nothing else uses are
-here; a folder counts at any depth, in any case.
+AppleDouble files have an image's name and no image inside. Only names that nothing else uses are
+here; a folder counts at any depth, in upper or lower case.
 """
 
 import re
@@ -24,7 +24,7 @@ FOLDERS: Final = {
 }
 #: `.Trash-1000`: a user's bin on another disk.
 TRASH: Final = ".Trash-*"
-#: AppleDouble: what macOS keeps beside a file on disks that are not its own.
+#: AppleDouble: what macOS keeps beside a file on disks of other systems.
 APPLE_DOUBLE: Final = "._*"
 
 _BY_LOWER: Final = {name.lower(): name for name in FOLDERS}
@@ -36,7 +36,7 @@ _LEFT_OUT: Final = re.compile(
 
 
 def left_out_as(name: str) -> str | None:
-    """The pattern that leaves out a name relative to SRC, None for one that is taken.
+    """The pattern that leaves out a name relative to SRC, None for a name that is taken.
 
     The name of a folder ends in `/`.
     """

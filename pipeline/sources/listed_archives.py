@@ -11,7 +11,7 @@ from pipeline.storage import Rules, Unread, Want, identity, recorded
 
 
 def archives_among(addresses: list[str]) -> list[int]:
-    """The places of those that are called like a container, at a glance where there are none."""
+    """The positions of entries with the name of a container; fast if there are none."""
     if not may_be_any("\n".join(addresses)):
         return []
     return [place for place, address in enumerate(addresses) if kind_by_name(address)]
@@ -19,7 +19,7 @@ def archives_among(addresses: list[str]) -> list[int]:
 
 @dataclass(slots=True)
 class NamedArchives:
-    """The archives of a manifest, by identity: where each is read, and which members are wanted."""
+    """A manifest's archives, by identity: where each is read, and which members are wanted."""
 
     include: tuple[str, ...]
     exclude: tuple[str, ...]
@@ -27,7 +27,7 @@ class NamedArchives:
     _found: dict[str, tuple[str, set[str] | None]] = field(default_factory=dict)
 
     def add(self, address: str, member: str | None) -> None:
-        """Without a member the whole of it is named."""
+        """Without a member, all of the archive is wanted."""
         name = identity(address)
         first, members = self._found.setdefault(name, (address, set()))
         if member is None or members is None:
@@ -36,7 +36,7 @@ class NamedArchives:
             members.add(member)
 
     def pages(self, rules: Rules) -> Iterator[Page]:
-        """Raises StoreError where a store fails, as for any listing."""
+        """Raises StoreError if a store fails, as for any listing."""
         for address, members in self._found.values():
             named = None if members is None else frozenset(members)
             choice = Choice(self.include, self.exclude, self.default_excludes, named)
@@ -54,7 +54,7 @@ def _listed(address: str, choice: Choice, rules: Rules) -> Iterator[Page]:
         if problem.of_its_own:
             yield failed_page(want, name, problem.row, hidden=not problem.is_gone)
         elif problem.refused:
-            # It may be the credentials' fault, which no row must say for ever.
+            # The credentials may be at fault, which no row may record permanently.
             told = {want.uri: problem.row.message}
             yield Page(schema.REFS.empty_table(), 0, unreadable=told)
         else:

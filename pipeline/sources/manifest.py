@@ -1,9 +1,9 @@
-"""Images that a manifest names: txt, CSV, JSON, Parquet, an S3 Inventory, a folder of such.
+"""Manifest source: images that a list names: txt, CSV, JSON, Parquet, an S3 Inventory, a folder of
+such.
 
-An object that a manifest names twice is one ref, also where its two addresses differ in their
-signatures alone. A large manifest is read by several tasks:
-each streams all of it, keeps the object ids of its own range, and so knows its doubles while
-nobody holds the whole.
+An object that a manifest names twice is one ref, also if its two addresses differ in their
+signatures alone. Several tasks read a large manifest: each streams all of it and keeps the object
+ids of its own range. So each finds its duplicates, and no process holds the whole.
 """
 
 import os
@@ -54,12 +54,12 @@ from pipeline.storage import (
     stat_many,
 )
 
-#: Object ids that one task remembers to know doubles: about 100 bytes each.
+#: Object ids that one task keeps to find duplicates: about 100 bytes each.
 ROWS_A_SHARD = 2_000_000
 #: Archives that one task lists, one after the other; each task reads the whole list.
 ARCHIVES_A_SHARD = 16
 MOST_ARCHIVE_SHARDS = 16
-#: Of a folder; Spark writes thousands.
+#: Limit for a folder; Spark writes thousands.
 _MOST_FILES = 100_000
 
 
@@ -80,9 +80,9 @@ class ManifestSource:
     check_changes: bool = False
     rules: Rules = STRICT
     since: Since | None = None
-    #: Of members of archives.
+    #: Globs for members of archives.
     default_excludes: bool = True
-    #: Whether archives that it names are opened, or refs like others.
+    #: Whether archives that it names are opened, or are refs like others.
     opens_archives: bool = True
 
     @property
@@ -97,7 +97,7 @@ class ManifestSource:
         }
 
     def check(self, dst: str | None = None) -> None:
-        """Reads the beginning. DST may lie anywhere: only what is named is read."""
+        """Reads the beginning. DST may be anywhere: only named objects are read."""
         del dst
         if not any(any(rows.uris) for rows in self._rows(self._files())):
             raise SpecError("src", public(self.src), "an empty manifest")
@@ -108,7 +108,8 @@ class ManifestSource:
             yield HashRange(f"hash-{index:03d}", index, count)
 
     def _shard_count(self) -> int:
-        """By the rows; and by the archives among the first of them, each of which is a listing."""
+        """By the rows; and by the archives among the first of them, each of which needs
+        a listing."""
         rows = self._estimated_rows()
         first = next(self._rows(self._files()), None)
         archives = len(archives_among(list(first.uris))) if first else 0
@@ -117,14 +118,14 @@ class ManifestSource:
         return max(1, -(-rows // ROWS_A_SHARD), of_archives)
 
     def _files(self) -> list[Entry]:
-        """The manifest itself, or where SRC is a folder, the lists in it by name."""
+        """The manifest itself, or if SRC is a folder, the lists in it by name."""
         path = local_path(self.src)
         if self.src.endswith("/") or (path is not None and os.path.isdir(path)):  # noqa: PTH112
             return parts_of(self.src, self.rules)
         try:
             return [stat(self.src, self.rules)]
         except MissingError:
-            # What looks like one object may be the folder that Spark wrote.
+            # A name that looks like one object may be a folder that Spark wrote.
             found = [] if path or scheme(self.src) in WEB else _parts(self.src, self.rules)
             if not found:
                 raise
@@ -162,7 +163,7 @@ class ManifestSource:
     def _apart(
         self, named: "_Named", rows: Rows, shard: HashRange, archives: NamedArchives
     ) -> "_Named":
-        """The rows that are no archives; those that are, and are the shard's, are noted."""
+        """The rows that are no archives; archives of the shard are noted."""
         places = archives_among(named.addresses)
         if not places:
             return named
@@ -193,7 +194,7 @@ class ManifestSource:
         return Page(refs, excluded)
 
     def _members(self, rows: Rows, taken: "_Named") -> list[str | None] | None:
-        """The members that rows name, where archives are refs like others."""
+        """The members that rows name, if archives are refs like others."""
         if self.opens_archives or rows.members is None:
             return None
         named: list[str | None] = [None] * len(taken.uris)
@@ -218,7 +219,7 @@ class ManifestSource:
         return _Named(places, addresses, uris)
 
     def _taken(self, named: "_Named") -> list[bool]:
-        """Which rows the filters take and a table can hold."""
+        """Which rows pass the filters and fit into a table."""
         if not self.include and not self.exclude and "".join(named.uris).isascii():
             return [True] * len(named.uris)
         wanted = names.name_filter(self.include, self.exclude, suffixes=False)
@@ -226,15 +227,15 @@ class ManifestSource:
         return [is_text(address + uri) and wanted(uri) for address, uri in pairs]
 
     def contains(self, uri: str, member: str | None = None) -> bool | None:
-        """Only the whole manifest could tell."""
+        """Only the whole manifest could answer this."""
         del uri, member
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """Rows of a batch, column by column, since an object a row is what took the time: their
-    places in the batch, where each object is read, and its identity."""
+    """Rows of a batch, column by column, since creating an object for each row was too slow: their
+    positions in the batch, where each object is read, and its identity."""
 
     rows: list[int]
     addresses: list[str]
@@ -248,7 +249,7 @@ class _Named:
 
 
 def _fresh(object_ids: list[bytes], shard: HashRange, seen: set[bytes]) -> list[bool]:
-    """Which ids are of the shard and come for the first time; `seen` has them from then on."""
+    """Which ids are of the shard and new; they are added to `seen`."""
     if shard.of == 1 and len(set(object_ids)) == len(object_ids) and seen.isdisjoint(object_ids):
         seen.update(object_ids)
         return [True] * len(object_ids)
@@ -278,7 +279,7 @@ def _facts(rows: Rows, kept: list[int]) -> Facts:
 
 
 def _checked(addresses: list[str], facts: Facts, rules: Rules) -> Facts:
-    """What the manifest lacks, asked of the store; an object that is gone keeps nulls."""
+    """Facts that the manifest lacks, requested from the store; a missing object keeps nulls."""
     nothing: Sequence[None] = (None,) * len(addresses)
     etags, sizes, times = (list(column or nothing) for column in facts)
     lacking = [n for n, etag in enumerate(etags) if etag is None]
@@ -292,12 +293,12 @@ def _checked(addresses: list[str], facts: Facts, rules: Rules) -> Facts:
 
 
 def is_manifest(src: str) -> bool:
-    """True if the name of SRC says that it is a manifest."""
+    """True if the name of SRC is that of a manifest."""
     return suffix(src) in LISTS
 
 
 def parts_of(src: str, rules: Rules = STRICT) -> list[Entry]:
-    """The lists in a folder, as Spark writes them. Raises SpecError where there are none."""
+    """The lists in a folder, as Spark writes them. Raises SpecError if there are none."""
     found = _parts(src, rules)
     if not found:
         problem = "a folder without lists; --no-manifest looks for images there"
@@ -308,10 +309,10 @@ def parts_of(src: str, rules: Rules = STRICT) -> list[Entry]:
 
 
 def holds_lists(folder: Path) -> bool:
-    """Whether a local folder that is called like a list is one, in parts right in it."""
+    """Whether a local folder with the name of a list is one, in parts directly in it."""
     try:
         return any(_is_part(path.name) for path in folder.iterdir())
-    except OSError:  # the listing itself will say so
+    except OSError:  # the listing itself reports it
         return False
 
 
@@ -322,7 +323,8 @@ def _parts(src: str, rules: Rules) -> list[Entry]:
 
 
 def _is_part(name: str) -> bool:
-    """Names that begin with `_` or `.` are marks and checksums of those who wrote the folder."""
+    """Files that begin with `_` or `.` are markers and checksums of the program that wrote the
+    folder."""
     return is_manifest(name) and not any(part[:1] in {"_", "."} for part in name.split("/"))
 
 

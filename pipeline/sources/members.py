@@ -1,4 +1,4 @@
-"""Members of containers as refs: chosen by name, each with its identity and its place."""
+"""Members of containers as refs: filtered by name, each with its identity and its place."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,7 @@ _GONE: Final = Refusal(ErrorCode.MISSING, "its archive has no such member")
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which members are taken, as of the names of loose objects; `named` takes these alone."""
+    """Which members are taken, by the rules for names of loose objects; with `named` only these."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class Choice:
     named: frozenset[str] | None = None
 
     def verdicts(self) -> Callable[[str], bool | str | None]:
-        """Of a name: True: taken; False: left out and counted; None: not asked for; or the
+        """For a name: True: taken; False: left out and counted; None: not asked for; or the
         default exclude that leaves it out."""
         images = self._selection(suffixes=self.named is None).taken
         archives = self._selection(suffixes=False).taken
@@ -65,7 +65,7 @@ def is_nested(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A container as it lies now. `name` is its identity."""
+    """A container in its current version. `name` is its identity."""
 
     kind: Container
     file: Ranged
@@ -73,7 +73,7 @@ class Opened:
 
     @property
     def uri(self) -> str:
-        """As rows have it."""
+        """The uri in its rows."""
         return self.file.want.uri
 
     def members(self, numbers: range = EVERYTHING) -> Iterator[list[Member]]:
@@ -82,21 +82,21 @@ class Opened:
 
 
 def open_container(address: str, rules: Rules) -> Opened:
-    """The container at an address that is called like one. Raises Unread."""
+    """The container at an address with a container's name. Raises Unread."""
     name = identity(address)
     kind = container(kind_by_name(address) or "")
     return Opened(kind, open_ranged(recorded(name), address, rules, tail=kind.tail), name)
 
 
 def pages_of(opened: Opened, choice: Choice, numbers: range = EVERYTHING) -> Iterator[Page]:
-    """The refs of a container's members. Where it is damaged the last page holds a row for itself,
-    and tells that not all of it could be listed. Raises Unread."""
+    """The refs of a container's members. If it is damaged, the last page holds a row for the
+    container, and says that not all of it could be listed. Raises Unread."""
     sorter = _Sorter(choice.verdicts(), set(choice.named or ()))
     try:
         for members in opened.members(numbers):
             yield sorter.page(opened, members)
     except ImageError as problem:
-        if numbers.start == 0:  # each piece meets it, and it is one row
+        if numbers.start == 0:  # each piece finds it, and it is one row
             yield failed_page(opened.file.want, opened.name, problem)
         return
     if sorter.left:
@@ -107,9 +107,9 @@ def pages_of(opened: Opened, choice: Choice, numbers: range = EVERYTHING) -> Ite
 def failed_page(
     want: Want, name: str, error: ImageError | TransientError, *, hidden: bool = True
 ) -> Page:
-    """One ref of a container that can't be listed, or not to its end, which says why.
+    """One ref for a container that can't be listed, or not to its end, with the reason.
 
-    Rows of its members stay as they are where they are `hidden`.
+    Rows of its members stay as they are if they are `hidden`.
     """
     itself = Member("", want.size, want.etag, refusal=Refusal(error.code, error.message))
     refs = _table(want, name, "", [itself], whole=True)
@@ -124,7 +124,7 @@ def refs_of_members(opened: Opened, members: Sequence[Member]) -> pa.Table:
 @dataclass(slots=True)
 class _Sorter:
     verdict: Callable[[str], bool | str | None]
-    #: Names that were asked for and not met.
+    #: Names that were asked for and not found.
     left: set[str]
 
     def page(self, opened: Opened, members: Sequence[Member]) -> Page:

@@ -1,9 +1,9 @@
 """Globs over names: `--include`, `--exclude` and wildcards in SRC.
 
-`*` and `?` stay within a folder, `**` crosses folders, `[a-z]` and `[!a-z]` are one letter.
-A pattern without `/` is held against the last part of a name, one that ends in `/` against
-everything below that folder. Letters count as they are (`*.jpg` does not take `A.JPG`).
-`[*]`, `[?]` and `[[]` are these letters themselves.
+`*` and `?` stay within a folder, `**` crosses folders, `[a-z]` and `[!a-z]` are one character.
+A pattern without `/` is matched with the last part of a name, one that ends in `/` with
+everything below that folder. Upper and lower case differ (`*.jpg` does not match `A.JPG`).
+`[*]`, `[?]` and `[[]` are these characters themselves.
 """
 
 import re
@@ -46,7 +46,7 @@ def compiled(pattern: str, field: str) -> re.Pattern[str]:
 
 
 def may_hold(pattern: str) -> Callable[[str], bool]:
-    """Whether a folder may hold, at any depth, a name that `pattern` matches.
+    """Whether a folder may contain, at any depth, a name that `pattern` matches.
 
     Both are relative to one folder; the folder's name ends in `/`.
     """
@@ -70,7 +70,7 @@ def _in_one_folder(part: str) -> bool:
 
 
 def covers(exclude: tuple[str, ...]) -> Callable[[str], bool]:
-    """Whether `exclude` leaves out all that lies below a folder, whose name ends in `/`."""
+    """Whether `exclude` leaves out everything below a folder, whose name ends in `/`."""
     whole = tuple(pattern for p in exclude if (pattern := _whole(p)).endswith("**"))
     left = _any_of(whole, "exclude")
     return lambda folder: bool(left and left.fullmatch(folder))
@@ -79,9 +79,9 @@ def covers(exclude: tuple[str, ...]) -> Callable[[str], bool]:
 def name_filter(
     include: tuple[str, ...], exclude: tuple[str, ...], *, suffixes: bool
 ) -> Callable[[str], bool]:
-    """Whether a name relative to SRC is to be taken.
+    """A function that says whether a name relative to SRC is taken.
 
-    Without `include`: everything, or with `suffixes` what ends like an image, in any case.
+    Without `include`: everything, or with `suffixes` names that end like an image, in any case.
     """
     taken, left = _any_of(include, "include"), _any_of(exclude, "exclude")
     ends = IMAGE_SUFFIXES if suffixes else ("",)

@@ -1,4 +1,4 @@
-"""Images below a prefix, or those that a glob names: `s3://bucket/2024/**/*.jpg`."""
+"""Prefix source: images below a prefix, or those that a glob names: `s3://bucket/2024/**/*.jpg`."""
 
 import os
 import re
@@ -33,7 +33,7 @@ from pipeline.storage import (
     stat,
 )
 
-#: How many pages `check` looks through for a first image.
+#: How many pages `check` searches for a first image.
 _CHECK_PAGES = 10
 
 
@@ -66,8 +66,8 @@ class PrefixSource:
 
     @property
     def scope(self) -> dict[str, Any]:
-        # Default excludes are silent here, as before there were any: the runs of before stay in
-        # scope, and what they labelled that is left out now counts as gone.
+        # Default excludes are not recorded, as before they existed: older runs stay in scope, and
+        # rows of theirs that are now left out count as gone.
         return {
             "kind": "prefix",
             "src": recorded(self.src),
@@ -128,7 +128,7 @@ class PrefixSource:
                 return
 
     def _pages(self, shard: KeyRange) -> Iterator[Page]:
-        """Of any age: that nothing is new is no reason to refuse SRC."""
+        """Pages of any age: a source with nothing new is not refused."""
         sorter = Sorter(selection_of(self), shard.after, shard.until)
         pages = list_pages(
             self.fixed,
@@ -170,7 +170,7 @@ def selection_of(source: PrefixSource) -> Selection:
 
 
 def open_prefix(spec: LabelSpec) -> PrefixSource:
-    """The source of `spec.src`, a folder, a glob, or one image."""
+    """The source for `spec.src`, a folder, a glob, or one image."""
     src = canonical(spec.src)
     glob = _is_glob(spec, src)
     if glob:
@@ -193,7 +193,8 @@ def open_prefix(spec: LabelSpec) -> PrefixSource:
 
 
 def _is_glob(spec: LabelSpec, src: str) -> bool:
-    """A folder may be called `[2024]`, so what is there under this very name comes first."""
+    """A folder may be called `[2024]`, so an existing file or folder of this very name has
+    priority."""
     if scheme(src) in {"http", "https"} or not names.WILDCARD.search(src):
         return False
     path = local_path(src)
@@ -219,7 +220,7 @@ def _is_file(src: str, given: str) -> bool:
 
 
 def _names_a_suffix(src: str, glob: bool) -> bool:
-    """`*.dat` says itself what to take, `2024*/*` does not."""
+    """`*.dat` itself says which suffix to take, `2024*/*` does not."""
     return glob and re.fullmatch(r".*\.\w+", src.rpartition("/")[2]) is not None
 
 
@@ -233,7 +234,7 @@ def _check_apart(base: str, dst: str) -> None:
 
 
 def _check_folder(prefix: str, rules: Rules) -> None:
-    """Raises what `check_readable` raises; SpecError where one object lies there instead, which
+    """Raises what `check_readable` raises; SpecError if one object is there instead, which
     may be a list under a name that we don't know."""
     try:
         check_readable(prefix, rules)
@@ -263,7 +264,7 @@ def _real(uri: str) -> str:
 
 
 def local_ranges(prefix: str, selection: Selection) -> Iterator[tuple[str | None, str | None]]:
-    """Ranges that end where folders do; a flat folder is one range, after its first page."""
+    """Ranges that end at folder boundaries; a flat folder is one range, after its first page."""
     visit = Sorter(selection, None, None).visit
     first: list[Entry] = next(list_pages(prefix, visit=visit), [])
     if not first:
@@ -292,5 +293,5 @@ def _folders_in(parent: str, enter: Callable[[str], bool]) -> list[str]:
             folders = (e for e in entries if e.is_dir(follow_symlinks=False))
             paths = [f"{parent}{entry.name}/" for entry in islice(folders, 10_000)]
             return [path for path in paths if enter(f"file://{path}")]
-    except OSError:  # the listing itself will say so
+    except OSError:  # the listing itself reports it
         return []

@@ -1,4 +1,4 @@
-"""What to read for refs: loose objects, members of containers, and what needs no read."""
+"""Reads for refs: loose objects, members of containers, and rows that need no read."""
 
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from pipeline.storage import Piece, Want
 
 
 def wants_of(rows: pa.Table) -> list[Want]:
-    """What to read for rows with the columns uri, etag, size, modified and address; and, where
+    """The reads for rows with the columns uri, etag, size, modified and address; and, if
     there may be members, member, place and data."""
     modified = rows["modified"].cast(pa.int64())
     columns = [rows["uri"], rows["etag"], rows["size"], modified, rows["address"]]

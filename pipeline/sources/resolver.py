@@ -1,4 +1,4 @@
-"""What the entries of a manifest name: canonical uris."""
+"""Resolves the entries of a manifest to canonical uris."""
 
 import re
 from collections.abc import Callable
@@ -14,14 +14,14 @@ _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 def resolver(src: str) -> Callable[[str], str]:
     """Entries as canonical uris; a relative one starts at the manifest's folder.
 
-    A manifest from the web is not ours, so it names nothing that only we can read.
+    A manifest from the web is not trusted, so it may not name anything that only we can read.
     """
     from_web = scheme(src) in WEB
     parent = (src.partition("?")[0] if from_web else src).rstrip("/").rpartition("/")[0]
 
     def resolve(text: str) -> str:
         if text.startswith(("s3://", "https://", "http://", "gs://")):
-            return text  # canonical as it stands
+            return text  # canonical already
         if text.startswith("/"):
             return canonical(text)
         if not _SCHEME.match(text):
@@ -33,7 +33,7 @@ def resolver(src: str) -> Callable[[str], str]:
 
     def resolve_of_web(text: str) -> str:
         uri = resolve(text)
-        hidden = "://" in text and not _SCHEME.match(text)  # an address within another's words
+        hidden = "://" in text and not _SCHEME.match(text)  # an address inside another address
         if scheme(uri) not in WEB or hidden:
             raise SpecError("uri", text, "a manifest from the web may name web addresses only")
         return uri

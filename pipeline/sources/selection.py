@@ -1,4 +1,5 @@
-"""What a prefix takes of a listing: objects by name, and local folders before they are opened."""
+"""Selection: which objects of a listing a prefix takes, by name, and which local
+folders it opens."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,9 +13,9 @@ from pipeline.storage import Entry, Visit
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """By uri. `taken` gives True: taken; False: left out and counted; None: not part of SRC at
-    all; or the default exclude that leaves it out. `entered` gives the same of a folder, whose
-    uri ends in `/`, with True for one that may hold what is taken."""
+    """Decides by uri. `taken` gives True: taken; False: left out and counted; None: not part of SRC
+    at all; or the default exclude that leaves it out. `entered` gives the same for a folder, whose
+    uri ends in `/`, with True for one that may contain what is taken."""
 
     taken: Callable[[str], bool | str | None]
     entered: Callable[[str], bool | str | None]
@@ -58,7 +59,8 @@ def select(
 
 @dataclass(slots=True)
 class Sorter:
-    """Pages of entries in (after, until] to pages of refs, with what was not listed or left out."""
+    """Turns pages of entries in (after, until] into pages of refs, with what was unreadable or left
+    out."""
 
     selection: Selection
     after: str | None
@@ -72,7 +74,7 @@ class Sorter:
         return Visit(self._enter, self._refused)
 
     def page(self, entries: Sequence[Entry]) -> Page:
-        """The refs of some entries, and all that was told since the last page."""
+        """The refs of some entries, and all that was reported since the last page."""
         taken = []
         for entry in entries:
             self._count(verdict := self.selection.taken(entry.uri))
@@ -83,7 +85,7 @@ class Sorter:
         return page
 
     def last(self) -> Page | None:
-        """What was told after the last page, if anything was."""
+        """What was reported after the last page, if anything."""
         told = self._excluded or self._left_out or self._unreadable
         return self.page(NOTHING) if told else None
 
@@ -94,12 +96,12 @@ class Sorter:
             self._left_out[verdict] += 1
 
     def _may_be_wanted(self, uri: str) -> bool:
-        """Of a link, say, that may lead to a file or to a folder."""
+        """For example a link that may lead to a file or to a folder."""
         return True in (self.selection.taken(uri), self.selection.entered(f"{uri}/"))
 
     def _enter(self, folder: str) -> bool:
         verdict = self.selection.entered(folder)
-        # Two ranges may meet in a folder: it counts where its own name lies.
+        # Two ranges may meet in a folder: it counts in the range that contains its own name.
         if self.after is None or folder > self.after:
             self._count(verdict)
         return verdict is True
@@ -107,5 +109,5 @@ class Sorter:
     def _refused(self, uri: str, why: str) -> None:
         if not uri.endswith("/") and not self._may_be_wanted(uri):
             return
-        # A name that is no UTF-8 fits no document; no row has one either.
+        # A name that is not UTF-8 fits no document; no row has one either.
         self._unreadable[uri.encode("utf-8", "backslashreplace").decode()] = why

@@ -1,12 +1,12 @@
-"""Cutting a large prefix into ranges of keys, with few requests and no list of it.
+"""Splits a large prefix into key ranges, with few requests and without listing it all.
 
 The ranges are `(None, p1], (p1, p2], … (pn, None]`: disjoint and complete whatever the keys, so
-the choice of the points decides only how even they are. A few pages are cut where they end. For
-more the points are found as in a trie: one-key probes tell which letters follow a prefix, level
-by level, until there are enough branches, which on real archives hold similar numbers of keys.
+the choice of points only decides how even they are. A few pages are split where they end. For
+more, the points are found as in a trie: one-key probes tell which characters follow a prefix, level
+by level, until there are enough branches, which in real archives hold similar numbers of keys.
 
-One thing can make such ranges lose keys: a store that lists folder by folder (SeaweedFS), where
-`a/x` comes before `a-b` although `/` is greater than `-`. A point is used only where the
+Only one thing can make such ranges lose keys: a store that lists folder by folder (SeaweedFS),
+where `a/x` comes before `a-b` although `/` is greater than `-`. A point is used only if the
 store's order agrees with that of keys: `Probe._safe`.
 """
 
@@ -23,7 +23,7 @@ PROBES = 512
 LOOK_AHEAD = 4
 _AT_ONCE = 16
 
-#: Greater than any letter of a real key: noncharacter, the last code point.
+#: Greater than any character of a real key: noncharacter, the last code point.
 LAST = "\U0010ffff"
 
 Range = tuple[str | None, str | None]
@@ -47,7 +47,7 @@ def key_ranges(prefix: str) -> Iterator[Range]:
 @dataclass(frozen=True, slots=True)
 class Branch:
     prefix: str
-    first: str  # the first key below it that is still to be listed
+    first: str  # the first key below it that is not listed yet
 
 
 class Probe:
@@ -87,14 +87,14 @@ class Probe:
         return [point for point in chosen if point > start and self._safe(point)]
 
     def safe_of(self, entries: list[Entry]) -> str | None:
-        """The last uri of a page, or one of its last, that may be a point."""
+        """The last uri of a page, or an earlier one, that is safe as a point."""
         page = [entry.uri for entry in entries]
         if page != sorted(page):
             return None
         return next((uri for uri in reversed(page[-20:]) if self._safe(uri)), None)
 
     def _branches(self, branch: Branch) -> list[Branch]:
-        """What follows the longest beginning that all keys of `branch` share."""
+        """What follows the longest common prefix of all keys of `branch`."""
         low, high = len(branch.prefix), len(branch.first)
         while low < high:
             middle = (low + high + 1) // 2
@@ -116,7 +116,8 @@ class Probe:
             at = following if following and following > branch.prefix + LAST else None
 
     def _next(self, prefix: str, after: str) -> str | None:
-        """The first uri after `after`; None too when no probes are left: points get fewer."""
+        """The first uri after `after`; None too if no probes are left: there are then
+        fewer points."""
         if self.left <= 0:
             return None
         self.left -= 1
@@ -128,8 +129,8 @@ class Probe:
         start = self.prefix.rindex("/") + 1
         low = [point[:at] for at in range(start, len(point)) if point[at] < "/"]
         if any(self._begins(name, f"{name}/") for name in low):
-            return False  # a folder comes before what is longer: no order of keys
-        # SeaweedFS lets an object and a folder share a name, and passes over both.
+            return False  # a folder comes before longer names: no order of keys
+        # SeaweedFS allows an object and a folder of one name, and skips both
         return point.endswith(LAST) or not self._begins(f"{point}/", point)
 
     def _begins(self, prefix: str, expected: str) -> bool:

@@ -1,13 +1,13 @@
-"""The one border to object stores: list, read many, put.
+"""Storage: the only border to object stores, web servers and local files: list, read many, put.
 
     s3 gs az     obstore for bulk reads and documents; s3 listings signed by botocore
     file         the operating system
     http(s)      urllib3
     others       fsspec
 
-Web addresses are read by `Rules`, whose default refuses what is not public.
+Web addresses are read under `Rules`; the default refuses addresses that are not public.
 
-Foreign exceptions are judged (`faults.py`) and translated here (`translate.py`) and only here.
+Foreign exceptions are classified (`faults.py`) and translated (`translate.py`) here, nowhere else.
 """
 
 from pipeline.storage.clients.web import STRICT, Rules

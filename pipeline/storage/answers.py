@@ -1,4 +1,4 @@
-"""What a server's answer means: an HTTP status and a store's code become a kind of fault."""
+"""Maps a server's answer, an HTTP status and a store's code, to a kind of fault."""
 
 import re
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _EXPIRED_CODES: Final = frozenset(
         "TokenRefreshRequired",
     }
 )
-#: S3 and most stores that speak it; Azure, which says it of a shared access signature; Google.
+#: In order: S3 and compatible stores; Azure, for a shared access signature; Google.
 _EXPIRED_WORDS: Final = re.compile(
     r"\brequest has expired\b|\bsignature not valid in the specified time frame\b"
     r"|\b(?:signature|token)(?: has)? expired\b",
@@ -42,21 +42,21 @@ _FULL_CODES = frozenset({"InsufficientStorage", "QuotaExceeded", "XMinioStorageF
 class Kind(Enum):
     MISSING = auto()
     NO_BUCKET = auto()
-    DENIED = auto()  # this object is not for us
-    ARCHIVED = auto()  # it lies in a cold storage class
-    CREDENTIALS = auto()  # nothing is: wrong or absent credentials
-    EXPIRED = auto()  # what opens it has expired: a signed address, a session's token
+    DENIED = auto()  # access to this object is refused
+    ARCHIVED = auto()  # it is in a cold storage class
+    CREDENTIALS = auto()  # access to everything is refused: wrong or absent credentials
+    EXPIRED = auto()  # an access right has expired: a signed address, a session's token
     CHANGED = auto()
     EXISTS = auto()
-    REFUSED = auto()  # by us: where it leads is not public
+    REFUSED = auto()  # refused by us: the address is not public
     REJECTED = auto()  # the server will not answer this request, now or later
     NO_FILE = auto()  # a folder, a socket, a device
-    UNSUPPORTED = auto()  # nothing here speaks its protocol
-    SLOW = auto()  # it answers, and outlasts its time
+    UNSUPPORTED = auto()  # no client here supports its protocol
+    SLOW = auto()  # it answers, but exceeds the time limit
     FULL = auto()
     READ_ONLY = auto()
     TRANSIENT = auto()
-    BROKEN = auto()  # the client library is, and says nothing of the store
+    BROKEN = auto()  # the client library failed; says nothing about the store
     OTHER = auto()
 
 
@@ -67,10 +67,10 @@ class Fault:
 
 
 class Answer(Exception):  # noqa: N818 - what a server said, not yet judged
-    """An HTTP answer that is no success; raised and translated within this package.
+    """An HTTP answer that is not a success; raised and translated within this package.
 
-    `expired`: its text says that a signature or token has expired. `retry_after` is what the
-    server asks to be left alone for, in seconds.
+    `expired`: its text says that a signature or token has expired. `retry_after` is how many
+    seconds the server asks us to wait.
     """
 
     def __init__(
@@ -99,15 +99,15 @@ class Answer(Exception):  # noqa: N818 - what a server said, not yet judged
 
 
 def says_expired(text: str) -> bool:
-    """Whether a store's words mean that a signature or a token has expired.
+    """Whether a store's text means that a signature or a token has expired.
 
-    Many stores answer an address that has expired as one that was never allowed, with the code
-    AccessDenied or AuthenticationFailed, and tell the difference in words alone.
+    Many stores answer an expired address like one that was never allowed, with the code
+    AccessDenied or AuthenticationFailed, and only the text shows the difference.
     """
     return _EXPIRED_WORDS.search(text) is not None
 
 
-#: What an HTTP status or a store's code means, where it means one thing; the code counts first.
+#: Meaning of an HTTP status or a store's code, if it is unique; the code has priority.
 _OF_CODE: Final = {
     "NoSuchBucket": Kind.NO_BUCKET,
     "InvalidObjectState": Kind.ARCHIVED,
@@ -125,7 +125,7 @@ _OF_STATUS: Final = {
 
 
 def judge_answer(answer: Answer) -> Fault:
-    """What an HTTP answer means."""
+    """The kind of fault that an HTTP answer means."""
     status, code = answer.status, answer.code
     detail = f"the store answered {status} {code}" if code else f"the store answered {status}"
     if code in _EXPIRED_CODES or answer.expired:

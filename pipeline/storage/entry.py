@@ -1,17 +1,17 @@
-"""What a listing says of one object."""
+"""Entry: what a listing says of one object."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Final
 
-#: For protocols that tell no time (an HTML index of a web server).
+#: For protocols that give no time (an HTML index of a web server).
 UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
 UNKNOWN_SIZE = -1
 
 _DAY: Final = timedelta(days=1)
 _MICROSECOND: Final = timedelta(microseconds=1)
-#: In µs since the epoch: a day short of what Python holds, so that every zone can still show it.
+#: In µs since the epoch: a day inside Python's limits, so that every time zone can show it.
 _FIRST: Final = (datetime.min.replace(tzinfo=UTC) + _DAY - UNKNOWN_TIME) // _MICROSECOND
 _LAST: Final = (datetime.max.replace(tzinfo=UTC) - _DAY - UNKNOWN_TIME) // _MICROSECOND
 
@@ -20,7 +20,7 @@ _LAST: Final = (datetime.max.replace(tzinfo=UTC) - _DAY - UNKNOWN_TIME) // _MICR
 class Entry:
     """One object: `size` in bytes, `etag` without its quotes, `modified` in UTC.
 
-    UNKNOWN_SIZE and UNKNOWN_TIME stand for what a protocol does not tell.
+    UNKNOWN_SIZE and UNKNOWN_TIME stand for what a protocol does not give.
     """
 
     uri: str
@@ -32,8 +32,8 @@ class Entry:
 def moment(microseconds: int) -> datetime:
     """µs since the epoch as a datetime: exact within the years 1 to 9999.
 
-    Others become a moment of the first or the last day of those years. Which one is a digest of
-    the real time: a file keeps its version from night to night, and gets another when its time
+    Other times become a moment of the first or the last day of those years, chosen by a digest of
+    the real time. So a file keeps its version from run to run, and gets another when its time
     changes.
     """
     if not _FIRST <= microseconds <= _LAST:
@@ -49,7 +49,7 @@ def microseconds(time: datetime) -> int:
 
 
 def in_utc(time: datetime) -> datetime:
-    """`time` in UTC, a naive one taken for UTC; UNKNOWN_TIME for one beyond the calendar."""
+    """`time` in UTC; a naive time counts as UTC; UNKNOWN_TIME for a time beyond the calendar."""
     try:
         return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
     except OverflowError:

@@ -1,6 +1,6 @@
-"""What went wrong, whichever library says so: a foreign exception becomes a kind and a detail.
+"""Classifies foreign exceptions of any library: each becomes a kind and a detail.
 
-The foreign text itself never crosses: it may hold signed urls, key ids and whole XML bodies.
+The foreign text itself is never passed on: it may hold signed urls, key ids and whole XML bodies.
 """
 
 import errno
@@ -23,23 +23,23 @@ from pipeline.storage.answers import Kind as Kind
 
 
 class Damaged(Exception):  # noqa: N818 - it is judged here too
-    """A body that is not what the store said it would be; worth another read."""
+    """A body that differs from what the store announced; worth another read."""
 
 
 class Refused(Exception):  # noqa: N818 - and here
-    """What an address says, or where it leads, is not for us to read; the mend in its text."""
+    """An address that we must not read, by its text or its target; the text says how to fix it."""
 
 
 class Slow(Exception):  # noqa: N818 - and here
-    """An answer that outlasts the time of one object."""
+    """An answer that exceeds the time limit for one object."""
 
 
 class Nowhere(Exception):  # noqa: N818 - and here
-    """An address that its own protocol does not take."""
+    """An address that is invalid in its own protocol."""
 
 
 class Unsupported(Exception):  # noqa: N818 - and here
-    """An address that nothing on this machine can read; the mend in its text."""
+    """An address that nothing on this machine can read; the text says how to fix it."""
 
 
 class Broken(Exception):  # noqa: N818 - and here
@@ -57,11 +57,11 @@ _SAID_BY_US: Final[dict[type[BaseException], Kind]] = {
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _ARROWS = re.compile(r"\s*\x1b\[[0-9;]*m↳\x1b\[0m\s*")
-#: What delta-rs appends for its authors.
+#: What delta-rs appends for its developers.
 _TRACE: Final = re.compile(r" \d+: <unknown>| [A-Z]\w+ \{ ")
 _WORDS_LENGTH: Final = 300
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
-#: OSErrors that say what they are without a number.
+#: OSErrors that are clear without a number.
 _NAMED = (
     FileNotFoundError,
     NotADirectoryError,
@@ -101,7 +101,7 @@ _WORDS = (
 
 
 def foreign() -> tuple[type[BaseException], ...]:
-    """The exception types that storage libraries raise, of those that are loaded."""
+    """The exception types of the storage libraries that are loaded."""
     found: list[type[BaseException]] = [Answer, *_SAID_BY_US, OSError, ImportError]
     for module, names in {
         "obstore.exceptions": ("BaseError",),
@@ -109,7 +109,7 @@ def foreign() -> tuple[type[BaseException], ...]:
         "urllib3.exceptions": ("HTTPError",),
         "aiohttp": ("ClientError",),
     }.items():
-        # One that another thread is importing lies there half made, and has raised nothing yet.
+        # A library that another thread is importing is incomplete, and has raised nothing yet.
         loaded = sys.modules.get(module)
         found += [getattr(loaded, name) for name in names if hasattr(loaded, name)]
     return tuple(found)
@@ -117,11 +117,12 @@ def foreign() -> tuple[type[BaseException], ...]:
 
 @contextmanager
 def no_panic() -> Iterator[None]:
-    """A panic of Rust's is no Exception in Python, and would end a run: here it is Unsupported."""
+    """A Rust panic is not an Exception in Python, and would end a run: here it becomes
+    Unsupported."""
     try:
         yield
     except BaseException as error:
-        # Each library makes a class of its own for it, and exports none.
+        # Each library makes its own class for it, and exports none.
         if type(error).__name__ != "PanicException":
             raise
         raise Unsupported("its client library gave up on it") from None
@@ -129,9 +130,9 @@ def no_panic() -> Iterator[None]:
 
 @contextmanager
 def of_library() -> Iterator[None]:
-    """Whatever a library of any make raises within, of which nothing is known, is Broken.
+    """Within the block, an unknown exception of any library becomes Broken.
 
-    Only for calls of foreign code: a bug of our own must show.
+    Only for calls of foreign code: our own bugs must stay visible.
     """
     try:
         with no_panic():
@@ -145,7 +146,7 @@ def of_library() -> Iterator[None]:
 
 
 def judge(error: BaseException) -> Fault:
-    """What a foreign exception means; Kind.OTHER where nothing is known of it."""
+    """The meaning of a foreign exception; Kind.OTHER if it is unknown."""
     module = type(error).__module__.partition(".")[0]
     if isinstance(error, Answer):
         return judge_answer(error)
@@ -169,7 +170,7 @@ def judge(error: BaseException) -> Fault:
 
 
 def _rust(error: BaseException) -> Fault:
-    """What obstore and deltalake raise: both hand on the words of Rust's object_store."""
+    """Exceptions of obstore and deltalake: both pass on the messages of Rust's object_store."""
     text = plain(error)
     name = type(error).__name__
     if name == "AlreadyExistsError":
@@ -241,12 +242,12 @@ def _os(error: OSError) -> Fault:
 
 
 def plain(error: BaseException) -> str:
-    """The text in one line; deltalake draws it as a coloured tree."""
+    """The text in one line; deltalake formats it as a coloured tree."""
     return " ".join(_ARROWS.sub(": ", str(error)).split())
 
 
 def without_trace(error: BaseException) -> str:
-    """The same of delta-rs, without its stack and its structs: some words at most."""
+    """The same for delta-rs, without its stack and its structs: some words at most."""
     return _TRACE.split(plain(error))[0][:_WORDS_LENGTH]
 
 

@@ -1,9 +1,9 @@
-"""Ranges of one stored file, and the file as far as they were read.
+"""Reads byte ranges of one stored file, and keeps the parts that were read.
 
-A request to a bucket takes some 20 ms, in which it could have sent a megabyte. On local disk to
-read 256 KiB costs no more than to find out which of them are needed. So ranges that lie nearer to
-each other than that are read as one, and a file that is no larger is read as a whole. No read of
-ranges then takes longer than one of the whole file, but for its first request.
+A request to a bucket takes some 20 ms, the time for sending a megabyte. On local disk,
+reading 256 KiB costs no more than finding out which of them are needed. So ranges that are closer
+to each other than that are read as one, and a file that is no larger is read as a whole. Reading
+ranges then never takes longer than reading the whole file, except for the first request.
 """
 
 import mmap
@@ -39,12 +39,12 @@ class Ranges(Protocol):
         ...
 
     def read(self, ranges: Sequence[Range]) -> Sequence[Any]:
-        """The bytes of each range, fewer where the file ends; `size` is of the same read."""
+        """The bytes of each range, fewer at the end of the file; `size` is from the same read."""
         ...
 
 
 class DiskRanges:
-    """Of a file that was opened without following a link."""
+    """Ranges of a file that was opened without following a link."""
 
     near = NEAR_ON_DISK
 
@@ -67,7 +67,7 @@ class DiskRanges:
 
 
 class BucketRanges:
-    """Of an object. Its size comes with the first range, or by a request of its own."""
+    """Ranges of an object. Its size comes with the first range, or with a request of its own."""
 
     near = NEAR_IN_BUCKETS
 
@@ -98,7 +98,8 @@ class BucketRanges:
         try:
             found = obstore.get(self._store, self._key, options={"range": wanted})
         except foreign() as error:
-            # What begins behind the end is refused with an error that does not tell the size.
+            # A range that begins behind the end is refused with an error that does not give the
+            # size.
             if judge(error).kind is not Kind.REJECTED or self.size() > wanted[0]:
                 raise
             return b""
@@ -108,7 +109,7 @@ class BucketRanges:
 
 @contextmanager
 def disk_ranges(uri: str, top: "Beneath", path: str) -> Iterator[Ranges]:
-    """Of the file at `path` below `top`, open within the block."""
+    """The file at `path` below `top`, open within the block."""
     with ExitStack() as stack:
         with border(uri):
             file = stack.enter_context(top.open(path))
@@ -116,28 +117,28 @@ def disk_ranges(uri: str, top: "Beneath", path: str) -> Iterator[Ranges]:
 
 
 class PartialFile:
-    """A file's bytes at their places in `data`, as far as they were read.
+    """A file's bytes at their positions in `data`, as far as they were read.
 
-    The rest of `data` are zeros of which the system has not made memory. What is read is a copy,
-    so whatever is checked of it is what is used, even if the file changes meanwhile.
+    The rest of `data` are zeros that take no memory yet. The bytes are a copy,
+    so what was checked is what is used, even if the file changes during that time.
     """
 
     def __init__(self, uri: str, source: Ranges, size: int, tail: Any) -> None:
-        """Of `size` bytes, of which `tail` are the last."""
+        """A file of `size` bytes, of which `tail` are the last."""
         self.data = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._uri, self._source, self._end = uri, source, size
         self._copy([(size - len(tail), size)], [tail])
         self._end -= len(tail)
 
     def fetch_from(self, start: int) -> None:
-        """All from `start` on."""
+        """Read everything from `start` on."""
         if start < self._end:
             ranges = [(start, self._end)]
             self._copy(ranges, self._source.read(ranges))
             self._end = start
 
     def fetch(self, ranges: Iterable[Range]) -> None:
-        """What is lacking of some ranges."""
+        """Read the missing bytes of some ranges."""
         cut = ((start, min(end, self._end)) for start, end in ranges)
         lacking = joined((one for one in cut if one[0] < one[1]), self._source.near)
         if lacking:
@@ -154,7 +155,7 @@ class PartialFile:
 
 
 def joined(ranges: Iterable[Range], near: int) -> list[Range]:
-    """Ranges in their order, those as one between which lie fewer than `near` bytes."""
+    """Ranges in order; those with fewer than `near` bytes between them are joined."""
     found: list[Range] = []
     for start, end in sorted(ranges):
         if found and start - found[-1][1] < near:

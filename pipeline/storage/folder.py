@@ -1,4 +1,4 @@
-"""Small documents and whole files below one folder, on local disk, s3, gs or az."""
+"""Folder: small documents and whole files below one folder, on local disk, s3, gs or az."""
 
 import os
 import re
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _BATCH = 1000
 
-#: No document of ours is near this size; a larger one is somebody else's.
+#: None of our documents is near this size; a larger one is not ours.
 DOCUMENT_BYTES: Final = 16 * 2**20
 
 #: An absolute path, one with an empty or a dot part, or a scheme.
@@ -40,21 +40,21 @@ _LEAVES = re.compile(r"(^|/)\.{0,2}(/|$)|^[A-Za-z][A-Za-z0-9+.-]*:/")
 
 
 def leads_out(path: str) -> bool:
-    """Whether a folder refuses `path`, which a file that others made may have for its name."""
-    # Delta's log escapes its paths, and so do the uris that other readers are given.
+    """Whether a folder refuses `path`, which may be the name of a file that others made."""
+    # Delta's log escapes its paths, and so are the uris that other readers get.
     return bool(_LEAVES.search(path) or _LEAVES.search(unquote(path)))
 
 
 class Folder:
     """A folder by its uri; paths are relative to it, with `/` between their parts.
 
-    Paths may come from documents that others wrote, so one that leads out of the folder is
-    refused, with StoreError, by every method.
+    Paths may come from documents that others wrote, so every method refuses a path that leads
+    out of the folder, with StoreError.
 
-    On local disk no link below the folder is followed, whoever put it there, and whenever; the
-    folder itself may be one (see `beneath`).
+    On local disk no link below the folder is followed, whoever created it and when; the
+    folder itself may be a link (see `beneath`).
 
-    Connects when first used, so it pickles. Writes are atomic: a reader sees the old bytes or
+    Connects at first use, so it can be pickled. Writes are atomic: a reader sees the old bytes or
     the new ones (on local disk a temporary file is renamed; power loss may still lose the last
     writes). Every method raises MissingError, DeniedError or StoreError, each one clear line.
     """
@@ -96,7 +96,8 @@ class Folder:
         return relative(uri, self.uri)
 
     def read(self, path: str, *, at_most: int | None = None) -> bytes:
-        """Raises MissingError where there is no such document, StoreError for a larger one."""
+        """Raises MissingError if there is no such document, StoreError for one that is
+        too large."""
         import obstore
 
         key = self._key(path)
@@ -111,7 +112,7 @@ class Folder:
 
     @property
     def near(self) -> int:
-        """So many bytes are read as fast as one more request is answered (see `ranges`)."""
+        """Reading this many bytes takes as long as one more request (see `ranges`)."""
         return NEAR_ON_DISK if self.local else NEAR_IN_BUCKETS
 
     def ranges(self, path: str) -> AbstractContextManager[Ranges]:
@@ -127,11 +128,11 @@ class Folder:
         if at_most is not None and size > at_most:
             raise StoreError(
                 f"{public(self.uri_of(path))} has {size:,} bytes, over the {at_most:,} that "
-                "such a document may have: it is none of ours"
+                "such a document may have: it is not ours"
             )
 
     def stat(self, path: str) -> Entry | None:
-        """`modified` is by the store's own clock; None where there is no such document."""
+        """`modified` is by the store's own clock; None if there is no such document."""
         import obstore
 
         key = self._key(path)
@@ -190,7 +191,8 @@ class Folder:
         return True
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
-        """Everything whose path begins with `prefix`, at any depth; only what sorts `after`."""
+        """Everything whose path begins with `prefix`, at any depth; only paths that
+        sort `after`."""
         import obstore
 
         parent = prefix.rpartition("/")[0]
@@ -210,14 +212,14 @@ class Folder:
                         yield self._entry(meta)
 
     def unfinished(self) -> Sequence[str]:
-        """What a process that was killed in a write left on local disk, and `list` leaves out."""
+        """Files of interrupted writes on local disk, which `list` leaves out."""
         if not self.local:
             return []
         with border(self.uri):
             return sorted(f.path for f in self.local.files() if UNFINISHED.search(f.path))
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Delete documents; one that is not there is fine. Empty local folders go as well."""
+        """Delete documents; a missing one is no error. Empty local folders are deleted as well."""
         keys = [self._key(path) for path in paths]
         with border(self.uri):
             if self.local:
@@ -237,7 +239,7 @@ class Folder:
     def _delete_each(self, keys: Sequence[str]) -> None:
         import obstore
 
-        for key in keys:  # gs and az refuse a whole batch for one that is missing
+        for key in keys:  # gs and az refuse a whole batch if one is missing
             with suppress(FileNotFoundError):
                 obstore.delete(self._store, key)
 
@@ -254,17 +256,17 @@ class Folder:
                 obstore.copy(self._store, *keys)
 
     def ensure(self) -> None:
-        """Make the local folder; for a bucket store prove that the bucket answers."""
+        """Make the local folder; for a bucket store check that the bucket answers."""
         with border(self.uri):
             if self.local:
                 self.local.make()
         next(self.list(), None)
 
     def probe_conditional_put(self) -> None:
-        """Raises StoreError if two `create` of one path both win: labels would not be safe."""
+        """Raises StoreError if two `create` of one path both succeed: labels would not be safe."""
         path = f"_nightlabel/probe-{uuid.uuid4().hex}"
         try:
-            self.create(path, b"1")  # False where its answer was lost: nobody else knows the name
+            self.create(path, b"1")  # False if its answer was lost: nobody else knows the name
             if self.create(path, b"2"):
                 raise StoreError(
                     f"{public(self.uri)}: this store ignores conditional PUT (If-None-Match), "
@@ -275,7 +277,7 @@ class Folder:
 
     @property
     def delta_url(self) -> str:
-        """What `deltalake.DeltaTable` takes: a local path, or a url with its path escaped.
+        """The argument for `deltalake.DeltaTable`: a local path, or a url with its path escaped.
 
         Raises SpecError for a `%`, which delta-rs 1.6 unescapes once too often.
         """
@@ -289,8 +291,8 @@ class Folder:
     def delta_options(self) -> dict[str, str]:
         """`storage_options` for deltalake; it finds credentials in the environment itself.
 
-        Only what it does not find there (a profile's credential process, single sign-on) is
-        handed over. Never log the values.
+        Only credentials that it does not find there (a profile's credential process, single
+        sign-on) are passed. Never log the values.
         """
         if scheme(self.uri) != "s3":
             return dict(_DELTA_PATIENCE)
@@ -307,7 +309,7 @@ class Folder:
         )
 
 
-#: As patient as `buckets.connect`; its own patience is three minutes, three times a commit.
+#: The retries of `buckets.connect`; deltalake's own last three minutes, three times a commit.
 _DELTA_PATIENCE = {
     "max_retries": "20",
     "retry_timeout": "30s",
@@ -316,7 +318,7 @@ _DELTA_PATIENCE = {
     "backoff_config.base": "3",
 }
 
-#: botocore's names for the ways to credentials that delta-rs has as well.
+#: botocore's names for the credential sources that delta-rs supports as well.
 _DELTA_FINDS = frozenset(
     {
         "env",

@@ -1,4 +1,4 @@
-"""Sending a message to a web address of the user's own."""
+"""Sends a message to a web address that the user chose."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -11,13 +11,13 @@ from pipeline.storage.clients.web import Rules, post
 from pipeline.storage.faults import Answer, foreign, judge
 from pipeline.storage.translate import with_retries
 
-#: Of one try. It is the user's own address, so it may be of their own network.
+#: Time limit for one try. The user chose the address, so it may be in their own network.
 _PATIENT: Final = Rules(allow_private=True, seconds=10.0)
 _HURRIED: Final = Rules(allow_private=True, seconds=2.0)
 
 
 def deliver(url: str, body: bytes, headers: Mapping[str, str], *, patient: bool) -> str | None:
-    """POST `body`; returns None where it was taken, else what went wrong.
+    """POST `body`; returns None if it was accepted, else what went wrong.
 
     Redirects are not followed. Paths and queries of such addresses are secrets, so only the
     host is named.

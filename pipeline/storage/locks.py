@@ -1,4 +1,5 @@
-"""A lock for each of many names, in little memory: names may be anybody's, and without end."""
+"""A lock for each of many names, in little memory: anyone may choose names, and there
+is no limit."""
 
 import threading
 from typing import Final
@@ -7,7 +8,7 @@ _COUNT: Final = 64
 
 
 class Locks:
-    """Names share locks by chance, so one that is held long holds up a few others at most."""
+    """Names share locks by chance, so one that is held for long delays a few others at most."""
 
     def __init__(self) -> None:
         self._locks = tuple(threading.Lock() for _ in range(_COUNT))

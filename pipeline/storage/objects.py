@@ -1,4 +1,4 @@
-"""One object at a time: its facts, and its bytes as a file to seek in."""
+"""Single objects: their facts, and their bytes as a seekable file."""
 
 import io
 import tempfile
@@ -24,14 +24,14 @@ from pipeline.storage.translate import attempt, border, row_error, with_retries
 
 _BLOCK = 4 * 2**20
 
-#: A manifest from the web is copied to this machine first: at most so much, for so long.
+#: A manifest from the web is first copied to this machine: its limits in bytes and seconds.
 DOWNLOAD_BYTES: Final = 4 * 2**30
 DOWNLOAD_SECONDS: Final = 900.0
 
 
 def stat(uri: str, rules: Rules = web.STRICT) -> Entry:
     """The facts of one object. Raises MissingError, DeniedError, StoreError, and SpecError for
-    a web address against the `rules`."""
+    a web address that the `rules` forbid."""
     with border(uri):
         return with_retries(partial(stat_once, uri, rules), at_most=rules.seconds)
 
@@ -82,10 +82,10 @@ def _stat_bucket(uri: str) -> Entry:
 
 @contextmanager
 def open_binary(uri: str, rules: Rules = web.STRICT) -> Iterator[BinaryIO]:
-    """A file for reading, seekable, held in memory only by the block.
+    """A file for reading, seekable; only blocks of it are in memory.
 
-    Raises MissingError, DeniedError, StoreError, also for what fails within the `with`; and
-    SpecError for a web address against the `rules`, or with more than 4 GiB behind it.
+    Raises MissingError, DeniedError, StoreError, also for errors within the `with`; and
+    SpecError for a web address that the `rules` forbid, or with more than 4 GiB behind it.
     """
     with border(uri):
         if problem := impossible(uri):
@@ -108,7 +108,7 @@ def open_binary(uri: str, rules: Rules = web.STRICT) -> Iterator[BinaryIO]:
 
 
 def _download(uri: str, rules: Rules, target: "IO[bytes]") -> None:
-    # Not every web server knows ranges, and Parquet is read from its end.
+    # Not every web server supports ranges, and Parquet is read from its end.
     size = 0
     for chunk in web.stream(uri, _patient(rules)):
         size += len(chunk)

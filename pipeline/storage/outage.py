@@ -1,18 +1,18 @@
-"""Reading through a night on which the store itself may fail.
+"""Outage handling: tells a failing store from failing objects.
 
-A row that says `denied` or `missing` for ever must be the object's own fate. So failures
-that may be the store's are held back until the other reads of their block are over, and
-then a canary is read again: an object of the same store that was read well before.
+A row may say `denied` or `missing` permanently only if the object itself is at fault. So failures
+that the store may have caused are held back until the other reads of their block are over. Then
+a canary is read again: an object of the same store that was read successfully before.
 
-    canary answers       what failed is read once more; what fails again is the objects' own
+    canary answers       the failed objects are read once more; a second failure is their own
     canary is refused    so is everything: DeniedError or MissingError, and no row
-    canary gets nothing  patience, up to two minutes; then StoreError, and no row
+    canary gets nothing  wait, up to two minutes; then StoreError, and no row
 
-Without a canary (nothing was ever read well), a block in which everything is refused is
-refused as a whole; a block of dead names is rows.
+Without a canary (no object was ever read), a block in which everything is refused is
+refused as a whole; a block of dead names becomes rows.
 
-A store is a bucket, the local disk, or all web servers together: what one of those refuses
-or lacks is nobody's credentials, and one that is dead says nothing of the others.
+A store is a bucket, the local disk, or all web servers together: if one web server refuses
+or lacks an object, no credentials are at fault, and a dead server says nothing about the others.
 """
 
 import time
@@ -28,11 +28,11 @@ from pipeline.storage.names.uris import BUCKETS, public, scheme, split
 from pipeline.storage.reading import Failed, Outcome, Want, attempt_many
 from pipeline.storage.translate import fault_error
 
-#: How long a store that gives no answer is waited for, and the pauses between two looks.
+#: Seconds to wait for a store that gives no answer, and the pauses between two checks.
 PATIENCE_SECONDS: Final = 120.0
 _PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
 
-#: Of so many objects read well one at least must be left, or all is gone.
+#: Of this many canaries at least one must still exist, or all are gone.
 _CANARIES: Final = 4
 
 _WEB: Final = "http(s)"
@@ -52,18 +52,19 @@ def _store(uri: str) -> str:
 
 
 def _suspects(store: str) -> frozenset[Kind]:
-    """The kinds of fault that may be the store's."""
+    """The kinds of fault that the store may have caused."""
     if store == _WEB:
         return frozenset({Kind.TRANSIENT})
     ours = scheme(store) in {"file", *BUCKETS}
-    return _SUSPECT if ours else _SUSPECT - {Kind.OTHER}  # fsspec's raise what they like
+    return _SUSPECT if ours else _SUSPECT - {Kind.OTHER}  # fsspec's filesystems may raise anything
 
 
 class Canaries:
-    """Objects that were read well in this run, the latest of each store.
+    """Objects that were read successfully in this run, the latest of each store.
 
-    `ask` tells what others read, by its store; it is called only for a store of which this
-    process knows nothing. `tell` hears of the first that this process reads of each store.
+    `ask` returns what other workers read, by store; it is called only for a store of which this
+    process knows nothing. `tell` is called with the first object that this process reads of each
+    store.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Canaries:
         self._good: dict[str, deque[Want]] = {}
 
     def record_success(self, want: Want) -> None:
-        """`want` was read well."""
+        """`want` was read successfully."""
         store = _store(want.uri)
         if store not in self._good:
             self._good[store] = deque(maxlen=_CANARIES)
@@ -87,7 +88,7 @@ class Canaries:
     def of(self, store: str) -> tuple[list[Want], bool]:
         """(canaries, whether they are of `store` itself).
 
-        Else they are of others that the same credentials open; for the web, of any.
+        Otherwise they are of other stores with the same credentials; for the web, of any.
         """
         if store not in self._good:
             for other, want in self._ask().items():
@@ -114,8 +115,8 @@ def read_steadily(
 ) -> Iterator[tuple[int, Outcome]]:
     """(index, bytes or error) for each of `wants`, like `read_many`.
 
-    Raises DeniedError, MissingError or StoreError where the store fails and not its objects;
-    then no error that may be the store's fault has been given.
+    Raises DeniedError, MissingError or StoreError if the store fails and not its objects;
+    in that case no error that may be the store's fault was yielded.
     """
     left: Sequence[int] = range(len(wants))
     for may_repeat in (True, False):
@@ -159,10 +160,10 @@ class _Trial:
         self._canaries, self._own = canaries.of(store)
 
     def judge(self, failed: Sequence[tuple[Want, Fault]]) -> bool:
-        """Whether the failed are worth another read. Raises where it is the store that fails."""
+        """Whether the failed objects are worth another read. Raises if the store is at fault."""
         kinds = {fault.kind for _, fault in failed}
         if self._canaries:
-            # That an object is gone says nothing unless others are.
+            # A missing object says nothing unless others are missing too.
             silence = _suspects(self._store) - (set() if kinds & _GONE else {Kind.MISSING})
             waited = self._until_answered(self._canaries, silence)
             return waited or (self._own and self._store != _WEB)
@@ -174,7 +175,7 @@ class _Trial:
         return bool(kinds & _UNANSWERED)
 
     def _until_answered(self, wants: Sequence[Want], silence: frozenset[Kind]) -> bool:
-        """Returns once one of `wants` gets an answer; whether that took waiting."""
+        """Returns once one of `wants` gets an answer; the result says whether that took waiting."""
         began = time.monotonic()
         pauses = chain(_PAUSES, repeat(_PAUSES[-1]))
         waited = False
@@ -193,7 +194,7 @@ class _Trial:
         return waited
 
     def _look(self, wants: Sequence[Want], silence: frozenset[Kind]) -> list[tuple[Want, Fault]]:
-        """Those of `wants` that are neither read well nor another object now, and why."""
+        """Those of `wants` that still fail with such a fault, and the fault."""
         return [
             (wants[index], got.fault)
             for index, got in attempt_many(wants, max_bytes=self._max_bytes, rules=self._rules)

@@ -1,7 +1,7 @@
-"""Many calls at once: what comes of each, as they end, within bounds of number and bytes.
+"""Runs many calls in parallel and yields results as they finish, with limits on number and bytes.
 
-Threads of our own and not an executor: making, settling and waking a Future takes a core 20 µs
-a call, these 3.
+It uses its own threads instead of an executor: creating, completing and waking a Future costs
+20 µs of a core for each call, this costs 3.
 """
 
 import atexit
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-#: Bytes in flight or waiting to be taken; one item may exceed it alone.
+#: Bytes in flight or waiting to be consumed; one item may exceed it alone.
 BYTES_IN_FLIGHT = 256 * 2**20
 
 
@@ -25,7 +25,7 @@ def in_parallel(
 ) -> Iterator[tuple[int, T]]:
     """(index, `call(item)`) as they finish; what `call` raises is raised here.
 
-    At most `in_flight` items are called for or wait to be taken, and at most BYTES_IN_FLIGHT by
+    At most `in_flight` items are running or wait to be consumed, and at most BYTES_IN_FLIGHT by
     their `cost`.
     """
     ended: SimpleQueue[_Call] = SimpleQueue()
@@ -53,7 +53,7 @@ def in_parallel(
 
 
 class _Call:
-    """One call, and what came of it."""
+    """One call and its result."""
 
     __slots__ = ("_call", "_ended", "_item", "error", "index", "price", "result", "unwanted")
 
@@ -82,10 +82,10 @@ class _Call:
 
 
 class _Threads:
-    """As many threads as were ever needed at once; each takes what comes next.
+    """As many threads as were ever needed at once; each takes the next call.
 
-    They are daemons, so that they may wait for ever, but are seen out at exit: one that came
-    back from a client's native code while Python is taken down would take the process with it.
+    They are daemons, so that they may wait forever, but they are ended before exit: a thread that
+    returns from a client's native code while Python shuts down would crash the process.
     """
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class _Threads:
         atexit.register(self._end)
 
     def run(self, call: _Call, *, at_least: int) -> None:
-        """Start `call`; `at_least` so many, this one among them, run at once."""
+        """Start `call`; at least `at_least` calls, this one included, run at once."""
         self._calls.put(call)
         while len(self._threads) < at_least:
             name = f"nightlabel-read-{len(self._threads)}"
@@ -105,7 +105,7 @@ class _Threads:
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             call.run()
-            del call  # or its bytes live on until the next one comes
+            del call  # or its bytes stay alive until the next one comes
 
     def _end(self) -> None:
         for _ in self._threads:

@@ -1,4 +1,4 @@
-"""Objects read in ranges: an archive's directory and its members, all of one version."""
+"""Range reads of one version of an object: an archive's directory and its members."""
 
 import errno
 import os
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 Connect = Callable[[str], "ObjectStore"]
 _WEB: Final = frozenset({"http", "https"})
-#: Azure's store answers no request for the end of an object.
+#: Azure's store does not support requests for the end of an object.
 _KNOW_TAILS: Final = frozenset({"s3", "gs"})
-#: What a store says of the end of an object without bytes.
+#: What a store answers to a request for the end of an empty object.
 _NO_SUCH_RANGE: Final = "the store answered 416"
 
 
@@ -50,7 +50,7 @@ def _connect(root: str) -> "ObjectStore":
 
 
 class Unread(Exception):  # noqa: N818 - a fault that is not told yet
-    """An archive, or its directory, that cannot be read: its row's fate or the run's."""
+    """An archive, or its directory, that cannot be read: becomes a row's error or the run's."""
 
     def __init__(self, fault: Fault, uri: str) -> None:
         super().__init__(fault.detail)
@@ -58,7 +58,7 @@ class Unread(Exception):  # noqa: N818 - a fault that is not told yet
 
     @property
     def of_its_own(self) -> bool:
-        """Whether it says nothing of the store that the archive lies in."""
+        """Whether the fault says nothing about the store that holds the archive."""
         own = ITS_OWN | {Kind.MISSING, Kind.CHANGED}
         return scheme(self._uri) in _WEB or self.fault.kind in own
 
@@ -69,17 +69,17 @@ class Unread(Exception):  # noqa: N818 - a fault that is not told yet
 
     @property
     def refused(self) -> bool:
-        """Whether the store let everything be read but this."""
+        """Whether the store refused this archive alone."""
         return self.fault.kind in {Kind.DENIED, Kind.ARCHIVED, Kind.REJECTED}
 
     @property
     def row(self) -> ImageError | TransientError:
-        """As the archive's own row says it."""
+        """The error for the archive's own row."""
         return fault_row(self.fault)
 
     @property
     def whole(self) -> NightlabelError:
-        """As the run says it that was asked for this archive."""
+        """The error for a run whose SRC is this archive."""
         if self.fault.kind in ITS_OWN:
             return SpecError("src", public(self._uri), self.fault.detail)
         return fault_error(self.fault, self._uri)
@@ -94,7 +94,7 @@ def _unread(uri: str) -> Iterator[None]:
 
 
 class Ranged:
-    """One version of an object, read in ranges. `want` says which it is."""
+    """One version of an object, read in ranges. `want` says which version."""
 
     def __init__(self, want: Want, size: int, tail: bytes, rules: Rules) -> None:
         self.want, self.size, self._tail, self._rules = want, size, tail, rules
@@ -148,7 +148,7 @@ def _open_web(uri: str, address: str, rules: Rules, tail: int) -> Ranged:
 
 
 def _open_bucket(uri: str, address: str, rules: Rules, tail: int) -> Ranged:
-    # Not HEAD first, whose answer has no words: it can't tell a bucket that is gone from a key.
+    # Not HEAD first: its answer has no text, so it can't tell a missing bucket from a missing key.
     import obstore
 
     root, key = split(address)
@@ -170,7 +170,7 @@ def _microseconds(time: datetime | None) -> int | None:
 def read_range(want: Want, start: int, end: int, rules: Rules, store: Connect = _connect) -> bytes:
     """Bytes [start, end) of an object, which must be as it was listed.
 
-    Raises Answer(412) where it is another one now, and what storage libraries raise.
+    Raises Answer(412) if it has been replaced, and what storage libraries raise.
     """
     kind = scheme(want.where)
     if kind == "file":
@@ -223,7 +223,7 @@ def _of_store(want: Want, start: int, end: int, rules: Rules, store: Connect) ->
     root, key = split(want.where)
     if odd(key):
         if scheme(root) != "s3":
-            raise Nowhere("such a name is only read on s3://")
+            raise Nowhere("such a name can be read only on s3://")
         url = aws.signed_url(root.removeprefix("s3://"), "get_object", Key=key)
         return get_range(url, web.OURS, start, end, want.etag).data
     return _bucket(want, store(root), key, (start, end))

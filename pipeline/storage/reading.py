@@ -1,7 +1,7 @@
-"""Reading many objects at once: one outcome each, whatever happens to it.
+"""Reads many objects at once: one outcome for each, whatever happens to it.
 
-Threads with obstore's blocking calls, measured to cost less CPU an object than its coroutines
-(0.09 ms against 0.12 ms for 43 KB); the waiting happens outside Python's lock.
+It uses threads with obstore's blocking calls, which were measured to cost less CPU an object than
+its coroutines (0.09 ms against 0.12 ms for 43 KB); waiting happens outside Python's lock.
 """
 
 import hashlib
@@ -33,12 +33,12 @@ __all__ = ["Failed", "Outcome", "Piece", "Want", "attempt_many", "read_many"]
 
 _GUESS = 2**20
 
-#: What a member may take in its archive beyond its own bytes: headers, and a bad packing.
+#: What a member may take in its archive beyond its own bytes: headers, and bad compression.
 _AROUND_A_MEMBER: Final = 2**18
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
-#: Folders where an etag that looks like an MD5 is none (SSE-KMS and some other stores), and
-#: those where one was.
+#: Folders where an etag that looks like an MD5 is none (SSE-KMS and some other stores), and those
+#: where one was confirmed.
 _no_md5: set[str] = set()
 _md5_seen: set[str] = set()
 
@@ -53,9 +53,9 @@ def read_many(
     """(index, bytes or error) for each of `wants`, in the order in which they arrive.
 
     Never raises for one object: missing, empty, denied, too_large, changed come as ImageError,
-    and what still fails after retries (about 12 s) as TransientError. At most `max_bytes` of an
-    object are read, and no more than `in_flight` objects are held or asked for at once. `rules`
-    hold for web addresses.
+    and failures that remain after retries (about 12 s) as TransientError. At most `max_bytes` of an
+    object are read, and at most `in_flight` objects are held or requested at once. `rules`
+    apply to web addresses.
     """
     reads = attempt_many(wants, max_bytes=max_bytes, rules=rules, in_flight=in_flight)
     for index, got in reads:
@@ -69,7 +69,7 @@ def attempt_many(
     rules: Rules = web.STRICT,
     in_flight: int = 32,
 ) -> Iterator[tuple[int, bytes | Failed]]:
-    """Like `read_many`, with what the store said where it failed."""
+    """Like `read_many`, with the store's fault for each failure."""
 
     def cost(want: Want) -> int:
         packed = min(want.piece.length, max_bytes) if want.piece else 0
@@ -95,7 +95,7 @@ def _same_size(want: Want, data: bytes) -> bytes:
 
 
 class _Reader:
-    """Reads objects one at a time, from many threads; remembers its connections."""
+    """Reads objects one at a time, from many threads; keeps its connections."""
 
     def __init__(self, max_bytes: int, rules: Rules) -> None:
         self.max_bytes, self._rules = max_bytes, rules
@@ -122,7 +122,7 @@ class _Reader:
         return data or Failed(ImageError(ErrorCode.EMPTY, "0 bytes"))
 
     def _given(self, want: Want) -> bytes:
-        """What the source read already."""
+        """Bytes that the source read already."""
         data = want.data or b""
         self._fits(len(data))
         return data
@@ -138,7 +138,7 @@ class _Reader:
     def _member(self, want: Want) -> bytes:
         """A member of an archive, unpacked.
 
-        One that turns out to be damaged is read again: two equal readings mean that it is.
+        If it turns out to be damaged it is read again: two equal readings confirm that it is.
         """
         piece = want.piece
         assert piece is not None  # noqa: S101 - its caller's case
@@ -157,12 +157,12 @@ class _Reader:
         return read_range(piece.whole, piece.offset, end, self._rules, self._store)
 
     def _checked(self, want: Want) -> bytes:
-        """The bytes, held against an etag that is their MD5.
+        """The bytes, checked against an etag that is their MD5.
 
-        On a mismatch they are read again: two equal bodies mean that such etags are no MD5
-        here, and checking stops for that folder; two different ones, that bytes were damaged.
-        Where other etags of the folder were MD5s it takes three, and checking goes on: damage
-        may strike twice in the same way.
+        On a mismatch they are read again. Two equal bodies mean that such etags are no MD5 here,
+        and the check stops for that folder. Two different bodies mean that bytes were damaged. If
+        other etags of the folder were MD5s it takes three, and the check goes on: damage may happen
+        twice in the same way.
         """
         data = self._read(want)
         folder = want.uri.rpartition("/")[0]
@@ -186,7 +186,7 @@ class _Reader:
             return self._local(want)
         if kind in {"http", "https"}:
             body = web.get(want.where, self._rules, etag=want.etag, max_bytes=self.max_bytes)
-            # A list knows an object's size as it lies there, or as people see it.
+            # A list may give an object's compressed or its uncompressed size.
             return body.data if want.size == body.stored else _same_size(want, body.data)
         return self._bucket(want) if is_bucket(want.uri) else self._fsspec(want)
 
@@ -220,7 +220,7 @@ class _Reader:
         meta = found.meta
         same_etag(want, web.unquoted(meta["e_tag"]))  # some stores ignore If-Match
         if want.etag is None and want.size not in (None, meta["size"]):
-            raise Answer(412)  # times are no use: listings and headers round them differently
+            raise Answer(412)  # times do not help: listings and headers round them differently
         self._fits(meta["size"])
         with of_library():
             return found.bytes().to_bytes()
@@ -233,7 +233,7 @@ class _Reader:
     def _odd(self, want: Want) -> bytes:
         root, key = split(want.uri)
         if scheme(root) != "s3":
-            raise ImageError(ErrorCode.MISSING, "such a name is only read on s3://")
+            raise ImageError(ErrorCode.MISSING, "such a name can be read only on s3://")
         bucket = root.removeprefix("s3://")
         return _same_size(want, aws.get_object(bucket, key, want.etag, self.max_bytes).data)
 
@@ -245,7 +245,7 @@ class _Reader:
         with of_library():
             data = bytes(system.cat_file(path, end=self.max_bytes + 1))
         if want.etag is not None:
-            # There is no If-Match: it must have been as listed before and after.
+            # There is no If-Match: it must be as listed before and after.
             same_etag(want, _facts(want, system, path).etag)
         return _same_size(want, data)
 

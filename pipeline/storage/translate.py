@@ -1,4 +1,4 @@
-"""The border: what object stores raise, in this project's words.
+"""Translates the exceptions of object stores into this project's errors.
 
 Every foreign exception becomes a `Fault` (see faults.py) and, from that, either a `StoreError`
 (a folder, a listing, a commit) or a row's error (one image).
@@ -29,17 +29,17 @@ from pipeline.storage.names.uris import public, scheme, split
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: How delta-rs says that a table is there no more.
+#: delta-rs's message for a table that no longer exists.
 _LOG_GONE: Final = re.compile(r"not found: \S*_delta_log/")
 
 
 def store_error(error: BaseException, uri: str) -> NightlabelError:
-    """A foreign exception about a folder or document, with the mend in one line."""
+    """A foreign exception about a folder or document, with the fix in one line."""
     return fault_error(judge(error), uri)
 
 
 def delta_error(error: BaseException, uri: str) -> NightlabelError:
-    """The same of what deltalake raises; in its own words where the fault is the table's."""
+    """The same for deltalake's exceptions; in its own words if the table is at fault."""
     fault = judge(error)
     if fault.kind is Kind.OTHER and not isinstance(error, OSError):
         if _LOG_GONE.search(str(error)):
@@ -51,9 +51,9 @@ def delta_error(error: BaseException, uri: str) -> NightlabelError:
 
 
 def fault_error(fault: Fault, uri: str) -> NightlabelError:
-    """A fault about a folder or document, with the mend in one line: a StoreError.
+    """A fault about a folder or document, with the fix in one line: a StoreError.
 
-    What we refuse to read is a SpecError instead: it was asked for.
+    If we refuse to read an address it is a SpecError instead: the user asked for it.
     """
     where, root = public(uri), public(split(uri)[0])
     match fault.kind:
@@ -102,7 +102,7 @@ def row_error(error: BaseException) -> ImageError | TransientError:
 def fault_row(fault: Fault) -> ImageError | TransientError:
     """A fault about one image, as its row will say it.
 
-    Refused or expired credentials are transient here: they are the night's fault, not the image's.
+    Refused or expired credentials are transient here: they are the run's fault, not the image's.
     """
     match fault.kind:
         case Kind.MISSING | Kind.NO_BUCKET:
@@ -127,7 +127,7 @@ def fault_row(fault: Fault) -> ImageError | TransientError:
 
 @contextmanager
 def border(uri: str) -> Iterator[None]:
-    """Foreign exceptions and panics raised within become StoreErrors about `uri`."""
+    """Foreign exceptions and panics raised within the block become StoreErrors about `uri`."""
     try:
         with no_panic():
             yield
@@ -145,9 +145,9 @@ def with_retries(call: Callable[[], T], *, at_most: float = RETRY_SECONDS) -> T:
     """`call()`, again after a transient fault: 5 tries, waits of 0.4 s × 3ⁿ with jitter.
 
     No new try starts later than 12 s after the first, so with a read timeout of 10 s a dead
-    store costs at most about 20 s. A server that says when to come back (`Retry-After`) is asked
-    again no sooner, and no later than `at_most` seconds after the first try. Raises the last
-    foreign exception as it came.
+    store costs at most about 20 s. If a server says when to retry (`Retry-After`), it is asked
+    no sooner, and no later than `at_most` seconds after the first try. Raises the last
+    foreign exception unchanged.
     """
     start = time.monotonic()
     for count in range(TRIES):
@@ -166,6 +166,6 @@ def with_retries(call: Callable[[], T], *, at_most: float = RETRY_SECONDS) -> T:
 
 
 def attempt(uri: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """`call(*args, **kwargs)` with retries; what is left of its errors become StoreErrors."""
+    """`call(*args, **kwargs)` with retries; remaining errors become StoreErrors."""
     with border(uri):
         return with_retries(partial(call, *args, **kwargs))

@@ -1,4 +1,5 @@
-"""What is read: an object as it was listed, or a piece of one; and what comes of it."""
+"""Wants: what to read, an object as it was listed or a part of one; and the failure if there is
+one."""
 
 import os
 from collections.abc import Callable
@@ -30,9 +31,9 @@ class Piece:
 class Want:
     """An object as it was listed: `size` in bytes, `modified_us` in µs since the epoch.
 
-    What is given is held to: other bytes than those listed are `changed`. `address` is where it
-    is read, if not at its uri; it may hold a secret. A member of an archive has its `piece`, whose
-    `whole` is held to instead. With `data` or `refused` nothing is read.
+    Given fields are checked: bytes that differ from the listing are `changed`. `address` is where
+    it is read, if not at its uri; it may hold a secret. A member of an archive has its `piece`,
+    whose `whole` is checked instead. With `data` or `refused` nothing is read.
     """
 
     uri: str
@@ -49,13 +50,13 @@ class Want:
         return self.address or self.uri
 
 
-#: Faults that say nothing of the store.
+#: Faults that say nothing about the store.
 ITS_OWN: Final = frozenset({Kind.REFUSED, Kind.SLOW, Kind.NO_FILE, Kind.UNSUPPORTED, Kind.BROKEN})
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Why there are no bytes: as the row says it, and what the store said, if it may be why."""
+    """Why there are no bytes: as the row says it, and the store's fault, if there is one."""
 
     error: ImageError | TransientError
     fault: Fault | None = None
@@ -71,17 +72,17 @@ def same_file(want: Want, status: os.stat_result) -> None:
 
 
 def _differ(listed_us: int, modified_us: int) -> bool:
-    """A manifest may have written the time in whole seconds or milliseconds."""
+    """A manifest may give the time in whole seconds or milliseconds."""
     unit = next(unit for unit in (1_000_000, 1_000, 1) if listed_us % unit == 0)
     return listed_us != modified_us // unit * unit
 
 
 def _as_listed(modified_us: int) -> int:
-    """What a listing makes of a time beyond the calendar."""
+    """A time beyond the calendar as a listing shows it."""
     return (moment(modified_us) - UNKNOWN_TIME) // timedelta(microseconds=1)
 
 
 def same_etag(want: Want, etag: str | None) -> None:
-    """Raises Answer(412) where both are known and differ."""
+    """Raises Answer(412) if both are known and differ."""
     if None not in (want.etag, etag) and want.etag != etag:
         raise Answer(412)

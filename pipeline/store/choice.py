@@ -1,13 +1,13 @@
-"""Which recipe readers see: one document, changed only by compare-and-swap.
+"""The current recipe, which readers see: one document, changed only by compare-and-swap.
 
-People's own queries read `_nightlabel/current.json`, so it is plain JSON, written in one PUT:
+Users' own queries read `_nightlabel/current.json`, so it is plain JSON, written in one PUT:
 `recipe` is what they see. `choice` is new with every write: an object store's etag is the MD5
-of the bytes, and a choice that came back must not look like one that never changed.
+of the bytes, and a choice that is made again must not look like one that never changed.
 
-`dropping` names a recipe whose rows are being removed. Nobody may choose it meanwhile, and it
-cannot be marked while it is chosen; both are writes of this document, so of a `use` and a `drop`
-at the same moment one fails. Who finds a mark that a dead drop left fences that drop with a
-commit of its own, and only then clears the mark.
+`dropping` names a recipe whose rows are being removed. Nobody can choose it during that time, and
+a chosen recipe cannot be marked. Both are writes of this document, so if a `use` and a `drop`
+happen at the same moment, one fails. A process that finds the mark of a dead drop first fences that
+drop with a commit of its own, and only then clears the mark.
 """
 
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ from pipeline.store.runs import read_document
 
 CURRENT: Final = "_nightlabel/current.json"
 
-#: A swap fails only where another one succeeded; this many in a row are no accident.
+#: A swap fails only if another one succeeded; this many failures in a row are no accident.
 TRIES: Final = 50
 
 
 _BYTES: Final = 64 * 2**10
-#: Nothing else tells what readers see, so it is not passed over.
+#: Nothing else records what readers see, so an invalid document is an error.
 _MEND: Final = (
     "update nightlabel if a newer one wrote it; if not, delete it and choose again: "
     "nightlabel use DST RECIPE"
@@ -57,7 +57,7 @@ class Current(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The document as it was read, None where nobody has chosen yet, and its etag."""
+    """The document as it was read, None if nothing was chosen yet, and its etag."""
 
     document: Current | None
     etag: str | None
@@ -87,14 +87,14 @@ class Choice:
 
 
 def load_current(folder: Folder) -> str | None:
-    """The recipe that readers see, None where none was chosen."""
+    """The recipe that readers see, None if none was chosen."""
     return Choice.read(folder).recipe
 
 
 def choose(folder: Folder, recipe: str, seen: Choice) -> bool:
-    """Let readers see `recipe`; False if another has chosen since `seen` was read.
+    """Let readers see `recipe`; False if someone else has chosen since `seen` was read.
 
-    Whoever calls has looked, after `seen` was read, that the recipe has rows. Raises BusyError
+    The caller must have checked, after `seen` was read, that the recipe has rows. Raises BusyError
     for a recipe that is being dropped.
     """
     if seen.dropping == recipe:
@@ -115,7 +115,7 @@ def begin_drop(folder: Folder, recipe: str) -> None:
                 recipe,
                 "is what readers see; choose another first: nightlabel use DST RECIPE"
                 if seen.recipe
-                else "cannot go: no recipe is chosen yet; first: nightlabel use DST RECIPE",
+                else "cannot be dropped: no recipe is chosen yet; run nightlabel use DST RECIPE",
             )
         if _swap(folder, Current(recipe=str(seen.recipe), dropping=recipe), seen):
             return
@@ -123,7 +123,7 @@ def begin_drop(folder: Folder, recipe: str) -> None:
 
 
 def end_drop(folder: Folder, recipe: str) -> None:
-    """The rows of `recipe` are gone, or sure to stay: it is a name like any other again."""
+    """Clear the mark: the rows of `recipe` are gone, or certain to stay."""
     for _ in range(TRIES):
         seen = Choice.read(folder)
         if seen.recipe is None or seen.dropping != recipe:
@@ -134,9 +134,9 @@ def end_drop(folder: Folder, recipe: str) -> None:
 
 
 def clear_dead_drop(folder: Folder, table: Table) -> None:
-    """End a drop that died or was taken over; only for who holds the lease.
+    """End a drop that died or was taken over; only the holder of the lease may call this.
 
-    The fence comes first: a drop that merely sleeps must not remove rows after its mark is gone.
+    The fence comes first: a drop that only sleeps must not remove rows after its mark is gone.
     """
     recipe = Choice.read(folder).dropping
     if recipe is not None:
@@ -151,7 +151,7 @@ def _swap(folder: Folder, document: Current, seen: Choice) -> bool:
         done = folder.create(CURRENT, data)
     else:
         done = folder.replace(CURRENT, data, seen.etag or "")
-    # The answer to our own write may have been lost, and the second try refused.
+    # The answer to our own write may have been lost, and the retry refused.
     return done or Choice.read(folder).document == document
 
 

@@ -1,7 +1,8 @@
-"""Where a store holds rows of some objects: in every Parquet file, named by a version or not.
+"""Finds every row of some objects in a store: in all Parquet files, whether a version names them or
+not.
 
-Live files, parts kept for readers of older versions, files at rest that no version names any
-more, parts that no commit ever named: all of them are read, one at a time.
+It reads live files, parts kept for readers of older versions, files at rest that no version names
+any more, and parts that no commit ever named, one at a time.
 """
 
 import json
@@ -22,17 +23,18 @@ from pipeline.store.parts import FILE_BYTES, UNREADABLE, unpack
 
 DOCUMENTS: Final = "_nightlabel/"
 
-#: A JSON text whole, whose name may have blanks, and the words within, whose sentence may name one.
+#: A whole JSON text, whose name may have blanks, and the words in it, as a sentence may name an
+#: object.
 _TEXTS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _BETWEEN_WORDS: Final = re.compile(r"[\s\"',;`]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Objects:
-    """Objects by ids and by the uris of their rows; an archive's uri takes all its members along.
+    """Objects, by ids and by the uris of their rows; an archive's uri includes all its members.
 
     One object may have rows of two spellings: version 0.2 wrote more of an address. `members` are
-    names of members, to find what tells of them.
+    names of members, to find documents that mention them.
     """
 
     uris: pa.Array
@@ -50,7 +52,7 @@ class Objects:
         return len(self.object_ids)
 
     def with_rows(self, search: "Search") -> "Objects":
-        """With the ids and the spellings of the rows that were found."""
+        """With the ids and spellings of the rows that were found."""
         uris, ids = set(self.uris.to_pylist()), set(self.object_ids.to_pylist())
         held = search.held.values()
         return Objects.of(
@@ -62,7 +64,7 @@ class Objects:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Rows of the objects in one file; `uris` of those that are no members of archives."""
+    """Rows of the objects in one file; `uris` are those of rows that are not archive members."""
 
     num_rows: int
     object_ids: tuple[bytes, ...]
@@ -80,7 +82,7 @@ class Held:
 
 @dataclass(slots=True)
 class Search:
-    """What was found in the files that were read; `unread` are no files of a label store."""
+    """Results for the files that were read; `unread` are no files of a label store."""
 
     held: dict[str, Held] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
@@ -92,7 +94,7 @@ class Search:
         return self.seen - self.held.keys() - {*self.unread}
 
     def look(self, folder: Folder, objects: Objects, skip: Set[str] = frozenset()) -> None:
-        """Read every Parquet file of the store that was not seen yet."""
+        """Read every Parquet file of the store that was not read yet."""
         sizes = _data_files(folder)
         for path in sorted(sizes.keys() - self.seen - skip):
             self.seen.add(path)
@@ -105,10 +107,10 @@ class Search:
 
 
 def documents_that_name(folder: Folder, objects: Objects) -> list[str]:
-    """Documents with a word that ends as one of the uris does; they are told of, not changed.
+    """Documents with a word that ends as one of the uris does; they are reported, not changed.
 
-    The store's own, since patterns given to a run may name an image, and what others put into
-    the log's folder.
+    These are the store's own, since a run's patterns may name an image, and files that others put
+    into the log's folder.
     """
     full = [*objects.uris.to_pylist(), *objects.members]
     names = {name.rpartition("/")[2] for name in full} - {""}
@@ -132,7 +134,7 @@ def _words(document: bytes) -> set[str]:
 def _spelled_out(quoted: str) -> str:
     try:
         return str(json.loads(quoted, strict=False))
-    except ValueError:  # the file is no JSON; somebody else's
+    except ValueError:  # the file is not JSON; it is not ours
         return quoted[1:-1]
 
 
@@ -158,7 +160,7 @@ def _read_ids(folder: Folder, path: str) -> pa.Table | None:
 
 
 def _rows_of(objects: Objects, rows: pa.Table) -> pa.Table:
-    """Those of the rows of the objects."""
+    """The rows that belong to the objects."""
     ours = pc.or_(
         pc.is_in(rows["object_id"], value_set=objects.object_ids),
         pc.is_in(rows["uri"], value_set=objects.uris),

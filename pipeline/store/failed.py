@@ -1,4 +1,4 @@
-"""The failed rows of a recipe: how many by code, and the newest of each."""
+"""Failed rows of a recipe: how many by code, and the newest of each."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -43,9 +43,9 @@ class FailedRows(BaseModel):
 def failed_rows(
     store: LabelStore, recipe: str | None, codes: Collection[str], newest: int
 ) -> list[FailedRows]:
-    """What failed under `recipe` (the current one if None), the most frequent code first.
+    """Failures under `recipe` (the current one if None), the most frequent code first.
 
-    `codes` are those asked for, none of them meaning all. Reads file by file and keeps the
+    `codes` selects codes; empty means all. Reads file by file and keeps the
     `newest` rows of each code, so memory does not grow with the store.
     """
     counts: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""What the columns of a table must be for it to be a store, and which ones may come to it."""
+"""Which table columns make a label store, and which columns can be added to it."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -9,8 +9,8 @@ import pyarrow as pa
 from pipeline import schema
 from pipeline.errors import StoreError
 
-#: The table's property that says what kind of result its rows hold; a table without it was made
-#: before there were others, and holds labels.
+#: The table property with the kind of result; a table without it was made before there were other
+#: kinds, and holds labels.
 KIND: Final = "nightlabel.kind"
 LABELS: Final = "labels"
 
@@ -18,12 +18,12 @@ _PARTITION: Final = pa.field(schema.PARTITION, pa.string(), nullable=False)
 
 
 def fields_for(columns: Iterable[pa.Field]) -> pa.Schema:
-    """Those of a table for a task with these columns, the partition first."""
+    """The fields of a table for a task with these columns, the partition first."""
     return pa.schema([_PARTITION, *schema.rows_of(columns)])
 
 
 def is_store(found: pa.Schema) -> bool:
-    """Whether a table with these fields is a store: all that is common, and nullable results."""
+    """Whether a table with these fields is a store: all common fields, and nullable results."""
     due = {field.name: _plain(field.type) for field in (_PARTITION, *schema.COMMON)}
     kinds = {field.name: _plain(field.type) for field in found}
     results = [field for field in found if field.name not in due]
@@ -31,9 +31,10 @@ def is_store(found: pa.Schema) -> bool:
 
 
 def lacking(known: pa.Schema, columns: Sequence[pa.Field], where: str) -> list[pa.Field]:
-    """Those of a task's `columns` that the store at `where` has yet to get.
+    """Those of a task's `columns` that the store at `where` lacks.
 
-    Raises StoreError for one that it has with another type, ValueError for what no task may add.
+    Raises StoreError for one that it has with another type, ValueError for one that no task may
+    add.
     """
     missing = [column for column in columns if column.name not in known.names]
     for column in columns:
@@ -47,5 +48,5 @@ def lacking(known: pa.Schema, columns: Sequence[pa.Field], where: str) -> list[p
 
 
 def _plain(kind: pa.DataType) -> str:
-    """A type by what it holds, whichever of Arrow's layouts it has."""
+    """A type by its content, whichever of Arrow's layouts it has."""
     return re.sub(r"large_|_view|not null| ", "", re.sub(r"<\w+: ", "<", str(kind)))

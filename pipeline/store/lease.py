@@ -1,8 +1,9 @@
-"""Who is writing to a label store: politeness between runs (safety is the table's fencing).
+"""Lease: names the run that writes to a label store, so others wait (safety comes from the table's
+fencing).
 
-`_nightlabel/lease.json` names the holder. Its age is told by the store's own clock, never
-by ours. A holder that is dead for certain (a process of this host that is gone) is taken
-over at once; one that may live is waited for, one lease long.
+`_nightlabel/lease.json` names the holder. Its age is measured by the store's own clock, never
+by ours. A holder that is certainly dead (a process of this host that is gone) is taken
+over at once; for one that may be alive we wait one lease period.
 """
 
 import json
@@ -30,7 +31,7 @@ LEASE_BYTES: Final = 16 * 2**10
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """One process that writes, told apart from a later one with the same pid."""
+    """One process that writes, distinct from a later one with the same pid."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -38,7 +39,7 @@ class Holder:
     host: str
     boot_id: str
     pid: int
-    started: int  # clock ticks after boot, from /proc/<pid>/stat; 0 where there is none
+    started: int  # clock ticks after boot, from /proc/<pid>/stat; 0 if there is none
     token: str
 
     @classmethod
@@ -48,14 +49,14 @@ class Holder:
 
     @classmethod
     def parse(cls, data: bytes) -> "Holder | None":
-        """A holder as written, or None if this is no lease of ours."""
+        """A holder as written, or None if this is not a lease of ours."""
         try:
             return _HOLDER.validate_json(data, strict=True)
         except ValidationError:
             return None
 
     def surely_dead(self) -> bool:
-        """True only if this host can tell: it rebooted, or the process is gone."""
+        """True only if this host knows it: it rebooted, or the process is gone."""
         if self.host != socket.gethostname():
             return False
         return self.boot_id != _boot_id() or _started(self.pid) != self.started
@@ -68,10 +69,10 @@ _HOLDER: Final = TypeAdapter(Holder)
 
 
 class Lease:
-    """Held from `with` to its end, renewed by a thread.
+    """Held within the `with` block, renewed by a thread.
 
-    `lost` is set if another took it, or if the store let nobody renew it until it was dead;
-    then `failure` tells why.
+    `lost` is set if another process took it, or if the store refused to renew it until it expired;
+    then `failure` says why.
     """
 
     def __init__(self, folder: Folder, run_id: str, *, take_over: bool = False) -> None:
@@ -95,13 +96,13 @@ class Lease:
     ) -> None:
         self._done.set()
         self._thread.join()
-        # A lease that cannot be given back is taken over; no reason to hide how a run ended.
+        # A lease that cannot be released is taken over later; this must not hide how the run ended.
         with suppress(StoreError):
             if self._mine():
                 self._folder.delete([PATH])
 
     def _acquire(self) -> None:
-        for _ in range(3):  # the file may vanish or change hands between two looks at it
+        for _ in range(3):  # the file may vanish or change hands between two reads
             if self._folder.create(PATH, self._document()):
                 return
             seen, holder = self._look()
@@ -119,7 +120,7 @@ class Lease:
             return
         if holder is not None and holder.host == self.holder.host:
             raise _busy(self._folder, holder)
-        # By our own clock too: a file may be of any time, next year's as well.
+        # By our own clock too: the file may have any time, even in the future.
         until = time.monotonic() + DEAD_SECONDS
         while (age := self._age(seen)) < DEAD_SECONDS and time.monotonic() < until:
             time.sleep(
@@ -150,7 +151,7 @@ class Lease:
                 if not self._renew():
                     return self.lost.set()
                 renewed = time.monotonic()
-            except StoreError as error:  # one that is away for a moment is no reason to stop
+            except StoreError as error:  # a store that is down for a moment is no reason to stop
                 if time.monotonic() - renewed > DEAD_SECONDS:
                     self.failure = StoreError(
                         f"the lease could not be renewed for {DEAD_SECONDS:.0f} s: {error}"
@@ -176,9 +177,9 @@ class Lease:
 
 
 def read_holder(folder: Folder) -> Holder | None:
-    """Who writes to a store, as its lease says; None if it is no lease of ours.
+    """The holder that a store's lease names; None if it is not a lease of ours.
 
-    Raises MissingError where there is none.
+    Raises MissingError if there is none.
     """
     return Holder.parse(folder.read(PATH, at_most=LEASE_BYTES))
 

@@ -1,8 +1,8 @@
-"""The ledger: what a recipe has labelled already, 24 bytes an object.
+"""Ledger: what a recipe has labelled already, in 24 bytes an object.
 
-An object's row is found by its 96-bit id (8 + 4 bytes, sorted), and gives its version
+An object's row is found by its 96-bit id (8 + 4 bytes, sorted). The entry gives its version
 (8 bytes) and its place (4 bytes: the file's ordinal, the row's error code, whether it is in
-the scope of this run). Ledgers are plain NumPy arrays, so that they cross processes
+the scope of this run). Ledgers are plain NumPy arrays, so they pass between processes
 without a copy and can be built in shards by ranges of the id.
 """
 
@@ -22,8 +22,8 @@ from pipeline.store.states import STATE_BITS, Retried, counts_of, retried, state
 _SCOPE_BIT: Final = 1 << STATE_BITS
 _FILE_SHIFT: Final = STATE_BITS + 1
 
-#: What is known of an id beyond its first 64 bits. It lies together, since all of it is looked up
-#: at one place and moved there when ledgers are sorted.
+#: The entry beyond the first 64 bits of the id. It is one struct, since all of it is read at one
+#: place, and moved there when ledgers are sorted.
 REST: Final = np.dtype([("version", np.int64), ("low", np.uint32), ("place", np.int32)])
 
 #: The columns that a ledger is made from.
@@ -65,9 +65,9 @@ class Ids:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the ledger says of n asked objects; arrays of length n.
+    """The ledger's answers for n objects; arrays of length n.
 
-    `at` is the row's index in the ledger, -1 where the object is unknown.
+    `at` is the row's index in the ledger, -1 if the object is unknown.
     """
 
     at: npt.NDArray[np.int64]
@@ -94,7 +94,8 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Sorted by id; one entry a row of the store. Doubled rows stay, to be found."""
+    """Sorted by id; one entry a row of the store. Duplicate rows stay, so that they can
+    be found."""
 
     high: U64
     rest: npt.NDArray[np.void]  # of type REST
@@ -105,7 +106,7 @@ class Ledger:
 
     @classmethod
     def of(cls, ids: Ids, version: I64, place: I32) -> Self:
-        """n entries of columns of length n, in the order in which they are given."""
+        """n entries from columns of length n, in the given order."""
         rest = np.empty(len(ids.high), REST)
         rest["version"], rest["low"], rest["place"] = version, ids.low, place
         return cls(ids.high, rest)
@@ -114,7 +115,7 @@ class Ledger:
     def of_file(cls, rows: pa.Table, file: int, in_scope: Mask) -> Self:
         """The unsorted entries of one file's rows (COLUMNS), `file` being its ordinal.
 
-        With error_message among them too, states.PRIVATE rows are told apart.
+        If error_message is among them too, states.PRIVATE rows are told apart.
         """
         version = rows["version"].to_numpy().astype(np.int64, copy=False)
         place = (file << _FILE_SHIFT) | np.where(in_scope, _SCOPE_BIT, 0) | states_of(rows)
@@ -139,7 +140,7 @@ class Ledger:
 
     @classmethod
     def merged(cls, pieces: Iterable["Ledger"]) -> "Ledger":
-        """One sorted ledger of many pieces."""
+        """One sorted ledger from many pieces."""
         whole = cls.joined(pieces)
         return whole._take(_order(whole.high, whole.low))
 
@@ -147,7 +148,7 @@ class Ledger:
         return len(self.high)
 
     def split(self, shards: int) -> list["Ledger"]:
-        """The entries by ranges of the id: shard i of `shards` has those of `shard_of` i."""
+        """The entries by ranges of the id: shard i of `shards` has those with `shard_of` i."""
         which = shard_of(self.high, shards).astype(np.uint16)
         order = np.argsort(which, kind="stable")
         ends = np.cumsum(np.bincount(which, minlength=shards))
@@ -155,7 +156,7 @@ class Ledger:
         return [whole._between(*part) for part in zip([0, *ends[:-1]], ends, strict=True)]
 
     def find(self, ids: Ids) -> Found:
-        """Look up n ids; of a doubled object the first entry is given."""
+        """Look up n ids; for a duplicate object the first entry is given."""
         at = self._search(ids)
         known = at >= 0
         version = np.zeros(len(at), np.int64)
@@ -165,7 +166,7 @@ class Ledger:
         return Found(at, version, place)
 
     def doubled(self) -> int:
-        """How many entries are there beyond one an object."""
+        """How many entries exceed one an object."""
         same = (self.high[1:] == self.high[:-1]) & (self.low[1:] == self.low[:-1])
         return int(np.count_nonzero(same))
 
@@ -185,7 +186,7 @@ class Ledger:
         at = np.searchsorted(self.high, ids.high).astype(np.int64)
         found = np.full(len(at), -1, np.int64)
         pending = np.arange(len(at))
-        while len(pending):  # more than once only where 64 bits are shared
+        while len(pending):  # more than once only if ids share 64 bits
             here = at[pending]
             inside = here < len(self)
             pending, here = pending[inside], here[inside]
@@ -206,11 +207,11 @@ class Ledger:
 
 
 def _order(high: U64, low: U32) -> npt.NDArray[np.intp]:
-    """What sorts by (high, low), doubled ids as they came.
+    """The order by (high, low); duplicate ids stay in the order they came.
 
-    NumPy sorts numbers some seven times as fast as it finds the order of them, so what is sorted
-    is each id's leading bits with its index in the rest. Ids that are one in those bits, few but
-    for doubled rows, are then ordered among themselves.
+    NumPy sorts numbers some seven times as fast as it computes their order. So we sort numbers made
+    of each id's leading bits and, in the remaining bits, its index. Ids that are equal in the
+    leading bits, few except for duplicate rows, are then ordered among themselves.
     """
     if len(high) < 2:
         return np.arange(len(high))
@@ -239,7 +240,7 @@ def shard_of(high: U64, shards: int) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class Todo:
-    """What is left of a page of refs: the refs to label, and counts of all of the page."""
+    """The rest of a page of refs: the refs to label, and counts of the whole page."""
 
     refs: pa.Table
     counts: dict[str, int]
@@ -247,11 +248,11 @@ class Todo:
 
 
 def subtract(ledgers: Sequence[Ledger], refs: pa.Table, *, retry_errors: Retried) -> Todo:
-    """Refs that need a label, `replaces` set where they have a row that must go.
+    """Refs that need a label, with `replaces` set if they have a row that must go.
 
     An object is done if it has a row of the same version that is a label or a permanent
-    error. A version of 0 on either side means that nothing is known of it: then the uri
-    alone decides. `retry_errors` takes up permanent errors again.
+    error. A version of 0 on either side means unknown: then the uri
+    alone decides. `retry_errors` tries permanent errors again.
     """
     ids = Ids.of(refs["object_id"])
     found, in_scope = _find_in_shards(ledgers, ids)

@@ -1,6 +1,6 @@
-"""The names of a store's files. What has another name was put there by others, and stays.
+"""The names of a store's files. Files with other names are not ours, and are never deleted.
 
-Run ids, recipes and the names of parts are words; `upkeep` tells what lies where.
+Run ids, recipes and the names of parts are words; `upkeep` describes the layout.
 """
 
 import re
@@ -13,7 +13,7 @@ _RECIPE: Final = rf"recipe={_WORD}"
 _AT_REST: Final = rf"{_RECIPE}/{_WORD}-\d{{5,}}\.parquet"
 #: Without the recipe's folder: parts of version 0.1.
 _PART: Final = rf"_parts/{_WORD}/({_RECIPE}/)?{_WORD}\.parquet"
-#: Delta's own; the last is a commit on its way.
+#: Delta's own; the last is a commit in progress.
 _LOG: Final = rf"_delta_log/(\d{{20}}\.{_WORD}|_last_checkpoint|_commit_{_WORD})"
 _CHANGING: Final = r"(current|lease)\.json(\.lock)?|(probe|clock)-\w+|doctor"
 _DOCUMENT: Final = rf"_nightlabel/((runs|recipes)/{_WORD}\.json|runs-index\.jsonl\.gz|{_CHANGING})"
@@ -29,9 +29,9 @@ def is_data(path: str) -> bool:
 
 
 def may_hold(path: str, recipe: str) -> bool:
-    """Whether the log may name `path` as a file of `recipe`'s labels, whoever named it.
+    """Whether the log may name `path` as a file of `recipe`'s labels, whoever wrote the log entry.
 
-    Delta escapes paths; ours need none of that.
+    Delta escapes paths; ours need no escapes.
     """
     said = _IN_PATH.search(path)
     within = path.endswith(".parquet") and not path.startswith(("_delta_log/", "_nightlabel/"))
@@ -39,5 +39,5 @@ def may_hold(path: str, recipe: str) -> bool:
 
 
 def is_ours(path: str) -> bool:
-    """Whether a run gives this name to a file, be it whole or half written."""
+    """Whether a run gives this name to a file, complete or half written."""
     return _ANY.fullmatch(UNFINISHED.sub("", path)) is not None

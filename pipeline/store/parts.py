@@ -1,6 +1,6 @@
-"""One Parquet file of the label store: write it, rewrite it without some rows, merge many.
+"""Parts: write one Parquet file of the label store, rewrite it without some rows, merge many.
 
-A file means nothing until the table's commit names it: every function here may be run
+A file has no effect until the table's commit names it. Every function here may run
 twice, die half-way or finish after its run is dead, and no reader sees a difference.
 """
 
@@ -23,24 +23,24 @@ from pipeline.storage.file_ranges import Range
 from pipeline.store.projection import FILE_BYTES as FILE_BYTES
 from pipeline.store.projection import Projection, read_whole
 
-#: zstd's default level: a third smaller than snappy, at no cost that shows beside a model.
+#: zstd's default level: a third smaller than snappy, at a cost that is negligible beside a model.
 COMPRESSION = "zstd"
 ROW_GROUP_ROWS = 131_072
-#: Of vectors, before they are packed: what a reader of a group takes in memory.
+#: For vectors, uncompressed: the memory that a reader of a row group needs.
 VECTOR_GROUP_BYTES: Final = 64 * 2**20
 
-#: Delta wants bounds that hold, so a cut maximum gets this, which sorts after all else.
+#: Delta needs valid bounds, so a cut maximum gets this suffix, which sorts after everything else.
 _LAST_CHARACTER = "\U0010ffff"
 _STRING_STATS_LENGTH = 64
 
-#: What a file's columns may take in memory. Ours take some ten times what they take as Parquet.
+#: Memory limit for a file's columns. Ours take some ten times their size as Parquet.
 _UNPACKED_BYTES: Final = 128 * 2**20
 _UNPACKED_RATIO: Final = 64
-#: Vectors of images that are all the same are packed to next to nothing. Files of them hold few
-#: rows (`upkeep.large_rows`): 65,536 of 1,536 numbers are told as so much.
+#: Vectors of identical images compress to next to nothing. Files of vectors hold few rows
+#: (`upkeep.large_rows`): 65,536 of 1,536 numbers reach about this limit.
 _UNPACKED_VECTORS: Final = 2**31
 
-#: What Arrow raises for files that it was not written for.
+#: What Arrow raises for files that it cannot handle.
 UNREADABLE: Final = (
     pa.ArrowException,
     LookupError,
@@ -50,14 +50,14 @@ UNREADABLE: Final = (
     TypeError,
     ValueError,
 )
-#: Longer words of Arrow tell no more.
+#: Longer messages of Arrow say no more.
 _PROBLEM_LENGTH: Final = 300
 _FIRST_TIME: Final = datetime(1, 1, 2, tzinfo=UTC)
 _LAST_TIME: Final = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class Logged(Protocol):
-    """A file as the table's log tells of it: what lies there is held against that."""
+    """A file as the table's log describes it; the file is checked against this."""
 
     @property
     def path(self) -> str: ...
@@ -88,11 +88,11 @@ def write_part(folder: Folder, path: str, recipe: str, rows: pa.Table) -> Part:
 
 
 def layout_of(rows: pa.Table) -> dict[str, Any]:
-    """How pyarrow is to write these: rows a group, and the encodings of vectors.
+    """How pyarrow writes these: rows a group, and the encodings of vectors.
 
-    The four bytes of floats go into streams of their own: zstd packs signs and exponents well then,
-    and what is zero in half floats to nothing. A dictionary of floats, which are all different,
-    would only be in the way. Groups of vectors hold fewer rows.
+    The four bytes of floats go into separate streams: then zstd compresses signs and exponents
+    well, and the zero bits of half floats to nothing. A dictionary would not help, since almost all
+    floats differ. Row groups of vectors hold fewer rows.
     """
     vectors = [field for field in rows.schema if is_vector(field.type)]
     if not vectors or not rows.num_rows:
@@ -113,7 +113,7 @@ def is_vector(kind: pa.DataType) -> bool:
 
 
 def _leaves(path: str, kind: pa.DataType) -> list[str]:
-    """The columns that Parquet makes of one of Arrow's, by their paths."""
+    """The leaf columns that Parquet makes of one Arrow column, by their paths."""
     if pa.types.is_list(kind):
         return _leaves(f"{path}.list.element", kind.value_type)
     if pa.types.is_struct(kind):
@@ -124,7 +124,7 @@ def _leaves(path: str, kind: pa.DataType) -> list[str]:
 def copy_part(folder: Folder, file: Logged | str, new_path: str, recipe: str) -> Part:
     """The same rows under another name. Raises StoreError as `read_part` does.
 
-    They are written anew: what another program's footer says of them must not get into the log.
+    They are encoded again: what another program's footer says of them must not get into the log.
     """
     return write_part(folder, new_path, recipe, read_part(folder, file))
 
@@ -136,14 +136,14 @@ def read_part(
     *,
     whole: bool = False,
 ) -> pa.Table:
-    """The rows of one file: all that it holds, some columns by name, or in a schema.
+    """The rows of one file: all columns, some columns by name, or the columns of a schema.
 
-    Of some columns only their bytes are read, unless `whole` says that they are all or most.
+    For some columns only their bytes are read, unless `whole` says that they are all or most.
 
-    A nullable field of the schema that the file lacks was added to the table later, and is null.
-    A file that the log tells of is held against it; of a path alone nothing is known. Raises
-    StoreError for a file of other columns, or of none, for one that the log tells otherwise of,
-    and, before it is unpacked, for one that would take more memory than a file of ours.
+    A nullable field of the schema that the file lacks was added to the table later; it becomes
+    null. A file that the log describes is checked against the log; a bare path is not. Raises
+    StoreError for a file with other columns, or none, for one that differs from the log, and,
+    before it is unpacked, for one that would take more memory than a file of ours.
     """
     path = file if isinstance(file, str) else file.path
     told = None if isinstance(file, str) else file.size_bytes
@@ -164,7 +164,8 @@ def unpack(
     file: Logged | str,
     fetch: Callable[[list[Range]], None] | None = None,
 ) -> pa.Table:
-    """The same of a file's bytes, or of its footer and the ranges that `fetch` then adds to `data`.
+    """The same from a file's bytes, or from its footer and the ranges that `fetch` then adds to
+    `data`.
 
     Raises UNREADABLE.
     """
@@ -178,7 +179,7 @@ def unpack(
     allowed = _UNPACKED_VECTORS if has_vectors else _UNPACKED_BYTES
     refuse_larger(opened, data, names, allowed + _UNPACKED_RATIO * size, groups)
     rows = opened.read(columns=names).select(names).cast(wanted)
-    rows.validate(full=True)  # Arrow takes what a file calls text for text
+    rows.validate(full=True)  # Arrow does not check that a file's text is valid text
     for field in wanted:
         if field.type == schema.TIMESTAMP:
             _refuse_odd_times(rows[field.name])
@@ -188,7 +189,7 @@ def unpack(
 
 
 def _wanted(found: pa.Schema, columns: Sequence[str] | pa.Schema | None) -> pa.Schema:
-    """What to read of a file with these fields; whatever is missing is asked for all the same."""
+    """What to read of a file with these fields; missing columns are requested all the same."""
     if isinstance(columns, pa.Schema):
         return pa.schema([f for f in columns if f.name in found.names or not f.nullable])
     common = schema.COMMON
@@ -201,7 +202,8 @@ def _wanted(found: pa.Schema, columns: Sequence[str] | pa.Schema | None) -> pa.S
 
 
 def _completed(rows: pa.Table, wanted: pa.Schema, count: int) -> pa.Table:
-    """With the fields that the file lacks as nulls; a table without columns knows no `count`."""
+    """Add the fields that the file lacks, as nulls; a table without columns does not know its
+    `count`."""
     there = set(rows.column_names)
     columns = [
         rows[field.name] if field.name in there else pa.nulls(count, field.type) for field in wanted
@@ -251,21 +253,21 @@ def merge_parts(folder: Folder, files: Sequence[Logged | str], new_path: str, re
         problem = str(error).partition("\n")[0][:_PROBLEM_LENGTH]
         raise StoreError(f"files of {public(folder.uri)} do not go together: {problem}") from None
     order = [("uri", "ascending")]
-    if rows["member"].null_count < rows.num_rows:  # a second key takes its time
+    if rows["member"].null_count < rows.num_rows:  # a second key takes extra time
         order.append(("member", "ascending"))
     rows = rows.sort_by(order)
     return write_part(folder, new_path, recipe, rows)
 
 
 def _with_common(found: pa.Schema) -> pa.Schema:
-    """`found` with its common fields as they must be."""
+    """`found` with its common fields in their exact types."""
     common = schema.COMMON
     fields = [common.field(f.name) if f.name in common.names else f for f in found]
     return pa.schema(fields)
 
 
 def bounds_of_text(text: str) -> tuple[str, str]:
-    """(least, greatest) as Delta's statistics tell a text, which are cut where it is long."""
+    """(least, greatest) of a text in Delta's statistics, cut if long."""
     return _lower(text), _upper(text)
 
 

@@ -1,4 +1,4 @@
-"""Telling of the documents of a store that are none of ours, and that end nothing."""
+"""Warns about documents in a store that are not ours and are skipped."""
 
 import logging
 from collections.abc import Sequence
@@ -7,16 +7,16 @@ from typing import Final
 
 from pipeline.errors import printable
 
-#: So many are named.
+#: This many are named.
 TOLD: Final = 3
 
 
 def tell_passed_over(problems: Sequence[str]) -> None:
-    """A line for each of the first few, once in a process."""
+    """A warning for each of the first few, once in a process."""
     for problem in problems[:TOLD]:
-        _tell(f"{problem}; it is passed over")
+        _tell(f"{problem}; it is skipped")
     if len(problems) > TOLD:
-        _tell(f"{len(problems) - TOLD:,} more such files are passed over, as is {problems[0]}")
+        _tell(f"{len(problems) - TOLD:,} more such files are skipped, like {problems[0]}")
 
 
 @lru_cache(maxsize=1000)

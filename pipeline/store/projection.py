@@ -1,9 +1,9 @@
-"""The bytes of a part that some of its columns need: its footer and their chunks.
+"""Projection: reads only the bytes of a part that some columns need: its footer and their chunks.
 
-A ledger needs 21 bytes a row, whatever else a row holds. A file is read as a whole where that is
+A ledger needs 21 bytes a row, whatever else a row holds. A file is read as a whole if that is
 no slower (see `storage.file_ranges`): up to 1 MiB in a bucket with one request. A larger part takes
-one request for its end and one for the columns, a merged file of half a million rows two for each
-of its four row groups, side by side, for a quarter of its bytes.
+one request for its end and one for the columns. A merged file of half a million rows takes two for
+each of its four row groups, in parallel, for a quarter of its bytes.
 """
 
 from typing import Final
@@ -13,15 +13,16 @@ from pipeline.parquet import Data, footer_start
 from pipeline.storage import Folder, public
 from pipeline.storage.file_ranges import PartialFile, Range, Ranges
 
-#: A larger file is none of ours: merged ones end at 256 MiB, parts not far above 128.
+#: Ours are never larger: merged files end at 256 MiB, parts not far above 128.
 FILE_BYTES: Final = 4 * 2**30
-#: Footers of ours have some 3 KB a row group, and up to five groups.
+#: Our footers have some 3 KB a row group, and there are up to five groups.
 _TAIL_BYTES: Final = 32 * 2**10
 _TRAILER_BYTES: Final = 8
 
 
 def read_whole(folder: Folder, path: str, told: int | None) -> bytes:
-    """All bytes of a file, of which the log told so many. Raises StoreError for others."""
+    """All bytes of a file, as many as the log says. Raises StoreError if there are more
+    or fewer."""
     data = folder.read(path, at_most=FILE_BYTES if told is None else min(told, FILE_BYTES))
     if told is not None:
         refuse_other_size(folder, path, len(data), told)
@@ -29,7 +30,7 @@ def read_whole(folder: Folder, path: str, told: int | None) -> bytes:
 
 
 def refuse_other_size(folder: Folder, path: str, size: int, told: int) -> None:
-    """Raises StoreError where a file has another size than the log told."""
+    """Raises StoreError if a file's size differs from the log's."""
     if size != told:
         raise StoreError(
             f"{public(folder.uri_of(path))} has {size:,} bytes, the table's log says "
@@ -38,10 +39,10 @@ def refuse_other_size(folder: Folder, path: str, size: int, told: int) -> None:
 
 
 class Projection:
-    """A file to be read in part. `data` has its footer at least, once `read_footer` was called."""
+    """A file to be read in part. `data` has at least its footer, once `read_footer` was called."""
 
     def __init__(self, folder: Folder, path: str, source: Ranges, told: int | None) -> None:
-        """Reads the end of the file. Raises StoreError where the log `told` another size."""
+        """Reads the end of the file. Raises StoreError if the log `told` another size."""
         size = source.size() if told is None else told
         folder.refuse_large(path, size, FILE_BYTES)
         whole = size <= source.near
@@ -53,12 +54,12 @@ class Projection:
         self.data: Data = bytes(tail) if self._file is None else self._file.data
 
     def read_footer(self) -> None:
-        """Raises Malformed for what is no Parquet file."""
+        """Raises Malformed if it is no Parquet file."""
         if self._file is not None:
             size = len(self.data)
             self._file.fetch_from(footer_start(self.data[size - _TRAILER_BYTES :], size))
 
     def fetch(self, ranges: list[Range]) -> None:
-        """Some more of the file, at its place in `data`."""
+        """Read some more of the file, into its place in `data`."""
         if self._file is not None:
             self._file.fetch(ranges)

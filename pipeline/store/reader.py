@@ -1,4 +1,4 @@
-"""Reading labels back, exactly, whatever a run is doing meanwhile."""
+"""Label store reader: exact results while a run is writing."""
 
 from collections import Counter
 from typing import Self
@@ -18,7 +18,7 @@ from pipeline.store.runs import RunSummary, load_runs
 
 
 class LabelStore:
-    """The labels at a folder, as of one version of its table.
+    """The labels in a folder, at one version of its table.
 
     `recipe` chooses whose labels: an id, or by default the one that was current just before that
     version was read. (One chosen later may not have been whole then.)
@@ -38,16 +38,16 @@ class LabelStore:
 
     @property
     def kind(self) -> str:
-        """What kind of result the rows hold, such as `labels` or `measures`."""
+        """The kind of result that the rows hold, such as `labels` or `measures`."""
         return self._table.kind
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns of a row; files that are older than a column lack it."""
+        """The columns of a row; files older than a column lack it."""
         return self._table.schema
 
     def refresh(self) -> Self:
-        """See what was committed and chosen since."""
+        """Read what was committed and chosen since."""
         self._current = load_current(self.folder)
         self._table.refresh()
         return self
@@ -69,15 +69,15 @@ class LabelStore:
         return [file for file in self._table.live() if file.recipe == chosen]
 
     def files(self, recipe: str | None = None) -> list[str]:
-        """The uris of the live Parquet files, for any reader that knows no Delta."""
+        """The uris of the live Parquet files, for readers that do not support Delta."""
         return [join(self.folder.uri, file.path) for file in self.live(recipe)]
 
     def count(self, recipe: str | None = None) -> int:
-        """Rows, from the table's log alone."""
+        """Number of rows, from the table's log alone."""
         return sum(file.num_rows for file in self.live(recipe))
 
     def to_table(self, columns: list[str] | None = None, recipe: str | None = None) -> pa.Table:
-        """All rows in memory, in the store's schema or the named columns of it.
+        """All rows in memory, in the store's schema or only the named columns.
 
         Rows from before a column was added hold null there.
         """
@@ -89,7 +89,7 @@ class LabelStore:
     def label_counts(self, recipe: str | None = None) -> list[tuple[str | None, int]]:
         """(label, rows), the most frequent first; None stands for images without a label.
 
-        Raises StoreError where the store holds something else than labels.
+        Raises StoreError if the store holds something else than labels.
         """
         if "label" not in self.schema.names:
             raise StoreError(f"{public(self.folder.uri)} holds {self.kind}, which have no labels")

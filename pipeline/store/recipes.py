@@ -1,4 +1,4 @@
-"""The documents of a store's recipes, by their ids: what made the labels."""
+"""The documents of a store's recipes, by id: what made the labels."""
 
 import re
 from collections.abc import Iterable
@@ -37,7 +37,8 @@ def recipe_names(folder: Folder) -> list[str]:
 
 
 def load_recipes(folder: Folder, only: Iterable[str] | None = None) -> dict[str, str]:
-    """The recipes' documents by id, all or `only` those. One of any size is told of, not read."""
+    """The recipes' documents by id, all or `only` those. One that is too large is reported, not
+    read."""
     found, unread = dict[str, str](), list[str]()
     for recipe in recipe_names(folder) if only is None else only:
         try:

@@ -1,7 +1,7 @@
-"""Rows of an archive that moved: which objects they are now, and how they then read.
+"""Rows of an archive that moved: finds their objects at the new place, and rewrites the rows.
 
 A row moves if its name below the new prefix is listed with the same content: the same size, and
-the same etag where both are known, else the same modification time. It takes its identity and its
+the same etag if both are known, else the same modification time. It takes its identity and its
 version from the new listing, so that the next run finds nothing to label.
 """
 
@@ -21,7 +21,7 @@ _FACTS: Final = ("etag", "size", "modified", "version")
 #: The columns that `Relocation.see` reads.
 SEEN: Final = ("uri", "member", "object_id", "version", "error_code", "run_id")
 
-#: What a recipe has of one listed object.
+#: What a recipe has for one listed object.
 _NOTHING, _LABEL, _ERROR, _OTHER_VERSION = range(4)
 
 
@@ -34,13 +34,14 @@ class Prefixes:
     archives: bool = False
 
     def moves(self, uri: str) -> bool:
-        """Whether `uri` is to move: below `old`, and not at its new place already."""
+        """Whether `uri` has to move: below `old`, and not at its new place already."""
         if self.archives:
             return uri == self.old
         return uri.startswith(self.old) and not (self._nested and uri.startswith(self.new))
 
     def which(self, rows: pa.Table) -> Mask:
-        """The same for each of `rows` (uri, member). Members of archives move with theirs alone."""
+        """The same for each of `rows` (uri, member). Members of archives move only with their
+        archive."""
         if self.archives:
             members = pc.is_valid(rows["member"])
             return _mask(pc.and_(pc.equal(rows["uri"], self.old), members))
@@ -59,7 +60,8 @@ class Prefixes:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The objects at the new place, some 100 bytes each; `index` tells an id's row in `facts`."""
+    """The objects at the new place, some 100 bytes each; `index` maps an id to its row
+    in `facts`."""
 
     facts: pa.Table
     index: Ledger
@@ -85,7 +87,7 @@ class Listing:
 
 @dataclass(slots=True)
 class Tally:
-    """What came of the rows below the old prefix."""
+    """Results for the rows below the old prefix."""
 
     moved: int = 0
     already: int = 0
@@ -104,7 +106,7 @@ class Tally:
 
 
 class Relocation:
-    """One recipe's rows on their way: `see` all of its files first, then `move` those that can.
+    """Moves one recipe's rows: first `see` all of its files, then `move` the rows that can move.
 
     `run_id` is written into rows that move: their old run's scope is the old place.
     """
@@ -128,7 +130,7 @@ class Relocation:
         return bool(self._prefixes.which(rows).any())
 
     def move(self, rows: pa.Table) -> pa.Table | None:
-        """A file's rows as they read after the move; None if none of them moves."""
+        """A file's rows after the move; None if none of them moves."""
         at = np.flatnonzero(self._prefixes.which(rows))
         asked = rows.take(pa.array(at))
         uris = self._prefixes.renamed(asked["uri"])
@@ -153,7 +155,7 @@ class Relocation:
 
     @property
     def counts(self) -> dict[str, int]:
-        """What the recipe has of the listing now, by the names that a run counts by."""
+        """What the recipe now has for the listing, under the names of a run's counts."""
         states = np.bincount(self._state, minlength=4)
         return {
             "listed": len(self._listing),

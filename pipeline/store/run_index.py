@@ -1,15 +1,15 @@
-"""The index of run summaries: the documents of past runs, packed into one.
+"""Index of run summaries: the documents of past runs, packed into one file.
 
     _nightlabel/runs-index.jsonl.gz     {"format": 1}, then a line for each document
 
 It is a cache. A document is taken from it only while the store's listing shows that document with
-the size and etag that it had when it was packed; whatever is newer, changed or not in there is
-read by itself, and an index that is missing, damaged or of another format is none. So results are
-the same with it and without, two who write it at once lose nothing, and versions that know no
-index read the documents, which stay as they are.
+the size and etag that it had when it was packed. A document that is newer, changed or not in the
+index is read by itself, and an index that is missing, damaged or of another format is ignored. So
+the results are the same with and without it, two writers at once lose nothing, and versions that do
+not know the index read the documents, which stay as they are.
 
-Like them it may be anybody's: its size, and what it unpacks to, are bounded. What removes rows,
-changes documents or moves the choice of readers reads the documents themselves.
+Anyone may have written it, like the documents: its size, and its unpacked size, are limited. Code
+that removes rows, changes documents or changes the current recipe reads the documents themselves.
 """
 
 import json
@@ -24,19 +24,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.errors import StoreError
 from pipeline.storage import Entry, Folder
 
-#: Beside the folder of the summaries, not in it: other versions read all that lies there.
+#: Beside the folder of the summaries, not in it: other versions read every file in that folder.
 INDEX: Final = "_nightlabel/runs-index.jsonl.gz"
 FORMAT: Final = 1
 
-#: Packed or not. A thousand summaries have some 3 MB, and pack to a twentieth.
+#: Packed or unpacked. A thousand summaries have some 3 MB, and compress to a twentieth.
 INDEX_BYTES: Final = 64 * 2**20
 #: A larger summary, which names what could not be read, is read by itself.
 _DOCUMENT_BYTES: Final = 64 * 2**10
 _MOST: Final = 5000
-#: So many documents beside the index are read by themselves before it is written anew.
+#: This many documents outside the index are read by themselves before it is rewritten.
 SINGLE_READS: Final = 16
 
-_GZIP: Final = 31  # zlib's number for it; it holds the text against a checksum
+_GZIP: Final = 31  # zlib's number for it; it checks the text against a checksum
 _STRICT: Final = ConfigDict(extra="forbid", strict=True)
 
 
@@ -65,7 +65,7 @@ class Packed:
 
 
 class RunIndex:
-    """The index of one store, as it was read, and what was read beside it."""
+    """The index of one store as it was read, and the documents read in addition."""
 
     def __init__(self, folder: Folder, packed: Mapping[str, Packed]) -> None:
         self._folder, self._packed = folder, packed
@@ -74,15 +74,15 @@ class RunIndex:
 
     @classmethod
     def read(cls, folder: Folder) -> Self:
-        """An empty one where the store has none, or what lies there is none."""
+        """An empty index if the store has none, or an invalid one."""
         packed: dict[str, Packed] = {}
-        # The listing that follows tells of a store that is away, or that nobody may read.
+        # The listing that follows reports a store that is down or refuses access.
         with suppress(StoreError, ValueError, zlib.error):
             packed = dict(_unpacked(folder.read(INDEX, at_most=INDEX_BYTES)))
         return cls(folder, packed)
 
     def document(self, entry: Entry, at_most: int) -> bytes:
-        """The bytes of a document that was listed. Raises what `Folder.read` raises."""
+        """The bytes of a listed document. Raises what `Folder.read` raises."""
         path = self._folder.relative(entry.uri)
         found = self._packed.get(path)
         if found is not None and (found.size, found.etag) == (entry.size, entry.etag):
@@ -94,9 +94,9 @@ class RunIndex:
         return data
 
     def save(self) -> None:
-        """Write it anew where it lacks many documents, or holds one that is no more as it was.
+        """Rewrite it if it lacks many documents, or holds one that has changed.
 
-        Only for who holds the lease, after all documents were read.
+        Only the holder of the lease may call this, after all documents were read.
         """
         stale = len(self._packed) - len(self._kept)
         if stale or len(self._added) > SINGLE_READS:
@@ -127,7 +127,7 @@ def _pack(documents: Mapping[str, Packed]) -> bytes:
 
 
 def _unpacked(data: bytes) -> Iterator[tuple[str, Packed]]:
-    """Documents by path. Raises ValueError and zlib.error for what `_pack` did not make."""
+    """Documents by path. Raises ValueError and zlib.error for data that `_pack` did not make."""
     unpacker = zlib.decompressobj(_GZIP)
     text = unpacker.decompress(data, INDEX_BYTES)
     if not unpacker.eof:

@@ -1,4 +1,4 @@
-"""The summaries of a store's runs: small documents that others may have written too."""
+"""Run summaries of a store: small documents that others may have written too."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,14 +29,14 @@ from pipeline.store.states import FAILED_BEFORE
 
 RUNS: Final = "_nightlabel/runs/"
 
-#: Before the name of a default exclude in counts by name.
+#: Prefix of a default exclude's name in counts by name.
 LEFT_OUT: Final = "left_out:"
-#: So many of what could not be read are named in a summary.
+#: A summary names this many of the files that could not be read.
 NAMED_UNREADABLE: Final = 100
 
-#: A summary has some 3 KB, and a hundred long names that could not be read more.
+#: A summary has some 3 KB, more with a hundred long names that could not be read.
 RUN_BYTES: Final = 4 * 2**20
-#: The newest runs, and what they may have together: a run each night for thirteen years.
+#: The newest runs, and their limit in total: a run each night for thirteen years.
 RUNS_READ: Final = 5000
 RUNS_BYTES: Final = 256 * 2**20
 #: No more names are listed; a store lists some ten thousand a second at least.
@@ -57,7 +57,8 @@ def _in_calendar(moment: datetime) -> datetime:
 
 
 def _comparable(scope: dict[str, Any]) -> dict[str, Any]:
-    """What is compared and printed of a scope is text; filters of newer versions are anything."""
+    """Fields of a scope that are compared and printed are texts; filters of newer versions may be
+    anything."""
     for name in ("kind", "src"):
         if not isinstance(scope.get(name, ""), str):
             raise ValueError(f"{name} is no text")
@@ -68,19 +69,20 @@ def _comparable(scope: dict[str, Any]) -> dict[str, Any]:
     return scope
 
 
-#: Every zone can show these.
+#: Every time zone can show these.
 _FIRST_YEAR, _LAST_YEAR = 1970, 9990
-#: Whatever arithmetic is done with it, Python can print it.
+#: Whatever arithmetic is done with it, Python can print the result.
 Count = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Moment = Annotated[AwareDatetime, AfterValidator(_in_calendar)]
 Scope = Annotated[dict[str, Any], AfterValidator(_comparable)]
 
 
 class Counts(BaseModel):
-    """How many objects came to what in one run.
+    """How many objects had each result in one run.
 
     listed = done + failed_before + labelled + failed + remaining, once a run is over. `derived`
-    rows were cut from a recipe of larger top_k before the listing, and are counted there again.
+    rows were made from a recipe with a larger top_k before the listing, and are counted there
+    again.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -150,7 +152,7 @@ class Counts(BaseModel):
         return self.labelled + self.failed
 
 
-#: What people and programs read of numbers that follow from the counts.
+#: Derived numbers, for people and programs.
 DERIVED: Final = {
     "to label": "new + changed + retried",
     "processed": "labelled + failed",
@@ -159,12 +161,12 @@ DERIVED: Final = {
 
 
 def word(name: str) -> str:
-    """What people read of a count: one word, or two, everywhere."""
+    """The word that people read for a count: one word, or two, the same everywhere."""
     return Counts.model_fields[name].title or name
 
 
 def _below(counts: Mapping[str, int], prefix: str) -> dict[str, int]:
-    """The counts whose names begin with `prefix`, without it."""
+    """The counts whose names begin with `prefix`, without the prefix."""
     return {
         name.removeprefix(prefix): number
         for name, number in sorted(counts.items())
@@ -173,7 +175,7 @@ def _below(counts: Mapping[str, int], prefix: str) -> dict[str, int]:
 
 
 class Clipping(BaseModel):
-    """Of the images of one mode of more than 8 bits: how many turn white or black in 8 bits."""
+    """Images of one mode with more than 8 bits: how many turn white or black in 8 bits."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -214,29 +216,30 @@ class RunSummary(BaseModel):
         return scope | {"src": recorded(src, again=True)} if isinstance(src, str) else scope
 
     def rate(self) -> float | None:
-        """Images a second, from the first model that was ready on; None under a second of that."""
+        """Images a second since the first model was ready; None if that is under a second."""
         began = self.seconds.get("load", self.seconds.get("start"))
         took = self.seconds.get("label", 0.0) - began if began is not None else 0.0
         return round(self.counts.processed / took, 1) if took >= 1 else None
 
     #: The recipe that readers saw when this was written.
     current: str | None = None
-    #: Whether --promote moved it here; null where that was not asked. And why not, in words.
+    #: Whether --promote changed it to this one, and if not, why; null if not asked for.
     promoted: bool | None = None
     not_promoted: str | None = None
-    #: The rows of this run's recipe were removed later: what was whole then no longer is.
+    #: The rows of this run's recipe were removed later: the run no longer counts as whole.
     dropped: bool | None = None
-    #: Where the rows of this run's scope lay before: `move-src` wrote it, and labelled nothing.
+    #: The old place of this run's rows: `move-src` wrote it, and labelled nothing.
     moved_from: str | None = None
 
     @property
     def whole(self) -> bool:
-        """Every object of its scope had a row of its recipe at its end, and has not lost it."""
+        """At its end, every object of its scope had a row of its recipe, and none was removed
+        since."""
         return self.status == "complete" and self.listing_complete and not self.dropped
 
 
 def named_unreadable(unreadable: Mapping[str, str]) -> dict[str, str]:
-    """What of it a summary names."""
+    """The part of `unreadable` that a summary names."""
     return dict(sorted(unreadable.items())[:NAMED_UNREADABLE])
 
 
@@ -250,17 +253,17 @@ def save_run(folder: Folder, run: RunSummary) -> None:
 
 
 class Runs(NamedTuple):
-    """The newest runs of a store, the oldest of them first; `unread` says what was passed over."""
+    """The newest runs of a store, the oldest of them first; `unread` says what was skipped."""
 
     found: list[RunSummary]
     unread: list[str]
 
 
 def read_runs(folder: Folder, index: RunIndex | None = None) -> Runs:
-    """Anybody may have written there, so no file ends a run, and so many are looked at and read.
+    """Anyone may have written there, so no file ends a run, and only this many are listed and read.
 
-    A run whose summary is passed over is one of another scope to its reader: in doubt. With an
-    `index`, what it holds as it is listed is not read again.
+    A run whose summary is skipped counts as one of another scope, to be safe. With an
+    `index`, documents that it holds in their listed state are not read again.
     """
     entries = list(islice(folder.list(RUNS), LISTED))
     unread = [f"{public(folder.uri_of(RUNS))} holds over {LISTED:,} files"][len(entries) < LISTED :]
@@ -292,19 +295,20 @@ def _read_run(folder: Folder, index: RunIndex | None, entry: Entry) -> RunSummar
     except StoreError as error:
         return str(error)
     if path != f"{RUNS}{run.run_id}.json":
-        return f"{public(folder.uri_of(path))} is no RunSummary of ours: run_id: is another's"
+        return f"{public(folder.uri_of(path))} is no RunSummary of ours: run_id: names another run"
     return run
 
 
 def load_runs(folder: Folder, index: RunIndex | None = None) -> list[RunSummary]:
-    """The newest runs, the oldest of them first. What is no summary is told and passed over."""
+    """The newest runs, the oldest of them first. Files that are no summary are reported and
+    skipped."""
     runs = read_runs(folder, index)
     tell_passed_over(runs.unread)
     return runs.found
 
 
 def load_run(folder: Folder, run_id: str) -> RunSummary | None:
-    """One run, from its document; None where there is none, or another's."""
+    """One run, from its document; None if there is none, or it is another run's."""
     try:
         run = read_document(folder, f"{RUNS}{run_id}.json", RunSummary, RUN_BYTES)
     except DeniedError:
@@ -317,7 +321,7 @@ def load_run(folder: Folder, run_id: str) -> RunSummary | None:
 def read_document(
     folder: Folder, path: str, kind: type[Document], at_most: int = DOCUMENT_BYTES
 ) -> Document:
-    """A small document of the store. Raises MissingError, and StoreError if it is another."""
+    """A small document of the store. Raises MissingError, and StoreError if it is invalid."""
     return _parsed(folder, path, kind, folder.read(path, at_most=at_most))
 
 

@@ -1,6 +1,6 @@
-"""What became of a row, as a ledger holds it in five bits: a label, or which error.
+"""State of a row, as a ledger holds it in five bits: a label, or which error.
 
-The ordinals live in memory only, so codes may be added and moved freely.
+The ordinals exist in memory only, so codes may be added and reordered freely.
 """
 
 from collections.abc import Collection
@@ -17,12 +17,13 @@ STATE_BITS: Final = 5
 
 LABELLED: Final = 0
 CODES: Final = {code: ordinal for ordinal, code in enumerate(ErrorCode, start=1)}
-#: A code that a newer version of this package wrote: permanent, as far as this one knows.
+#: A code that a newer version of this package wrote: permanent, as far as this version knows.
 UNKNOWN: Final = (1 << STATE_BITS) - 1
-#: `denied` since its address is not public; told apart only for a run that may read such.
+#: `denied` because its address is not public; told apart only for a run that may read such
+#: addresses.
 PRIVATE: Final = UNKNOWN - 1
 
-#: Names a count of permanent errors that stay: this, then the code.
+#: Prefix for counts of permanent errors that stay: this, then the code.
 FAILED_BEFORE: Final = "failed_before:"
 _NAMES: Final = {str(code): at for code, at in CODES.items()} | {"unknown": UNKNOWN}
 
@@ -35,7 +36,7 @@ States = npt.NDArray[np.int32]
 def states_of(rows: pa.Table) -> States:
     """The state of each row, from its error_code.
 
-    With error_message among the columns, PRIVATE rows are told apart.
+    If error_message is among the columns, PRIVATE rows are told apart.
     """
     codes = rows["error_code"]
     states = np.full(len(codes), LABELLED, np.int32)
@@ -62,7 +63,7 @@ def retried(wanted: Retried) -> npt.NDArray[np.bool_]:
 
 
 def counts_of(states: States) -> dict[str, int]:
-    """Of rows that stay as they are: labels, errors, and those by their code."""
+    """Counts of rows that stay as they are: labels, errors, and errors by code."""
     rows = np.bincount(states, minlength=UNKNOWN + 1)
     by_code = {FAILED_BEFORE + name: int(rows[at]) for name, at in _NAMES.items() if rows[at]}
     failed = int(rows.sum() - rows[LABELLED])

@@ -1,20 +1,21 @@
-"""The end of a run: parts become large files at rest, and what nobody names is removed.
+"""Upkeep at the end of a run: merges parts into large files at rest, and removes unreferenced
+files.
 
-Plain Parquet readers see `recipe=*/*.parquet`, all of it and at every moment, so nothing
-may lie there twice. Hence the order:
+Plain Parquet readers see `recipe=*/*.parquet`, all of it and at every moment, so no row
+may be there twice. Hence the order:
 
-1. A look at what lies under `recipe=`, then a commit of our own. It fences every older
-   writer, so that a file that was there and that no version names is nobody's to come; what
-   a younger writer wrote since was not seen, and is left alone.
-2. Those files are deleted: ones whose rows were replaced or moved into parts, and what a
-   merge left that died before its commit.
-3. The merged files are written under `recipe=`.
+1. List the files under `recipe=`, then make a commit. It fences every older
+   writer, so no writer can still add a listed file that no version names. Files that
+   a younger writer wrote since were not listed, and are not touched.
+2. Delete those files: ones whose rows were replaced or moved into parts, and files of a
+   merge that died before its commit.
+3. Write the merged files under `recipe=`.
 4. One commit removes the parts and adds the merged files.
-5. Parts that no version of the last day names are deleted: a Delta reader may still be
+5. Delete parts that no version of the last day names: a Delta reader may still be
    reading an older version.
 
 Between 2 and 4 a plain reader misses the rows of files that were replaced; it never sees
-a row twice. A crash anywhere leaves a table that is exact and is tidied by the next run.
+a row twice. A crash anywhere leaves an exact table, and the next run cleans up.
 """
 
 from collections import Counter
@@ -36,15 +37,15 @@ from pipeline.store.parts import is_vector
 PARTS: Final = "_parts/"
 AT_REST: Final = f"{schema.PARTITION}="
 
-#: A merged file is large, and takes no more, at so many bytes of Parquet or so many rows. A
-#: merge holds its rows three times, at some 300 to 500 bytes each: half a gigabyte and more.
+#: A merged file counts as full, and takes no more, at this many bytes of Parquet or this many rows.
+#: A merge holds its rows three times, at some 300 to 500 bytes each: half a gigabyte or more.
 LARGE_BYTES: Final = 256 * 2**20
 LARGE_ROWS: Final = 2**19
-#: The same of rows with vectors: 768 numbers take 3 KB.
+#: The same for rows with vectors: 768 numbers take 3 KB.
 VECTOR_ROWS: Final = 2**16
 
-#: How long a part is kept after the last version that named it: longer than a reader holds
-#: on to a version, and than a dead run's last write can take to land.
+#: How long a part is kept after the last version that named it: longer than a reader keeps a
+#: version open, and than the last write of a dead run can take to arrive.
 ORPHAN_AGE: Final = timedelta(hours=24)
 
 
@@ -71,7 +72,7 @@ def parts_of(files: Sequence[LiveFile]) -> list[LiveFile]:
 
 
 def large_rows(rows: pa.Schema) -> int:
-    """How many rows a file of such ones may hold: whoever reads or merges it holds all of them."""
+    """How many such rows a file may hold: everyone who reads or merges it holds all of them."""
     return VECTOR_ROWS if any(is_vector(field.type) for field in rows) else LARGE_ROWS
 
 
@@ -87,7 +88,7 @@ def plan_merge(files: Sequence[LiveFile], run_id: str, most_rows: int = LARGE_RO
 
 
 def at_rest(folder: Folder, recipes: Iterable[str]) -> list[str]:
-    """What lies under `recipe=`, whether a version of the table names it or not."""
+    """The files under `recipe=`, whether a version of the table names them or not."""
     return [
         folder.relative(entry.uri)
         for recipe in sorted(recipes)
@@ -96,9 +97,9 @@ def at_rest(folder: Folder, recipes: Iterable[str]) -> list[str]:
 
 
 def strays(folder: Folder, files: Sequence[LiveFile], recipes: Iterable[str]) -> list[str]:
-    """Files at rest that no version names: rubbish once a commit of our own has followed.
+    """Files at rest that no version names: garbage once a commit of our own has followed.
 
-    Those of our names, that is; what others put there is not ours to delete.
+    Only files with our names; files that others put there are not ours to delete.
     """
     live = {file.path for file in files}
     return [name for name in at_rest(folder, recipes) if name not in live and is_data(name)]
@@ -107,8 +108,8 @@ def strays(folder: Folder, files: Sequence[LiveFile], recipes: Iterable[str]) ->
 def orphans(folder: Folder, table: Table) -> list[str]:
     """Parts that no version of the last day names: merged, replaced, or never committed.
 
-    What is younger than a day by the store's clock may be of a version of the last day; of
-    the rest, what the version of a day ago named still is.
+    A file younger than a day by the store's clock may belong to a version of the last day. Of
+    the others, those that the version of a day ago named are still in use.
     """
     live = {file.path for file in table.live()}
     entries = [(folder.relative(entry.uri), entry.modified) for entry in folder.list(PARTS)]
@@ -125,7 +126,7 @@ def orphans(folder: Folder, table: Table) -> list[str]:
 
 
 def plan_compact(files: Sequence[LiveFile], most_rows: int = LARGE_ROWS) -> list[LiveFile]:
-    """Small files at rest, where a recipe has more than one of them."""
+    """Small files at rest, if a recipe has more than one of them."""
     small = [
         file for file in files if not file.path.startswith(PARTS) and _is_small(file, most_rows)
     ]

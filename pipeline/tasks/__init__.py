@@ -1,7 +1,7 @@
-"""What is asked of an image: one file a task, one line here.
+"""Registry of tasks: what can be asked of an image; one file a task, one line here.
 
-A package of somebody else's adds a task by an entry point of the group `nightlabel.tasks`, which
-names a class of its own: `sky = "my_package.sky:Sky"`. See `base.Task` for what one says.
+Another package adds a task by an entry point of the group `nightlabel.tasks`, which
+names its class: `sky = "my_package.sky:Sky"`. `base.Task` says what the class needs.
 """
 
 import json
@@ -73,14 +73,14 @@ def task_named(name: str) -> Task:
 
 
 def task_for(spec: LabelSpec) -> Task:
-    """What a job's task and options ask for. Raises SpecError."""
+    """The task for a job's task name and options. Raises SpecError."""
     return task_named(task_named(spec.task).variant(spec))
 
 
 def recipe_of(document: str) -> Recipe:
-    """A recipe from a store's document, as its task reads it.
+    """A recipe from a store's document, read by its task.
 
-    One of a task that is not installed here can be told from others, and no more. Raises
+    If its task is not installed here, the recipe can only be compared with others. Raises
     StoreError for a document that is no recipe.
     """
     task = _known(_task_in(document))
@@ -88,36 +88,37 @@ def recipe_of(document: str) -> Recipe:
 
 
 def known_recipes(documents: Mapping[str, str]) -> dict[str, Recipe]:
-    """Those of the documents, by recipe id, that this version can read; others are told of."""
+    """Recipes by id, from the documents that this version can read; the others are reported."""
     known = {}
     for name, text in documents.items():
         try:
             known[name] = recipe_of(text)
         except StoreError as error:
             logging.getLogger("nightlabel").warning(
-                "nightlabel: the document of recipe %s is passed over: %s", printable(name), error
+                "nightlabel: the document of recipe %s is skipped: %s", printable(name), error
             )
     return known
 
 
 def task_of(document: str) -> Task:
-    """The task that a recipe's document names. Raises SpecError where it is not installed."""
+    """The task that a recipe's document names. Raises SpecError if it is not installed."""
     return task_named(_task_in(document))
 
 
 def words_of(spec: LabelSpec | Mapping[str, Any]) -> Words:
-    """How people call what a run does, by its specification or what it recorded of that."""
+    """The words for what a run does, for people, from its specification or its recorded one."""
     name = spec.task if isinstance(spec, LabelSpec) else spec.get("task", DEFAULT_TASK)
     task = _known(name)
     return task.words if task else LABELLING
 
 
 def _task_in(document: str) -> str:
-    """Those of before there were others are of `classify`, and do not say so."""
+    """The task's name. Documents from before there were other tasks lack it; they mean
+    `classify`."""
     try:
         fields = json.loads(document)
     except (ValueError, RecursionError):
-        return DEFAULT_TASK  # whose reader says what is wrong
+        return DEFAULT_TASK  # its reader reports what is wrong
     named = fields.get("task", DEFAULT_TASK) if isinstance(fields, dict) else DEFAULT_TASK
     return named if isinstance(named, str) else DEFAULT_TASK
 

@@ -1,7 +1,7 @@
-"""What a task is: the one protocol through which everything else knows what is asked of an image.
+"""Task: the one protocol through which the pipeline knows what is asked of an image.
 
-A task without a network is worked on where images are decoded; one with a network in an actor
-that loads it once. A task has no state: it travels to every worker with the job.
+A task without a network runs where images are decoded. A task with a network runs in an actor
+that loads it once. A task has no state: it is sent to every worker with the job.
 """
 
 from abc import ABC, abstractmethod
@@ -23,10 +23,10 @@ from pipeline.words import Words
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A task resolved and checked: what a run ships to its workers.
+    """A task resolved and checked: what a run sends to its workers.
 
-    `model` is its id or absolute path, None for a task without a network; `weights` are the bytes
-    of the model's; `preprocess` is the size that each image is brought to.
+    `model` is its id or absolute path, None for a task without a network. `weights` is the size of
+    the model's weights in bytes. `preprocess` is the size that each image is resized to.
     """
 
     model: str | None
@@ -37,7 +37,7 @@ class Prepared:
 
 
 class Setting(Protocol):
-    """What a worker is told of its run: the job, as far as a task needs it."""
+    """What a worker is told about its run: the job, as far as a task needs it."""
 
     @property
     def run_id(self) -> str: ...
@@ -54,9 +54,9 @@ class Setting(Protocol):
 
 
 class Worker(Protocol):
-    """PIXELS → rows of the task in flight, one for each row and in their order.
+    """PIXELS → rows of the task in flight, one for each row, in the same order.
 
-    Rows with an error pass through. `device` is where it works: `cpu`, or `cuda:` and a name.
+    Rows with an error pass through. `device` is where it runs: `cpu`, or `cuda:` and a name.
     """
 
     @property
@@ -65,23 +65,23 @@ class Worker(Protocol):
 
 
 class Difference(BaseModel):
-    """One image whose stored row the reference would not give."""
+    """One image whose stored row differs from the reference."""
 
     model_config = ConfigDict(frozen=True)
 
     uri: str
 
     def words(self) -> str:
-        """In one line, for people."""
+        """A description in one line, for people."""
         return f"{self.uri} differs from the reference"
 
 
 class Task(ABC):
-    """What is asked of an image. To add one: a subclass, and a line in the registry."""
+    """A task. To add one: write a subclass, and a line in the registry."""
 
-    #: Its name, as in `--task`.
+    #: The task's name, as in `--task`.
     name: ClassVar[str]
-    #: What kind of result it gives (labels, vectors, measures, …). A store holds one kind.
+    #: The kind of its results (labels, vectors, measures, …). A store holds one kind.
     kind: ClassVar[str]
     #: The columns that it adds to those that all rows have; they must be nullable.
     columns: ClassVar[Sequence[pa.Field]]
@@ -89,20 +89,20 @@ class Task(ABC):
     #: Whether it loads a network, in actors of its own.
     network: ClassVar[bool] = True
     recipe: ClassVar[type[Recipe]]
-    #: Options that mean nothing to it, beyond those of a network that it does not have.
+    #: Options that do not apply to it, beyond those of a network that it does not have.
     refused: ClassVar[Sequence[str]] = OF_VECTORS
 
     @property
     def rows(self) -> pa.Schema:
-        """One row, as it lies in the store."""
+        """The Arrow schema of one row in the store."""
         return schema.rows_of(self.columns)
 
     def variant(self, spec: LabelSpec) -> str:  # noqa: ARG002
-        """The name of the task that does it: another one where an option asks for more columns."""
+        """The name of the task to use: another one if an option asks for more columns."""
         return self.name
 
     def check(self, spec: LabelSpec) -> None:
-        """Refuse options that mean nothing to it. Raises SpecError."""
+        """Refuse options that do not apply to it. Raises SpecError."""
         for name in () if self.network else OF_A_NETWORK:
             self._refuse(name, spec, f"{self.name} has no model; leave this option out")
         for name in self.refused:
@@ -114,40 +114,41 @@ class Task(ABC):
 
     @abstractmethod
     def prepare(self, spec: LabelSpec) -> Prepared:
-        """Resolve and check all that can be refused before an image is read.
+        """Resolve and check everything that can be refused before an image is read.
 
-        No weights are loaded, and torch is not imported where that can be helped. Raises
+        No weights are loaded, and torch is not imported if that can be avoided. Raises
         SpecError or ModelError.
         """
 
     @abstractmethod
     def load(self, setting: Setting) -> Worker:
-        """What works on images in this process, ready for its first batch. Raises ModelError."""
+        """Load the worker in this process, ready for its first batch. Raises ModelError."""
 
     @abstractmethod
     def reference(
         self, spec: LabelSpec, recipe: Recipe, room: Room | None = None
     ) -> Callable[[bytes], Any]:
-        """Bytes of an image → what `agree` holds its row against, by means of its own.
+        """Bytes of an image → the value that `agree` compares with its row, computed independently.
 
-        A large image is worked on within `room`. The callable raises ImageError for bytes that
+        A large image is processed within `room`. The callable raises ImageError for bytes that
         give no image.
         """
 
     @abstractmethod
     def agree(self, stored: Mapping[str, Any], reference: Any, recipe: Recipe) -> Difference | None:
-        """None if a stored row (`uri` and the task's columns) is as good as the reference."""
+        """None if a stored row (`uri` and the task's columns) agrees with the reference."""
 
     @abstractmethod
     def summary(self, rows: pa.Table) -> str:
         """A line for people on some rows, which hold the task's columns."""
 
     def describe_model(self, spec: LabelSpec) -> str:
-        """In words, what `spec.model` is to it, loaded as a run would. Raises NightlabelError."""
+        """Describe what `spec.model` gives this task, loaded as in a run. Raises
+        NightlabelError."""
         raise SpecError("model", spec.model, f"{self.name} has no model; leave this option out")
 
     def derives_from(self, recipe: Recipe, documents: Mapping[str, str]) -> list[str]:  # noqa: ARG002
-        """Which recipes' rows can be made into those of `recipe` without an image.
+        """Recipes whose rows can be turned into those of `recipe` without reading an image.
 
         `documents` are recipes as JSON, by id; the best one comes first.
         """

@@ -1,4 +1,4 @@
-"""An image classifier on a device: images → label, score, top_k."""
+"""Image classifier on a device: images → label, score, top_k."""
 
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ COLUMNS: Final = (
 
 
 class Classifier:
-    """The answers of an engine, by the names of its classes."""
+    """Turns an engine's scores into labels, with the names of its classes."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -38,8 +38,8 @@ class Classifier:
     def __call__(self, images: NDArray[np.uint8], seen: pa.Table) -> Answers:  # noqa: ARG002
         """The k best labels of each image.
 
-        An image whose scores overflow in half precision is labelled again in fp32, and says so
-        in its `precision`. Raises BadModelError if even fp32 gives no finite scores.
+        If an image's scores overflow in half precision, it is labelled again in fp32, which its
+        `precision` shows. Raises BadModelError if even fp32 gives no finite scores.
         """
         (indices, scores, *_), precision = self.predict(images)
         return Answers(self.label_columns(indices, scores), precision)
@@ -54,7 +54,8 @@ class Classifier:
         }
 
     def predict(self, images: NDArray[np.uint8]) -> tuple[tuple[NDArray[Any], ...], pa.Array]:
-        """What the engine gives, each row finite or made again in fp32, and in which precision."""
+        """The engine's results, each row finite or recomputed in fp32, and the
+        precision of each."""
         results = self._engine.predict(images)
         precision = np.full(len(images), self._engine.precision, object)
         broken = ~np.isfinite(np.concatenate(results[1:], axis=1)).all(axis=1)

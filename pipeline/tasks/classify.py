@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
 FORMAT: Final = 1
 
-#: Two labels are as good as one if the reference scores them this close: a GPU in half
-#: precision may be that far from it.
+#: Two labels count as equal if the reference scores them this close: a GPU in half precision may be
+#: that far off.
 NEAR: Final = 0.02
 #: With --precision int8, scores up to 0.06 off were seen (docs/performance.md).
 NEAR_INT8: Final = 0.12
-#: So many labels are named in a summary.
+#: A summary names this many labels.
 NAMED: Final = 5
 
 
 class ClassifyRecipe(Recipe):
-    """Everything that decides a label: weights, what config.json says of the network, the classes'
+    """Everything that decides a label: weights, the network fields of config.json, class
     names, preprocessing, options."""
 
     model: str
@@ -72,7 +72,7 @@ class ClassifyRecipe(Recipe):
 
 
 class LabelDifference(Difference):
-    """One image whose stored label the reference would not give."""
+    """One image whose stored label differs from the reference."""
 
     stored: str
     stored_score: float
@@ -87,7 +87,7 @@ class LabelDifference(Difference):
 
 
 class Scores:
-    """The reference: scores by class names, of transformers alone, in fp32."""
+    """The reference: scores by class name, from transformers alone, in fp32."""
 
     def __init__(
         self, folder: ModelFolder, spec: LabelSpec, exif: bool, room: "Room | None"
@@ -124,7 +124,7 @@ class Classify(Task):
         model = fetch(spec.model, spec.revision)
         preprocess = checked_preprocess(model)
         return Prepared(
-            model=model.id,  # absolute: a worker's working folder is another
+            model=model.id,  # absolute: a worker has another working folder
             revision=model.revision,
             weights=model.weights_bytes,
             preprocess=preprocess,
@@ -147,8 +147,8 @@ class Classify(Task):
     def reference(
         self, spec: LabelSpec, recipe: Recipe, room: "Room | None" = None
     ) -> Callable[[bytes], Any]:
-        """The recipe's own model. Raises BadModelError if it is not what made the labels: the
-        weights behind a name may have changed since."""
+        """The recipe's own model. Raises BadModelError if it is not the one that made the labels:
+        the weights behind a name may have changed."""
         made_by = _ours(recipe)
         folder = fetch(made_by.model, made_by.revision)
         if folder.weights_sha256 != made_by.weights_sha256:
@@ -175,7 +175,7 @@ class Classify(Task):
         )
 
     def summary(self, rows: pa.Table) -> str:
-        """How often each label is given, the most frequent first."""
+        """How often each label occurs, the most frequent first."""
         counted = pc.value_counts(rows["label"].drop_null()).to_pylist()
         counted.sort(key=lambda pair: (-pair["counts"], pair["values"]))
         named = [f"{pair['values']} {pair['counts']:,}" for pair in counted[:NAMED]]
@@ -201,10 +201,10 @@ class Classify(Task):
         return "; ".join([*found, *keys_in_words(weights, "label")])
 
     def derives_from(self, recipe: Recipe, documents: Mapping[str, str]) -> list[str]:
-        """The recipes that differ in nothing but a larger top_k, the smallest of them first.
+        """Recipes that differ only in a larger top_k, the smallest of them first.
 
         The best k labels are the first k of more, since equal scores are ordered by index. A
-        document of another version's recipe is none of them.
+        document of another version's recipe does not count.
         """
         wanted, known = _ours(recipe), list[tuple[str, ClassifyRecipe]]()
         for name, text in documents.items():

@@ -1,7 +1,7 @@
-"""`label --embed`: the labels of `classify`, and a vector of the backbone beside each, in one pass.
+"""`label --embed`: the labels of `classify`, with a backbone vector beside each, in one pass.
 
-Its labels are those of `classify`, but its rows hold more, so it has recipes of its own: a store of
-labels gets its rows beside the old ones, and the column by a commit of metadata.
+The labels are those of `classify`, but the rows hold more, so it has recipes of its own. A store
+of labels gets the new rows beside the old ones, and the column by a commit of metadata.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,14 +39,15 @@ class ClassifyEmbedRecipe(ClassifyRecipe):
 
 
 class ClassifierWithVectors(Classifier):
-    """The answers of an engine that gives both."""
+    """Results of an engine that gives both labels and vectors."""
 
     def __init__(self, engine: "Engine", dtype: vectors.Dtype) -> None:
         super().__init__(engine)
         self._dtype = dtype
 
     def __call__(self, images: NDArray[np.uint8], seen: pa.Table) -> Answers:  # noqa: ARG002
-        """An image of which either overflows in half precision is worked on again in fp32."""
+        """If an image's scores or vector overflow in half precision, it is processed
+        again in fp32."""
         (indices, scores, found), precision = self.predict(images)
         column = vectors.vector_array(found, self._dtype)
         labels = self.label_columns(indices, scores)
@@ -54,7 +55,7 @@ class ClassifierWithVectors(Classifier):
 
 
 class Truth(NamedTuple):
-    """What the reference gives of an image: its scores, and its vector."""
+    """The reference for an image: its scores, and its vector."""
 
     scores: Any
     vector: NDArray[np.float32]
@@ -113,7 +114,7 @@ class ClassifyEmbed(Classify):
         return lambda data: Truth(scores(data), vector(data))
 
     def agree(self, stored: Mapping[str, Any], reference: Any, recipe: Recipe) -> Difference | None:
-        """The label as in `classify`, and the vector."""
+        """Compare the label as in `classify`, and the vector."""
         return super().agree(stored, reference.scores, recipe) or vectors.difference(
             stored, reference.vector, _ours(recipe).decode
         )

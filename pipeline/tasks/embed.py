@@ -1,7 +1,8 @@
 """`embed`: a vector of each image, by a vision backbone of transformers.
 
-For search, near-duplicates, clusters, and heads that are trained in seconds. What the poolings mean
-stands in `models.pooling`. Vectors are stored as the network gives them, never normalised.
+For search, near-duplicates, clustering, and classifier heads that train in seconds.
+`models.pooling` defines the poolings. Vectors are stored as the network gives them, never
+normalised.
 """
 
 import json
@@ -35,8 +36,8 @@ FORMAT: Final = 1
 
 
 class EmbedRecipe(Recipe):
-    """Everything that decides a vector: weights, what config.json says of the network,
-    preprocessing, pooling, and the numbers it is rounded to. `dim` follows from these."""
+    """Everything that decides a vector: weights, the network fields of config.json,
+    preprocessing, pooling, and the number type it is rounded to. `dim` follows from these."""
 
     task: Literal["embed"] = "embed"
     model: str
@@ -72,7 +73,7 @@ class EmbedRecipe(Recipe):
 
 
 class Embedder:
-    """The vectors of an engine, as rows have them."""
+    """Turns an engine's vectors into the columns of rows."""
 
     def __init__(self, engine: "Engine", dtype: vectors.Dtype) -> None:
         self._engine, self._dtype = engine, dtype
@@ -86,7 +87,7 @@ class Embedder:
         return self._engine.image_shape
 
     def __call__(self, images: NDArray[np.uint8], seen: pa.Table) -> Answers:  # noqa: ARG002
-        """A vector of each image; one that overflows in half precision is made again in fp32.
+        """A vector of each image; a vector that overflows in half precision is recomputed in fp32.
 
         Raises BadModelError if even fp32 gives no finite one.
         """
@@ -102,7 +103,7 @@ class Embedder:
 
 
 class Reference:
-    """Vectors of transformers alone, in fp32."""
+    """The reference: vectors from transformers alone, in fp32."""
 
     def __init__(
         self,
@@ -165,7 +166,8 @@ class Embed(Task):
     def reference(
         self, spec: LabelSpec, recipe: Recipe, room: "Room | None" = None
     ) -> Callable[[bytes], Any]:
-        """The recipe's own model. Raises BadModelError if it is not what made the vectors."""
+        """The recipe's own model. Raises BadModelError if it is not the one that made
+        the vectors."""
         made_by = _ours(recipe)
         folder = fetch(made_by.model, made_by.revision, classifier=False)
         if folder.weights_sha256 != made_by.weights_sha256:
@@ -204,7 +206,7 @@ class Embed(Task):
         return "; ".join([*found, *keys_in_words(weights, "vector")])
 
     def derives_from(self, recipe: Recipe, documents: Mapping[str, str]) -> list[str]:
-        """The recipe that differs in nothing but float32, of which float16 is the rounding."""
+        """The recipe that differs only in float32, of which float16 is the rounding."""
         wanted = _ours(recipe)
         if wanted.vector_dtype != "float16":
             return []

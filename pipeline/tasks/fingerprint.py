@@ -1,7 +1,7 @@
 """`fingerprint`: a perceptual hash and a few measures of each image, without a model.
 
-For near-duplicates (`phash`) and for what is blurred, dark, pale or of an odd shape. NumPy alone:
-neither torch nor transformers is imported by any process of the run.
+For near-duplicates (`phash`) and for images that are blurred, dark, pale or of an odd shape. It
+uses NumPy alone: no process of the run imports torch or transformers.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ from pipeline.tasks.recipe import Recipe
 from pipeline.tasks.rows import Answers, RowMaker
 from pipeline.words import Words
 
-#: Changes with every change of a formula, of SIDE or of the way there.
+#: Change this with every change of a formula, of SIDE or of the steps before them.
 ALGORITHM: Final = "dct64-256-v1"
 
 SHAPE: Final = Preprocess(
@@ -39,8 +39,8 @@ SHAPE: Final = Preprocess(
 
 _MEASURES: Final = ("sharpness", "brightness", "colourfulness", "aspect")
 
-#: How far a row may be from the reference: bits of the hash; the rest as a share of the measure,
-#: and at least so much of it.
+#: How far a row may differ from the reference: bits of the hash; for the others a share of the
+#: measure, and at least this much.
 NEAR_BITS: Final = 4
 NEAR: Final = {
     "sharpness": (1e-3, 0.01),
@@ -73,7 +73,8 @@ class FingerprintRecipe(Recipe):
 
 
 class MeasureDifference(Difference):
-    """One image of which a stored measure is not the reference's. `bits` differ of its hash."""
+    """One image with a stored measure that differs from the reference. `bits` of its
+    hash differ."""
 
     measure: str
     stored: float | None
@@ -139,7 +140,7 @@ class Fingerprint(Task):
         return partial(slow_measures, exif=exif, max_pixels=spec.max_pixels, room=room)
 
     def agree(self, stored: Mapping[str, Any], reference: Any, recipe: Recipe) -> Difference | None:
-        """The hash within a few bits, the measures within a small share of themselves."""
+        """The hash within a few bits, each measure within a small share of its value."""
         fast = _ours(recipe).decode == "fast"
         bits = distance(stored["phash"], reference.phash)
         if bits > (NEAR_BITS_FAST if fast else NEAR_BITS):
@@ -159,7 +160,7 @@ class Fingerprint(Task):
 
 
 def distance(one: int | None, other: int | None) -> int:
-    """How many of 64 bits differ; all of them from a hash that is null."""
+    """How many of 64 bits differ; all of them if a hash is null."""
     if one is None or other is None:
         return 64
     return ((one ^ other) & (2**64 - 1)).bit_count()

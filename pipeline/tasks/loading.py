@@ -1,4 +1,4 @@
-"""A model folder as an engine of this process's device, and what is told of one."""
+"""Loads a model folder as an engine on this process's device, and describes a model."""
 
 from collections.abc import Iterator
 from io import BytesIO
@@ -23,7 +23,7 @@ def load_engine(
     compile: bool = False,
     purpose: Purpose = CLASSIFYING,
 ) -> "Engine":
-    """On this process's device, with one thread: predictors run side by side."""
+    """An engine on this process's device, with one thread: predictors run side by side."""
     from pipeline.models.backends.engine import Engine
 
     return Engine.load(
@@ -43,7 +43,7 @@ def load_engine(
 
 
 def keys_in_words(weights: "Weights", result: str) -> Iterator[str]:
-    """What a model's files lack, or hold beyond what a `result` needs."""
+    """Which weights a model's files lack, or hold beyond what a `result` needs."""
     from pipeline.models.backends.loading import some
 
     if weights.unread:
@@ -53,7 +53,7 @@ def keys_in_words(weights: "Weights", result: str) -> Iterator[str]:
 
 
 def picture() -> bytes:
-    """A PNG of coloured stripes, of another size than any model takes."""
+    """A PNG of coloured stripes, in a size that no model takes."""
     from PIL import Image
 
     stripes = Image.linear_gradient("L").resize((640, 427))

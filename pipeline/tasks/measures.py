@@ -1,8 +1,8 @@
-"""What an image looks like, in five numbers, by NumPy alone.
+"""Measures: what an image looks like, in five numbers, with NumPy alone.
 
-All but the aspect are of the image squeezed to SIDE × SIDE pixels, so that images of all sizes can
-be compared, and are the same wherever they are made. Grey is Y = 0.299 R + 0.587 G + 0.114 B
-(ITU-R BT.601-7, 2.5.1), from 0 to 255.
+All but the aspect are computed on the image squeezed to SIDE × SIDE pixels, so that images of all
+sizes can be compared, and so that every machine gives the same numbers. Grey is
+Y = 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601-7, 2.5.1), from 0 to 255.
 """
 
 from typing import Final
@@ -10,11 +10,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-#: Pixels of each edge of what is measured.
+#: Pixels of each edge of the measured image.
 SIDE: Final = 256
-#: The hash looks at a grey of so many pixels an edge, each the mean of a block.
+#: The hash uses a grey image with this many pixels an edge, each the mean of a block.
 GREY: Final = 32
-#: It has as many bits as coefficients: this squared.
+#: The hash has one bit a coefficient: this number squared.
 WAVES: Final = 8
 _BLOCK: Final = SIDE // GREY
 
@@ -45,11 +45,12 @@ def measure(image: NDArray[np.uint8]) -> tuple[int, float, float, float]:
 def phash(grey: Floats) -> int:
     """The perceptual hash, a signed integer of 64 bits.
 
-    Of the DCT-II of the 32 × 32 grey, the coefficients of waves 1 to 8 both ways, row by row from
-    the most significant bit: a bit is 1 where one is above their median. Two images look alike
-    where few bits differ: of 64, up to 10 or so. Zauner, Implementation and Benchmarking of
-    Perceptual Image Hash Functions (2010), 3.2.1. Coefficients are rounded to whole numbers first,
-    so that a plain area, where all of them are nothing but rounding, has the hash 0.
+    Take the DCT-II of the 32 × 32 grey image, and its coefficients of waves 1 to 8 both ways, row
+    by row from the most significant bit: a bit is 1 if its coefficient is above their median. Two
+    images look alike if few bits differ: of 64, up to 10 or so. Zauner, Implementation and
+    Benchmarking of Perceptual Image Hash Functions (2010), 3.2.1. Coefficients are first rounded to
+    whole numbers, so that a plain area, whose coefficients are only rounding errors, has the hash
+    0.
     """
     small = grey.reshape(GREY, _BLOCK, GREY, _BLOCK).mean(axis=(1, 3), dtype=np.float32)
     waves = np.rint(_COSINES @ small @ _COSINES.T).ravel()

@@ -1,8 +1,9 @@
-"""How a model's images are preprocessed, and that its config fits, remembered on this machine.
+"""Preprocess cache: keeps on this machine how a model preprocesses images, and that its config is
+valid.
 
-To find out, transformers is imported, its processor tried on a few images and its network made
-without weights, which takes seconds: too long for a run with nothing new. What was found is kept
-under a digest of all that it came from.
+To find this out, transformers is imported, its processor tried on a few images and its network
+built without weights. That takes seconds: too long for a run with nothing new. The result is kept
+under a digest of all its inputs.
 """
 
 from collections.abc import Iterable
@@ -25,27 +26,27 @@ from pipeline.models.purpose import Purpose
 if TYPE_CHECKING:
     from pipeline.models.fit import Vectors
 
-#: What `Preprocess.from_folder` reads of a model.
+#: The files that `Preprocess.from_folder` reads of a model.
 _CONFIGS: Final = ("preprocessor_config.json", "processor_config.json", "config.json")
-#: What makes the pixels, ours and theirs, and the network; timm and torchvision need not be there.
+#: The code that makes pixels, ours and theirs, and networks; timm and torchvision are optional.
 _PACKAGES: Final = ("transformers", "pillow", "numpy", "torch", "timm", "torchvision")
 
 _FITS: Final = b"fits"
 
 
 def preprocess_of(folder: Path) -> Preprocess:
-    """`Preprocess.from_folder`, which raises what that raises."""
+    """`Preprocess.from_folder`, cached; raises what that raises."""
     name = f"{_digest(folder)}.json"
     with suppress(OSError, ValidationError):
         return TypeAdapter(Preprocess).validate_json(_kept("preprocess", name))
     found = Preprocess.from_folder(folder)
-    with suppress(OSError):  # then the next run takes its seconds too
+    with suppress(OSError):  # then the next run computes it again
         _keep("preprocess", name, TypeAdapter(Preprocess).dump_json(found))
     return found
 
 
 def checked_preprocess(model: ModelFolder) -> Preprocess:
-    """The same, of a model whose config.json is known to fit its images and its weights.
+    """The same, for a model whose config.json was checked against its images and its weights.
 
     Raises BadModelError, which names file and field (see `models.fit`).
     """
@@ -67,7 +68,7 @@ def checked_preprocess(model: ModelFolder) -> Preprocess:
 
 
 def checked_vectors(model: ModelFolder, purpose: Purpose) -> tuple[Preprocess, "Vectors"]:
-    """The same, and which vectors the network gives that `purpose` makes of it."""
+    """The same, and the vectors that the network gives under this `purpose`."""
     from pipeline.models.fit import Vectors, check_fit
     from pipeline.models.headers import headers
 
@@ -85,7 +86,7 @@ def checked_vectors(model: ModelFolder, purpose: Purpose) -> tuple[Preprocess, "
 
 
 def _kept(kind: str, name: str) -> bytes:
-    """What was kept, without the digest in its first line; nothing if the two don't agree."""
+    """The cached text, without the digest in its first line; nothing if the two don't agree."""
     digest, _, data = (cache_folder(kind) / name).read_bytes().partition(b"\n")
     return data if sha256(data).hexdigest().encode() == digest else b""
 
@@ -103,7 +104,7 @@ def _digest(folder: Path, beside: Iterable[bytes] = ()) -> str:
         found.update(len(data).to_bytes(8, "little") + data)
     for path in [*(folder / name for name in _CONFIGS), *_own_code()]:
         data = b""
-        with suppress(OSError):  # from_folder says what is missing
+        with suppress(OSError):  # from_folder reports what is missing
             data = path.read_bytes()
         found.update(len(data).to_bytes(8, "little") + data)
     for package in _PACKAGES:

@@ -1,4 +1,4 @@
-"""What decides a row, and its fingerprint: the label store's partition."""
+"""Recipe: everything that decides a row. Its fingerprint is the label store's partition."""
 
 import re
 from hashlib import blake2b
@@ -9,27 +9,27 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipeline.errors import StoreError
 from pipeline.models.config import canonical_json
 
-# Where a model came from. Told to people, but no part of the fingerprint.
+# Where a model came from. Shown to people, but no part of the fingerprint.
 _PROVENANCE: Final = frozenset({"model", "revision"})
-#: What a hostile document has pydantic say is cut.
+#: pydantic's messages about a hostile document are cut to this length.
 _LONG: Final = 200
 
 _COMMIT_OR_DIGEST: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class Recipe(BaseModel):
-    """Everything that decides a row, and whence the model came; each task has one of its own.
+    """Everything that decides a row, and where the model came from; each task has its own subclass.
 
-    The fingerprint rests on content alone, and on `format`, which changes when our own code would
-    give other results. A task but the first, `classify`, has a field `task` with its name, so that
-    no two tasks share a fingerprint. It leaves out
+    The fingerprint depends on content alone, and on `format`, which changes when our own code would
+    give other results. Every task but the first, `classify`, has a field `task` with its name, so
+    that no two tasks share a fingerprint. It leaves out
 
     - `model` and `revision`: a folder that moved, a hub model that was copied or a commit that
-      touched only a README must not label an archive again; other weights show in their digest.
+      touched only a README must not label an archive again; other weights change their digest.
     - `max_pixels`, `max_bytes`, `max_seconds` and `node_memory`: they decide whether an image
       gets a result, never which. Its row says `too_large` or `crashed`, and `--retry-errors`
       tries it again under a higher limit.
-    - what hardware, batch size and `auto` precision became: they stand in each row.
+    - the hardware, the batch size and what `auto` precision became: each row records them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,14 +42,14 @@ class Recipe(BaseModel):
     def id(self) -> str:
         """`r` and 8 hex digits: BLAKE2b (32 bits) of the canonical JSON without provenance.
 
-        The `r` keeps readers from taking a partition of digits alone for a number.
+        The `r` keeps readers from reading a partition of digits alone as a number.
         """
         text = canonical_json(self.model_dump(mode="json", exclude=set(_PROVENANCE)))
         return f"r{blake2b(text.encode(), digest_size=4).hexdigest()}"
 
     @property
     def made_by(self) -> str | None:
-        """The model, or what stands for one."""
+        """The model, or what takes its place."""
         return self.model
 
     def to_json(self) -> str:
@@ -68,7 +68,8 @@ class Recipe(BaseModel):
             ) from None
 
     def differences(self, other: "Recipe") -> list[str]:
-        """One line a field that changed from this recipe to `other`, such as `top_k 5 → 3`."""
+        """One line for each field that differs between this recipe and `other`, such as `top_k 5 →
+        3`."""
         mine, theirs = _flat(self), _flat(other)
         return [
             f"{name} {_short(mine.get(name))} → {_short(theirs.get(name))}"
@@ -78,7 +79,7 @@ class Recipe(BaseModel):
 
 
 class OtherRecipe(Recipe):
-    """Of a task that is not installed here: it can be listed and told from others."""
+    """Recipe of a task that is not installed here: it can be listed and told from others."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 

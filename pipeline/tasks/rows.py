@@ -1,7 +1,7 @@
-"""From PIXELS to the rows of a task: what every task does alike.
+"""From PIXELS to the rows of a task: the steps that all tasks share.
 
-A task gives the columns of the images that there are; here each gets its place, rows with an error
-pass through, and every row says what made it.
+A task computes the columns of valid images. Here each result is put into its row, rows with an
+error pass through, and every row records what made it.
 """
 
 from collections.abc import Mapping
@@ -17,9 +17,9 @@ from pipeline import schema
 
 
 class Answers(NamedTuple):
-    """What a task says of n images: its columns, each of n values, and in which precision.
+    """A task's results for n images: its columns, each of n values, and the precision used.
 
-    `precision` holds n strings, or nulls where there is no network.
+    `precision` holds n strings, or nulls if there is no network.
     """
 
     columns: Mapping[str, pa.Array]
@@ -38,7 +38,7 @@ class Answerer(Protocol):
 
 
 class RowMaker:
-    """PIXELS → rows in flight: asks `answerer` for those that hold an image."""
+    """PIXELS → rows in flight: calls `answerer` for rows that hold an image."""
 
     def __init__(self, rows: pa.Schema, answerer: Answerer, run_id: str, recipe_id: str) -> None:
         self._fields = schema.in_flight(rows)
@@ -50,9 +50,10 @@ class RowMaker:
         return self._answerer.device
 
     def __call__(self, pixels: pa.Table) -> pa.Table:
-        """One row for each row of `pixels` and in their order.
+        """One row for each row of `pixels`, in the same order.
 
-        Raises ValueError if pixels are not of the task's size or stand beside an error.
+        Raises ValueError if pixels do not have the task's size or a row holds both pixels and an
+        error.
         """
         there = pc.is_valid(pixels["pixels"]).to_numpy()
         if (there == pc.is_valid(pixels["error_code"]).to_numpy()).any():
@@ -78,7 +79,7 @@ class RowMaker:
 def image_array(column: pa.ChunkedArray, image_shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """The non-null values of a large_binary column as (n, H, W, 3) uint8, read-only.
 
-    One chunk is not copied. Raises ValueError if a value is not H · W · 3 bytes long.
+    A single chunk is not copied. Raises ValueError if a value is not H · W · 3 bytes long.
     """
     parts = [_chunk_images(chunk, image_shape) for chunk in column.chunks]
     if len(parts) == 1:
@@ -106,5 +107,5 @@ def _chunk_images(
 
 
 def _spread(there: NDArray[np.bool_]) -> pa.Array:
-    """For each row the index of its result among those of images, null for the others."""
+    """For each row, the index of its result among the images' results; null for the others."""
     return pa.array(np.cumsum(there) - 1, mask=~there)

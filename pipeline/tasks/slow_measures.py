@@ -1,7 +1,7 @@
-"""The reference for `measures`: Pillow, and each formula as it is written, in double precision.
+"""Reference for `measures`: Pillow, and each formula written out, in double precision.
 
-`verify` holds rows against it, so it shares no step with what made them: no other decoder, no
-kernel, no matrices, no float32.
+`verify` compares rows with it, so it shares no step with the code that made them: no other
+decoder, no kernel, no matrices, no float32.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _SIDE, _GREY, _WAVES = 256, 32, 8
 
 
 class Measures(NamedTuple):
-    """One image. `aspect` is width by height, upright."""
+    """The measures of one image. `aspect` is width divided by height, upright."""
 
     phash: int
     sharpness: float

@@ -1,4 +1,4 @@
-"""Vectors as a column, and how near to each other two must be."""
+"""Vectors as a column, and how close two vectors must be to agree."""
 
 from collections.abc import Mapping
 from typing import Any, Final, Literal
@@ -16,8 +16,9 @@ Dtype = Literal["float16", "float32"]
 #: Delta has no half floats and no lists of a fixed length.
 COLUMN: Final = pa.field("embedding", pa.list_(pa.field("element", pa.float32())))
 
-#: How far a stored vector may be from the reference's, by the precision it was computed in:
-#: 1 − cosine, and the ratio of their lengths from 1. Pixels may be 1/255 off (docs/parity.md).
+#: How far a stored vector may be from the reference's, by the precision it was computed in: 1 −
+#: cosine, and the difference of the ratio of their lengths from 1. Pixels may be 1/255 off
+#: (docs/parity.md).
 NEAR: Final = {
     "fp32": (1e-3, 0.02),
     "fp16": (5e-3, 0.03),
@@ -29,9 +30,9 @@ NEAR_FAST: Final = (0.02, 0.1)
 
 
 class VectorDifference(Difference):
-    """One image whose stored vector the reference would not give.
+    """One image whose stored vector differs from the reference.
 
-    `cosine` of the two and the `ratio` of their lengths; None where they cannot be compared.
+    `cosine` of the two and the `ratio` of their lengths; None if they cannot be compared.
     """
 
     cosine: float | None
@@ -47,9 +48,9 @@ class VectorDifference(Difference):
 
 
 def vector_array(vectors: NDArray[np.float32], dtype: Dtype) -> pa.ListArray:
-    """(n, dim) as n lists; for float16 of numbers that a half float can hold.
+    """(n, dim) as n lists; for float16 only numbers that a half float can hold.
 
-    Raises BadModelError for what is not finite, or is beyond what half floats hold.
+    Raises BadModelError for numbers that are not finite, or too large for a half float.
     """
     if not np.isfinite(vectors).all():
         raise BadModelError(
@@ -70,7 +71,7 @@ def vector_array(vectors: NDArray[np.float32], dtype: Dtype) -> pa.ListArray:
 
 
 def rounded(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each number as the half float next to it; infinite beyond those."""
+    """Each number rounded to the nearest half float; infinite beyond their range."""
     with np.errstate(over="ignore"):
         return vectors.astype(np.float16).astype(np.float32)
 
@@ -101,7 +102,7 @@ def matrix(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float32]:
 def difference(
     stored: Mapping[str, Any], reference: NDArray[np.float32], decode: str
 ) -> VectorDifference | None:
-    """None if the vector of a stored row is as good as `reference`, (dim,)."""
+    """None if the vector of a stored row agrees with `reference`, (dim,)."""
     off, longer = NEAR.get(stored.get("precision") or "fp32", NEAR["fp32"])
     if decode == "fast":
         off, longer = max(off, NEAR_FAST[0]), max(longer, NEAR_FAST[1])
@@ -114,8 +115,7 @@ def difference(
 def _compared(
     stored: list[float | None] | None, reference: NDArray[np.float32]
 ) -> tuple[float | None, float | None]:
-    """(cosine, ratio of lengths); None where one of the two has no length or not the other's
-    dim."""
+    """(cosine, ratio of lengths); None if one of the two has length 0 or their dims differ."""
     if stored is None or len(stored) != len(reference) or None in stored:
         return None, None
     one, other = np.asarray(stored, np.float64), reference.astype(np.float64)

@@ -45,7 +45,7 @@ def test_rows_keep_the_order_of_their_refs(order: list[int]) -> None:
 def test_a_ref_that_came_to_nothing_is_an_error() -> None:
     pixels = Pixels(refs(["a", "b"]), 4, 6)
     pixels.put(0, image(0), 1, 1, "png")
-    with pytest.raises(ValueError, match="1 refs came to nothing"):
+    with pytest.raises(ValueError, match="1 refs have no outcome"):
         pixels.table()
 
 

@@ -117,7 +117,7 @@ def test_who_lacks_the_token_is_told(head: Head) -> None:
             assert ran.code == 1
             # `plan` says its stages too, each behind a time.
             [said] = [line for line in ran.err.splitlines() if line.startswith("nightlabel: ")]
-            assert "lets only those in who have its token" in said
+            assert "admits only clients with its token" in said
             assert "Traceback" not in ran.err
 
 

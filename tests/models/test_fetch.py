@@ -115,7 +115,7 @@ def test_pickled_weights_are_refused(own_vit: Path) -> None:
             ({"architectures": [f"{kind}ForImageClassification"]}, "transformers removed in vers")
             for kind in ("Van", "Nat", "ViTHybrid", "EfficientFormer")
         ),
-        ({"quantization_config": {"quant_method": "bitsandbytes"}}, "give the model as it was"),
+        ({"quantization_config": {"quant_method": "bitsandbytes"}}, "give the model from before"),
         ({"quantization_config": {}}, "has quantised weights"),
         ({"architectures": "ViTForImageClassification"}, "architectures in config.json is"),
         ({"architectures": [3]}, "architectures in config.json is"),

@@ -70,7 +70,7 @@ def test_a_summary_that_is_none_is_told_and_passed_over(
     assert load_runs(local) == [OURS]
     (line,) = (record.getMessage() for record in caplog.records)
     assert "20260103T000000Z-bbbbbbbb.json" in line
-    assert line.endswith("it is passed over")
+    assert line.endswith("it is skipped")
     assert line.isprintable()
 
 

@@ -1,4 +1,4 @@
-"""What commands tell of a job."""
+"""How commands describe a job."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def document_of(job: "Job") -> dict[str, Any]:
-    """As JSON, and as it is shown."""
+    """The job as JSON, and as it is shown."""
     from pipeline.cluster.following import exit_code
 
     return {

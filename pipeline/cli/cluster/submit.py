@@ -79,7 +79,7 @@ def submit(
     from pipeline.cluster.server import JobServer
     from pipeline.cluster.submission import submit as run
 
-    logging.disable(logging.INFO)  # Ray tells of each upload
+    logging.disable(logging.INFO)  # Ray reports each upload
     server = JobServer(address)
     submitted = run(server, spec, night, now, with_package=not image_has_package)
     job = submitted.job

@@ -1,1 +1,1 @@
-"""What commands print: lines, tables and progress, on a terminal or not."""
+"""Output of commands: lines, tables and progress, on a terminal or not."""

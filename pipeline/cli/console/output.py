@@ -1,4 +1,4 @@
-"""What a command prints at its end: text for people, or one JSON document."""
+"""Final output of a command: text for people, or one JSON document."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def words_of(spec: "LabelSpec | Mapping[str, Any]") -> Words:
-    """The words for what a run does, by its specification or by what it recorded of it."""
+    """The words for what a run does, from its specification or its recorded one."""
     task = spec.get("task", DEFAULT_TASK) if isinstance(spec, Mapping) else spec.task
     if task == DEFAULT_TASK:
         return LABELLING  # without loading Arrow
@@ -40,7 +40,7 @@ def say_table(
 ) -> None:
     """Print names and values in two columns; integers with thousands separators.
 
-    `least` is the width of the names in characters, so that logs of several nights are alike.
+    `least` is the width of the names in characters, so that logs of several nights line up.
     """
     listed = [(name, _cell(value)) for name, value in rows]
     if title:
@@ -54,7 +54,7 @@ def say_table(
 
 
 def _draw(rows: list[tuple[str, str]], width: int) -> None:
-    """The same on a terminal, where a long value is folded below itself."""
+    """The same on a terminal, where a long value is folded below its first line."""
     from rich.table import Table
     from rich.text import Text
 

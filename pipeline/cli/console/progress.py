@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PLAIN_SECONDS = 10.0
 LIVE_SECONDS = 0.1
-#: The rate shown is that of the last so many seconds.
+#: The rate shown is over this many seconds.
 RATE_SECONDS = 20.0
 
 
@@ -116,7 +116,7 @@ def _throttled(draw: "Draw", line_of: "LineOf", every: float, words: Words) -> "
 
 @contextmanager
 def _live() -> Iterator["Draw"]:
-    """One line that is drawn again, with a bar once it is known how much there is to do."""
+    """One line that is redrawn, with a bar once the total is known."""
     from rich.progress import BarColumn, SpinnerColumn, TextColumn
     from rich.progress import Progress as Bar
     from rich.text import Text

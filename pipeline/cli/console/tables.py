@@ -1,7 +1,7 @@
-"""Tables: drawn to fit on a terminal, and elsewhere plain lines that stay the same in logs.
+"""Tables: fitted to a terminal, and elsewhere plain lines that stay the same in logs.
 
 Off a terminal nothing is wrapped or cut, and columns have a least width, so that lines of
-several nights stand below each other.
+several nights line up.
 """
 
 import sys
@@ -22,7 +22,7 @@ _COLOURS: Final = {
     "red": ("FAILED", "failed", "gate", "died"),
     "cyan": ("running", "*"),
 }
-#: Characters in a line of a terminal: below the one no columns are drawn, from the other all.
+#: Terminal widths in characters: below the first no columns are drawn, from the second on all.
 NARROW: Final = 72
 WIDE: Final = 100
 _STYLES: Final = {word: colour for colour, words in _COLOURS.items() for word in words}
@@ -40,19 +40,19 @@ class Column:
     status: bool = False
     #: Not folded on a narrow terminal.
     whole: bool = False
-    #: Left out on a terminal that is not `WIDE`.
+    #: Omitted on a terminal that is not `WIDE`.
     spare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     cells: Sequence[str]
-    #: Lines below it.
+    #: Lines below the row.
     notes: Sequence[str] = field(default=())
 
 
 def say_columns(columns: Sequence[Column], rows: Iterable[Row], *, head: bool = True) -> None:
-    """A table on stdout; names in it cannot write to terminals."""
+    """Print a table on stdout; names in it cannot control a terminal."""
     if on_terminal(sys.stdout) and (console := console_of(sys.stdout)).width >= NARROW:
         kept = [
             one for one, column in enumerate(columns) if console.width >= WIDE or not column.spare
@@ -75,7 +75,7 @@ def say_columns(columns: Sequence[Column], rows: Iterable[Row], *, head: bool = 
 def _drawn(
     columns: Sequence[Column], kept: Sequence[int], rows: Iterable[Row], *, head: bool
 ) -> "Table":
-    """The columns whose places are `kept`, as rich lays them out."""
+    """The columns whose positions are in `kept`, in rich's layout."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, show_header=head, padding=(0, 2, 0, 0))

@@ -1,4 +1,4 @@
-"""What a stream can show: whether it is a terminal, and signs that its encoding has."""
+"""What a stream can show: whether it is a terminal, and which symbols its encoding has."""
 
 import os
 from typing import TYPE_CHECKING, Final, TextIO
@@ -8,17 +8,18 @@ from pipeline.errors import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: Our own signs, where the encoding lacks them.
+#: Replacements for our symbols, if the encoding lacks them.
 _ASCII: Final = str.maketrans({"→": "->", "…": "...", "·": "|"})
 
 
 def on_terminal(stream: TextIO) -> bool:
-    """Whether lines may be drawn again and columns cut to its width."""
+    """Whether lines may be redrawn and columns cut to the terminal's width."""
     return stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
 
 def shown(text: str, stream: TextIO) -> str:
-    """`text` as this stream can write it: no control characters, no sign that it lacks."""
+    """`text` as this stream can write it: no control characters, no symbol that its
+    encoding lacks."""
     text = printable(text)
     encoding = stream.encoding or "utf-8"
     try:
@@ -29,7 +30,7 @@ def shown(text: str, stream: TextIO) -> str:
 
 
 def console_of(stream: TextIO) -> "Console":
-    """A rich console that takes no text for markup, and obeys NO_COLOR."""
+    """A rich console that does not interpret markup, and obeys NO_COLOR."""
     from rich.console import Console
 
     return Console(file=stream, markup=False, emoji=False, highlight=False)

@@ -1,1 +1,1 @@
-"""Commands for a store that is there already."""
+"""Commands for an existing store."""

@@ -11,7 +11,7 @@ from pipeline.errors import Exit
 if TYPE_CHECKING:
     from pipeline.runs.forget import Forgotten
 
-#: What lies beyond the store.
+#: Data outside the store, which forget cannot delete.
 OUT_OF_REACH = (
     "not reached: backups, copies, older object versions that the bucket keeps, unfinished "
     "multipart uploads, event files and logs, readers' caches"

@@ -70,7 +70,7 @@ def runs(dst: str, last: int, as_json: bool, debug: bool) -> int:  # noqa: ARG00
 
 
 def _alive(folder: "Folder") -> str | None:
-    """The id of the run that holds the store, unless it is dead for certain."""
+    """The id of the run that holds the store, unless it is certainly dead."""
     from pipeline.store.lease import read_holder
 
     try:

@@ -1,1 +1,1 @@
-"""What runs a network on a device."""
+"""Backends: run a network on a device."""

@@ -1,14 +1,14 @@
 """`--compile`: torch.compile for a device's network, once for all processes of a machine.
 
-The kernels lie in the cache folder of the machine. The first process that comes makes them while
-the others wait; those load what is there. They are code, so each process loads a copy of its own,
-of files that agree with the digests that the first one wrote, or makes them anew.
+The kernels are in the cache folder of the machine. The first process compiles them while
+the others wait; those load the result. Kernels are code, so each process loads its own copy,
+of files that match the digests that the first one wrote, or compiles them again.
 
-On a GPU a batch is one CUDA graph, which saves the launches of hundreds of kernels and takes one
-shape only, so every batch has that.
+On a GPU a batch is one CUDA graph, which avoids the launches of hundreds of kernels. A graph takes
+one shape only, so every batch has that shape.
 
-transformers before 5.18 gives a network that is compiled an attention mask that it does without
-otherwise; with one torch computes attention in fp32 and step by step, and an H200 was half as fast.
+transformers before 5.18 gives a compiled network an attention mask that it does not use otherwise.
+With a mask torch computes attention in fp32 and step by step, and an H200 was half as fast.
 """
 
 import hashlib
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def compiled(model: Any, shape: tuple[int, int, int, int]) -> Iterator[None]:
-    """From here on `model` compiles itself when it is called; call it once in the block.
+    """After this, `model` compiles itself at its first call; call it once in the block.
 
-    `shape` is that of every batch: (n, height, width, 3). Raises ModelError where the cache
+    `shape` is that of every batch: (n, height, width, 3). Raises ModelError if the cache
     folder cannot be written; UnsafeFolderError.
     """
     with _kernels(_key(model, shape)):
@@ -44,7 +44,7 @@ def compiled(model: Any, shape: tuple[int, int, int, int]) -> Iterator[None]:
 
 @contextmanager
 def _kernels(key: str) -> Iterator[None]:
-    """One process at a time in the block until one has kept its kernels; then all at once."""
+    """One process at a time in the block until one has stored its kernels; then all at once."""
     with ExitStack() as held:
         with _writable():
             kept = cache_folder("compiled") / key
@@ -71,7 +71,7 @@ def _writable() -> Iterator[None]:
 
 
 def _copied(kept: Path, place: Path) -> bool:
-    """Whether there were kernels, all as they were; they lie in `place` then."""
+    """Whether there were kernels, all unchanged; if so they are now in `place`."""
     try:
         digests.copy(kept, place)
     except (FileNotFoundError, DamagedError):
@@ -82,7 +82,8 @@ def _copied(kept: Path, place: Path) -> bool:
 
 
 def _first_alone(kept: Path, place: Path, held: ExitStack) -> bool:
-    """The same once nobody else makes them; where there are none, a lock is `held`."""
+    """The same after any other process has finished compiling; if there are none, a
+    lock is `held`."""
     from filelock import FileLock
 
     lock = FileLock(f"{kept}.lock")
@@ -101,12 +102,12 @@ def _first_alone(kept: Path, place: Path, held: ExitStack) -> bool:
 def _options(device: "torch.device") -> dict[str, Any]:
     if device.type == "cuda":
         return {"triton.cudagraphs": True}
-    # A precompiled header would lie in /tmp, under a name that anybody could take first.
+    # A precompiled header would be in /tmp, under a name that anyone could create first.
     return {"freezing": True, "cpp_cache_precompile_headers": False}
 
 
 def _key(model: Any, shape: tuple[int, int, int, int]) -> str:
-    """Equal for what has equal kernels."""
+    """Equal for models with equal kernels."""
     import torch
 
     from pipeline.models.backends.loading import device_name

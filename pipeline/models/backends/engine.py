@@ -1,4 +1,4 @@
-"""A network on a device: batch shape, padding, out-of-memory."""
+"""Engine: runs a network on a device; handles batch shape, padding and out-of-memory."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
@@ -32,8 +32,8 @@ CPU_BATCH = 16
 #: ViT-B/16 in bf16 on an H200: 64 images give 6.0, 128 9.3, 256 9.1, 512 8.4 thousand a second.
 CUDA_BATCH = 256
 
-#: Of the largest number of a vector: so far may faster layers be from plain ones. Those of int8 are
-#: another function, and what it costs was chosen.
+#: Share of a vector's largest number: how far faster layers may differ from plain ones. int8 layers
+#: are another function, whose error the user has chosen.
 _CLOSE: Final = {"fp32": 1e-3, "fp16": 5e-2, "bf16": 5e-2, "int8": 1e9}
 
 
@@ -42,7 +42,7 @@ class DeviceLostError(NightlabelError):
 
 
 class Engine:
-    """Works on model-sized images in batches of one shape, which shrinks if memory runs out.
+    """Processes model-sized images in batches of one shape, which shrinks if memory runs out.
 
     `labels` names the classes in the order of the indices, if there are any; `precision` (fp32,
     bf16, fp16, int8) and `device` ("cpu", "cuda:NVIDIA L4") say what was chosen.
@@ -89,12 +89,12 @@ class Engine:
         """Load a model folder (see `fetch`) on the GPU, or else the CPU, and try it on two images.
 
         Pixels become (x · rescale − mean) / std. `precision` is auto, fp32, bf16, fp16 or int8;
-        auto on a GPU is fp16, or bf16 where the scores of the two overflow in it. `batch_size` None
-        is 256 on a GPU, 16 on a CPU; `threads` None leaves torch's threads as they are; `compile`
-        takes minutes once and changes scores in their last digits. `purpose` is what is read of the
-        network; vectors are held against those of transformers' own layers, and where faster
-        layers give others, `plain` ones are taken. Raises BadModelError if the weights don't fit
-        the config, lack what is read, or the model doesn't take images of height × width.
+        auto on a GPU is fp16, or bf16 if the scores of the two images overflow in fp16.
+        `batch_size` None is 256 on a GPU, 16 on a CPU; `threads` None does not change torch's
+        threads; `compile` takes minutes once and changes the last digits of scores. `purpose` says
+        what is read of the network. Vectors are compared with those of transformers' own layers; if
+        faster layers give others, `plain` ones are used. Raises BadModelError if the weights don't
+        fit the config, lack what is read, or the model doesn't accept images of height × width.
         """
         device = pick_device()
         if device.type == "cpu":
@@ -120,12 +120,12 @@ class Engine:
 
     def predict(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
         """(n, H, W, 3) uint8 → class indices (n, k) int64 and scores (n, k) float32, best first;
-        behind them, or alone, vectors (n, dim) float32.
+        then, or alone, vectors (n, dim) float32.
 
-        k is top_k or the number of classes, whichever is less. A row whose logits overflowed
-        scores NaN, and a vector that did is not finite. Raises ValueError for another shape or
-        type, ModelError if not even one image fits in the device's memory, DeviceLostError if the
-        device fails.
+        k is top_k or the number of classes, whichever is less. A row whose logits overflowed has
+        NaN scores, and a vector that overflowed is not finite. Raises ValueError for another shape
+        or type, ModelError if not even one image fits in the device's memory, DeviceLostError if
+        the device fails.
         """
         import torch
 
@@ -134,7 +134,7 @@ class Engine:
                 f"pixels are {pixels.dtype} {pixels.shape[1:]}, the model takes uint8 "
                 f"{self.image_shape}"
             )
-        # Threads are a setting of the calling thread, which need not be the one that loaded.
+        # Threads are a setting of the calling thread, which may not be the one that loaded.
         if self._threads is not None and torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
         with torch.inference_mode():
@@ -145,13 +145,13 @@ class Engine:
 
     @cached_property
     def _nothing(self) -> tuple[NDArray[Any], ...]:
-        """The results of no images."""
+        """The results for no images."""
         one = self.predict(np.zeros((1, *self.image_shape), np.uint8))
         return tuple(result[:0] for result in one)
 
     @cached_property
     def exact(self) -> "Engine":
-        """The same model in fp32, loaded when first asked for; itself if it is that already."""
+        """The same model in fp32, loaded at first use; itself if it is in fp32 already."""
         if self.precision == "fp32" or self._load_exact is None:
             return self
         return self._load_exact()
@@ -169,11 +169,11 @@ class Engine:
             except torch.OutOfMemoryError as error:
                 reason = str(error).partition("\n")[0]
             except torch.AcceleratorError as error:
-                # CUDA's errors stick to their process: every later call fails as well.
+                # CUDA's errors persist in their process: every later call fails as well.
                 raise DeviceLostError(f"{self.device}: {str(error).splitlines()[0]}") from error
             else:
                 break
-            self._halve(reason)  # out of the handler, whose traceback holds on to memory
+            self._halve(reason)  # out of the handler, whose traceback keeps memory alive
         return results
 
     def _feed(self) -> Transfer:
@@ -204,14 +204,15 @@ class Engine:
     def _made_fast(
         self, folder: Path, reader: Reader, purpose: Purpose, compile: bool
     ) -> tuple[NDArray[Any], ...]:
-        """Change the network, in place, into one that gives the same sooner; what it gives then.
+        """Replace layers of the network, in place, by faster ones with the same results; returns
+        these results.
 
-        Nothing, where it gives no vectors any more. Raises BadModelError where it gives no labels.
+        Nothing, if it then gives no vectors. Raises BadModelError if it gives no labels.
         """
         try:
             return self._changed(folder, reader, purpose, compile)
         except BadModelError:
-            if not purpose.vectors:  # else it did as it was
+            if not purpose.vectors:  # otherwise it behaved as before
                 raise
             return ()
 
@@ -230,7 +231,7 @@ class Engine:
         return self._prove(folder, self.precision) if purpose.vectors else results
 
     def _plain_results(self, folder: Path) -> tuple[NDArray[Any], ...]:
-        """What transformers' own layers give; they must give the same again."""
+        """Results of transformers' own layers; a second call must give the same."""
         once, again = (self._prove(folder, self.precision) for _ in range(2))
         if _all_finite(once) and not self._near(again, once):
             raise BadModelError(
@@ -239,7 +240,7 @@ class Engine:
         return once
 
     def _near(self, after: tuple[NDArray[Any], ...], before: tuple[NDArray[Any], ...]) -> bool:
-        """Whether vectors and scores are the same but for rounding."""
+        """Whether vectors and scores are the same except for rounding."""
         if len(after) != len(before):
             return False
         most = _CLOSE[self.precision]
@@ -249,7 +250,8 @@ class Engine:
         )
 
     def _prove(self, folder: Path, how: str) -> tuple[NDArray[Any], ...]:
-        """What a black image and one of noise get; `how` is told if they can't."""
+        """Results for a black image and one of noise; `how` appears in the message if
+        this fails."""
         height, width, _ = self.image_shape
         try:
             return self.predict(self._samples().numpy())

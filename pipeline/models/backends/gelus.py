@@ -1,8 +1,8 @@
-"""GELUs that become part of the linear layer before them: one walk through memory less.
+"""Fuses each GELU into the linear layer before it, which saves one pass through memory.
 
-Which layer that is, and that nothing else reads it, no config says. So the network is watched at
-work: a GELU is absorbed where all it ever gets is what a layer has just made, and all are set
-free again where what is read of the network (logits, a vector) is no longer what it was.
+No config says which layer that is, and that nothing else reads its output. So the network is
+observed at work: a GELU is fused if all its inputs are outputs that a layer has just made. All are
+restored if what is read of the network (logits, a vector) then differs.
 """
 
 from contextlib import ExitStack
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def absorb_gelus(model: Any, pixels: "Tensor", read: Read | None = None) -> None:
-    """Let the layers that can do a GELU themselves do those that follow them, in place.
+    """Let the layers that can compute a GELU themselves take over the GELUs after them, in place.
 
-    Such a layer has `absorbs_gelu`, and `gelu`: None, or how it is to compute one in torch's words,
-    "none" (exactly) or "tanh". `pixels` is any batch that the model takes, (n, 3, H, W); it is run
-    twice, but not at all where no layer is such. `read` is what is read of the model, or else its
-    logits.
+    Such a layer has `absorbs_gelu`, and `gelu`: None, or the form to compute in torch's words,
+    "none" (exactly) or "tanh". `pixels` is any batch that the model accepts, (n, 3, H, W). The
+    model is run on it twice, but not at all if no layer is such. `read` is what is read of the
+    model, by default its logits.
     """
     import torch
 
@@ -41,7 +41,7 @@ def absorb_gelus(model: Any, pixels: "Tensor", read: Read | None = None) -> None
 def _watched(
     model: Any, pixels: "Tensor", read: Read
 ) -> "tuple[tuple[Tensor, ...], dict[Module, list[Any]]]":
-    """What is read, and the GELUs that got what such a layer had just made, with their layers."""
+    """What is read, and the GELUs whose input such a layer had just made, with their layers."""
     last: tuple[Module | None, Tensor | None] = None, None
     sources: dict[Module, list[Any]] = {}
 

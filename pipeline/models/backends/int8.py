@@ -1,14 +1,14 @@
-"""A classifier whose linear layers multiply in 8-bit integers: for CPUs.
+"""int8: a classifier whose linear layers multiply 8-bit integers, for CPUs.
 
-Weights get one scale an output channel, once; activations one scale a row (a token of an image),
-as they come. One scale for a whole batch would be worse twice over: a few tokens of a ViT are
-many times as large as the others, and an image's label would hang on its neighbours. What is no
-matrix product, and the class head, stay in float32.
+Weights get one scale for each output channel, once; activations one scale for each row (a token of
+an image) at run time. One scale for a whole batch would be worse in two ways: a few tokens of a ViT
+are many times as large as the others, and an image's label would depend on its neighbours. All
+other operations, and the class head, stay in float32.
 
-torch multiplies integers fast where the CPU has instructions for it (AVX-512 VNNI, AMX) and one by
-one where it has not, at a twentieth of the speed of floats: seen on an EPYC with AVX2. There the
-same integers are multiplied as floats, which hold them exactly up to 2²⁴; a run is as fast as in
-fp32 then, no faster, and its labels are those of the other machines.
+torch multiplies integers fast if the CPU has instructions for it (AVX-512 VNNI, AMX), and one by
+one if not, at a twentieth of the speed of floats: seen on an EPYC with AVX2. There the
+same integers are multiplied as floats, which represent them exactly up to 2²⁴. A run is then as
+fast as in fp32, no faster, and its labels equal those of other machines.
 """
 
 import time
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _MOST = 127
-#: The byte that stands for zero: oneDNN multiplies unsigned activations with signed weights.
+#: The byte that stands for zero: oneDNN multiplies unsigned activations by signed weights.
 _ZERO = 128
 _LEAST_SCALE = 1e-12
-#: Rows, inputs and outputs of the product by which the two ways are timed: 0.1 s at the worst.
+#: Rows, inputs and outputs of the product that times the two ways: 0.1 s at worst.
 _PROBE = (128, 256, 256)
 _PROBE_TIMES = 10
 
 
 def quantise(model: Any, *, head: bool = True) -> None:
-    """Replace the linear layers of a network of transformers, in place, but for a class `head`.
+    """Replace the linear layers of a transformers network, in place, except a class `head`.
 
     Raises ModelError if there are none, as in a convolutional network.
     """
@@ -50,13 +50,13 @@ def quantise(model: Any, *, head: bool = True) -> None:
 
 @lru_cache(maxsize=1)
 def int8_linear() -> type:
-    """The layer's type; torch is imported by then."""
+    """The layer's type; torch is already imported at that point."""
     import torch
 
     class Int8Linear(torch.nn.Module):
-        """y = x · Wᵀ + b with factors of 8 bits and their exact sums; float32 in and out.
+        """y = x · Wᵀ + b with 8-bit factors and exact sums; float32 in and out.
 
-        GELU of that, where `gelu` names its form.
+        Followed by a GELU if `gelu` names its form.
         """
 
         absorbs_gelu = True
@@ -73,7 +73,7 @@ def int8_linear() -> type:
         def forward(self, x: "Tensor") -> "Tensor":
             rows = x.reshape(-1, x.shape[-1])
             scale = _scale(rows)
-            # The scale of a row that is not finite is not, and so neither is its result.
+            # A row that is not finite has a scale and a result that are not finite either.
             result = self.product(_steps(rows, scale)).mul_(scale)
             if self.bias is not None:
                 result.add_(self.bias)
@@ -104,7 +104,7 @@ class _IntegerProduct:
 
 
 class _FloatProduct:
-    """The same, by floats that hold the same integers."""
+    """The same, with floats that hold the same integers."""
 
     def __init__(self, weight: "Tensor", scale: "Tensor") -> None:
         self._weight, self._scale = weight.t(), scale
@@ -114,7 +114,7 @@ class _FloatProduct:
 
 
 def _scale(rows: "Tensor") -> "Tensor":
-    """(n, k) → (n, 1): what a step of int8 is worth in each row."""
+    """(n, k) → (n, 1): the value of one int8 step in each row."""
     import torch
 
     most = torch.maximum(rows.amax(dim=1, keepdim=True), rows.amin(dim=1, keepdim=True).neg_())
@@ -122,19 +122,19 @@ def _scale(rows: "Tensor") -> "Tensor":
 
 
 def _steps(rows: "Tensor", scale: "Tensor") -> "Tensor":
-    """How many steps of its row's scale each value is, and 128 more: 1 to 255, in float32."""
+    """Each value as a number of steps of its row's scale, plus 128: 1 to 255, in float32."""
     return (rows / scale).add_(_ZERO).round_()
 
 
 @lru_cache(maxsize=1)
 def integers_pay() -> bool:
-    """Whether this machine multiplies bytes right, and faster than floats; found by trying."""
+    """Whether this machine multiplies bytes correctly, and faster than floats; measured."""
     import torch
 
     if not integers_hold():
         return False
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # several wait for each other where others work on the same cores
+    torch.set_num_threads(1)  # several calls wait for each other if others use the same cores
     try:
         integers, floats = map(_least_seconds, _largest_products())
     finally:
@@ -144,7 +144,7 @@ def integers_pay() -> bool:
 
 @lru_cache(maxsize=1)
 def integers_hold() -> bool:
-    """Without VNNI some CPUs add products of bytes up in 16 bits, which the largest overflow."""
+    """Without VNNI some CPUs sum products of bytes in 16 bits, which the largest overflow."""
     import torch
 
     if not has_onednn(torch.device("cpu")):

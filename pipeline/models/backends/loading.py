@@ -1,4 +1,4 @@
-"""transformers' side of a model: device, precision, and weights that fit."""
+"""Loads models with transformers: device, precision, and a check that the weights fit."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -60,10 +60,10 @@ def device_name(device: "torch.device") -> str:
 
 @dataclass(frozen=True)
 class Weights:
-    """A network with what was in its files.
+    """A network and what its files contained.
 
-    `read` is what its purpose reads of it. `unread`: what the files lack and no result depends on;
-    `unused`: what they hold beyond it.
+    `read` is what its purpose reads of it. `unread`: weights that the files lack and no result
+    depends on; `unused`: weights in the files that the network does not have.
     """
 
     model: Any
@@ -80,9 +80,10 @@ def load_classifier(
     packed: bool = False,
     size: tuple[int, int] | None = None,
 ) -> Any:
-    """The model in `folder`, in evaluation mode, slim: safetensors only, no code, no network.
+    """The model in `folder`, in evaluation mode, slim: safetensors only, no code, no network
+    access.
 
-    `packed`: fp32 with oneDNN's layers, where the device has them. `size`: see `load_weights`.
+    `packed`: fp32 with oneDNN's layers, if the device has them. `size`: see `load_weights`.
     Raises ModelError for int8 on a GPU, BadModelError as `load_weights` does.
     """
     model = load_weights(folder, device, precision, size).model
@@ -93,7 +94,8 @@ def load_classifier(
 def make_fast(
     model: Any, device: "torch.device", precision: str, *, packed: bool, head: bool = True
 ) -> None:
-    """Slim layers, and those of the precision, in place. `head`: the last layer is a class head."""
+    """Install slim layers, and those of the precision, in place. `head`: the last layer is a class
+    head."""
     slim(model)
     if precision == "int8":
         quantise(model, head=head)
@@ -110,8 +112,8 @@ def load_weights(
 ) -> Weights:
     """The network in `folder` as transformers makes it, with all weights that its results need.
 
-    `size` (height, width) of its images lets what the files lack be tried out: where no result
-    depends on it, that is no fault. Raises BadModelError if weights can't be read, don't fit
+    `size` (height, width) of its images allows testing weights that the files lack: if no result
+    depends on one, that is no error. Raises BadModelError if weights can't be read, don't fit
     config.json, or lack what results depend on.
     """
     import torch
@@ -119,7 +121,7 @@ def load_weights(
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    # What it warns of is raised below, or told by `doctor`.
+    # Its warnings are raised below, or reported by `doctor`.
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     if device.type == "cuda" and precision == "fp32":
         torch.backends.cudnn.allow_tf32 = False  # convolutions would keep 10 bits of 23
@@ -150,7 +152,7 @@ def load_weights(
 def refuse_keys(
     name: str | Path, what: str, keys: Iterable[str], purpose: Purpose = CLASSIFYING
 ) -> None:
-    """Raise BadModelError where there are any, naming the first three."""
+    """Raise BadModelError if there are any, naming the first three."""
     if names := sorted(keys):
         raise BadModelError(f"{name}: the weights {what} {some(names)}, {purpose.lacking}")
 

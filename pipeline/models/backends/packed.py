@@ -1,10 +1,10 @@
 """A classifier in fp32 on an x86 CPU, with its linear layers in oneDNN's own layout.
 
-torch hands a linear layer to a BLAS: that rearranges the same weights at every call, wants the
-bias copied into the result first, and leaves what follows to another walk through memory.
-oneDNN keeps the weights arranged and does bias, GELU and residual on the way out; torch.compile
-calls the same when it freezes a network, and takes a minute for it. Sums are added up in another
-order, so scores change in their last digits.
+torch calls a BLAS for a linear layer. That rearranges the same weights at every call, needs the
+bias copied into the result first, and leaves later operations to another pass through memory.
+oneDNN keeps the weights arranged, and adds bias, GELU and residual as it writes the result.
+torch.compile uses the same when it freezes a network, and takes a minute for it. Sums are added in
+another order, so the last digits of scores change.
 """
 
 import platform
@@ -28,7 +28,7 @@ def has_onednn(device: "torch.device") -> bool:
 
 
 def pack(model: Any) -> None:
-    """Replace the linear layers of a classifier of transformers, in place."""
+    """Replace the linear layers of a transformers classifier, in place."""
     import torch
 
     replace(model, lambda layer: packed_linear()(layer) if type(layer) is torch.nn.Linear else None)
@@ -36,11 +36,11 @@ def pack(model: Any) -> None:
 
 @lru_cache(maxsize=1)
 def packed_linear() -> type:
-    """The layer's type; torch is imported by then."""
+    """The layer's type; torch is already imported at that point."""
     import torch
 
     class PackedLinear(torch.nn.Module):
-        """y = x · Wᵀ + b, and GELU of that where `gelu` names its form; float32 in and out."""
+        """y = x · Wᵀ + b, and GELU of that if `gelu` names its form; float32 in and out."""
 
         absorbs_gelu = True
 

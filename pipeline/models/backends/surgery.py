@@ -1,4 +1,4 @@
-"""What all changes to a loaded network need: layers in place of others, and the same results."""
+"""Shared tools for changing a loaded network: replace layers, and compare the results."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -7,10 +7,11 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-#: What a task reads of a network: pixels, (n, 3, H, W) scaled, to its results, each (n, …).
+#: What a task reads of a network: scaled pixels, (n, 3, H, W), to its results, each (n, …).
 Read = Callable[["Tensor"], "tuple[Tensor, ...]"]
 
-#: Of the largest value: fp32 and halves round to less, and another function is off by more.
+#: Share of the largest value: rounding in fp32 and half precision is less, another function is
+#: more.
 _CLOSE: Final = 1e-3
 _CLOSE_IN_HALVES: Final = 5e-2
 
@@ -21,7 +22,7 @@ def logits_of(model: Any) -> Read:
 
 
 def replace(model: Any, instead: "Callable[[Module], Module | None]") -> None:
-    """Put what `instead` makes of a layer in that layer's place; where it is None, it stays."""
+    """Replace each layer by the result of `instead`; a layer for which it is None stays."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if (layer := instead(child)) is not None:
@@ -29,12 +30,12 @@ def replace(model: Any, instead: "Callable[[Module], Module | None]") -> None:
 
 
 def all_alike(after: "tuple[Tensor, ...]", before: "tuple[Tensor, ...]") -> bool:
-    """Whether all results of one read are those of another."""
+    """Whether all results of one read equal those of another."""
     return all(map(alike, after, before))
 
 
 def alike(after: "Tensor", before: "Tensor") -> bool:
-    """Whether the two are apart by no more than rounding; never where a value is not finite."""
+    """Whether two results differ by no more than rounding; never if a value is not finite."""
     import torch
 
     close = _CLOSE if before.dtype == torch.float32 else _CLOSE_IN_HALVES

@@ -1,14 +1,14 @@
-"""Host rows to the device: the one place that knows of pinned memory and streams.
+"""Transfers host rows to the device: the only file that uses pinned memory and streams.
 
     host      fill 0 │ fill 1 │ fill 2 │ …       pinned buffers, two, in turns
     stream 2      copy 0 │ copy 1 │ copy 2 │     side stream
     stream 1             compute 0 │ compute 1   the caller's stream
 
 Nothing here waits for a computation: the host fills and copies batch i + 1 while the device
-works on batch i. On a CPU there is one buffer, no stream and no waiting, by the same calls.
+works on batch i. On a CPU there is one buffer, no stream and no waiting, with the same calls.
 
-The CUDA half is covered by the tests marked `gpu` alone, which no machine of the CI can run. On an
-H200 a ViT-B/16 got 91% of what it does with pixels that lie on the device.
+Only the tests marked `gpu` cover the CUDA half, and no CI machine can run them. On an
+H200 a ViT-B/16 reached 91% of its rate with pixels that are on the device already.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class _Slot:
-    """A buffer that is filled on the host and read there as well."""
+    """A buffer that is filled on the host and also read there."""
 
     def __init__(self, shape: tuple[int, ...], *, one_shape: bool) -> None:
         import torch
@@ -32,13 +32,13 @@ class _Slot:
         self._one_shape = one_shape
 
     def put(self, rows: np.ndarray) -> "Tensor":
-        """The buffer, with `rows` in front and zeros behind them."""
+        """The buffer, with `rows` at the front and zeros after them."""
         self._fill(rows)
         size = len(self._host)
         return self._host[: size if self._one_shape else _padded(len(rows), size)]
 
     def release(self) -> None:
-        """The caller has queued all its work on the tensor that `put` gave."""
+        """The caller has queued all its work on the tensor that `put` returned."""
 
     def _fill(self, rows: np.ndarray) -> None:
         target = self._host.numpy()
@@ -47,7 +47,7 @@ class _Slot:
 
 
 class _CudaSlot(_Slot):
-    """A pinned buffer and its twin on the device, copied on a stream of its own."""
+    """A pinned buffer and its copy on the device, copied on a stream of its own."""
 
     def __init__(self, shape: tuple[int, ...], stream: "Stream") -> None:
         import torch
@@ -65,7 +65,7 @@ class _CudaSlot(_Slot):
         self._copied.synchronize()  # the last copy has read the pinned buffer
         self._fill(rows)
         with torch.cuda.stream(self._stream):
-            self._used.wait()  # the last computation has read the twin
+            self._used.wait()  # the last computation has read the device copy
             self._twin.copy_(self._host, non_blocking=True)
             self._copied.record()
         self._copied.wait()
@@ -78,7 +78,7 @@ class _CudaSlot(_Slot):
 class Transfer:
     """Batches on `device`; `batch_shape` is (batch, height, width, 3), uint8.
 
-    All have that shape on a GPU, or with `one_shape`; else a CPU gets a few smaller ones too.
+    On a GPU, or with `one_shape`, all have that shape; otherwise a CPU gets a few smaller ones too.
     """
 
     def __init__(
@@ -94,9 +94,9 @@ class Transfer:
             self._slots = [_Slot(batch_shape, one_shape=one_shape)]
 
     def batches(self, pixels: np.ndarray) -> Iterator[tuple["Tensor", int]]:
-        """(tensor, rows): `rows` images of `pixels` in order, padded with zeros behind them.
+        """(tensor, rows): `rows` images of `pixels` in order, followed by zeros.
 
-        A tensor is valid until the next is asked for; work on it must be queued by then.
+        A tensor is valid until the next is requested; work on it must be queued by then.
         """
         starts = range(0, len(pixels), self._size)
         for start, slot in zip(starts, cycle(self._slots), strict=False):
@@ -108,7 +108,7 @@ class Transfer:
 def _padded(rows: int, batch: int) -> int:
     """The smallest of batch, batch / 2, batch / 4, … that holds `rows`.
 
-    A CPU pays for padding and gains little from one fixed shape; a few shapes serve it.
+    Padding costs time on a CPU, and one fixed shape gains little; so a few shapes are used.
     """
     while batch // 2 >= rows and batch % 2 == 0:
         batch //= 2

@@ -1,4 +1,4 @@
-"""Objects that hold many images: one file a kind, one line here."""
+"""Registry of containers, objects that hold many images: one file a kind, one line here."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ def _lazy(module: str, name: str) -> Callable[[], Container]:
     return make
 
 
-#: Kind → what makes it. A kind is called like the ending of its names.
+#: Kind → its factory. A kind has the name of its file ending.
 REGISTRY: Final[Mapping[str, Callable[[], Container]]] = {"zip": _lazy("zip", "Zip")}
 
 _ENDING: Final = re.compile(rf"\.({'|'.join(REGISTRY)})", re.IGNORECASE)
@@ -33,12 +33,12 @@ def container(kind: str) -> Container:
 
 
 def kind_by_name(uri: str) -> str | None:
-    """`zip` of `s3://b/photos.ZIP` and of a signed address of it; None for a plain object."""
+    """`zip` for `s3://b/photos.ZIP` and for a signed address of it; None for a plain object."""
     name = public(uri).rpartition("/")[2]
     found = _ENDING.fullmatch(name[name.rfind(".") :]) if "." in name else None
     return found[1].lower() if found else None
 
 
 def may_be_any(text: str) -> bool:
-    """Whether any of the uris in a text may be a container's, at a glance."""
+    """Quick check: whether any of the uris in a text may be a container's."""
     return _ENDING.search(text) is not None

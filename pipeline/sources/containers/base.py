@@ -1,9 +1,9 @@
-"""What a container is: one object that holds many images, which are its members.
+"""Container: one object that holds many images, which are its members.
 
 To add a kind, write one file in this folder with a subclass of `Container`, and one line in
-`REGISTRY`. It has two methods to fill: `members` lists, and `unpack` makes a member's bytes of
-those that lie at its place. Identity, versions, retries, limits and the rows of members are then
-those of all objects.
+`REGISTRY`. It has two methods to fill: `members` lists, and `unpack` makes a member's bytes from
+the bytes at its place. Identity, versions, retries, limits and the rows of members are then
+the same as for all objects.
 """
 
 from abc import ABC, abstractmethod
@@ -24,12 +24,12 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file in a container. `name` is its path there, and half of its identity.
+    """One file in a container. `name` is its path there, and part of its identity.
 
-    `version` stands for its content: as long as it stays the same the member is not read again,
-    whatever becomes of the container. `size` is that of the member itself. Its bytes are made by
-    `Container.unpack` from bytes [offset, offset + length) of the container; `method` and `crc32`
-    are for `unpack` alone. `data` is given instead where listing had to read it anyway.
+    `version` stands for its content: while it stays the same the member is not read again,
+    even if the container changes. `size` is that of the member itself. `Container.unpack` makes
+    its bytes from bytes [offset, offset + length) of the container; `method` and `crc32`
+    are for `unpack` alone. `data` is given instead if listing had to read it anyway.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Member:
 
 
 class Container(ABC):
-    """One kind of container; it has no state, and travels to tasks."""
+    """One kind of container; it has no state, and is sent to tasks."""
 
     #: As in the registry.
     kind: ClassVar[str]
-    #: So many of its last bytes are read when it is opened.
+    #: How many of its last bytes are read when it is opened.
     tail: ClassVar[int] = 0
 
     def count(self, file: Ranged) -> int:
@@ -61,18 +61,18 @@ class Container(ABC):
 
     @abstractmethod
     def members(self, file: Ranged, numbers: range) -> Iterator[list[Member]]:
-        """The members whose place in the listing is among `numbers`, some at a time.
+        """The members whose positions in the listing are in `numbers`, some at a time.
 
-        Names are given as they are, folders left out. Two members never have one name. Raises
-        ImageError for a container that is damaged or none, after the members that could be listed,
-        and Unread where the store does not give it.
+        Names are unchanged; folders are left out. Two members never have the same name. Raises
+        ImageError for a container that is damaged or no container, after the members that could be
+        listed, and Unread if the store does not return it.
         """
 
     @staticmethod
     def unpack(place: Mapping[str, Any], size: int | None, raw: bytes) -> bytes:
         """A member's bytes from those at its `place` (see schema.PLACE), `size` at most.
 
-        Raises ImageError: `undecodable` for what is damaged.
+        Raises ImageError: `undecodable` for damaged data.
         """
         del place, size
         return raw

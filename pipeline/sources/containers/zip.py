@@ -1,4 +1,4 @@
-"""Zip files: members by the central directory, versions by their CRC-32."""
+"""Zip files: members from the central directory, versions from their CRC-32."""
 
 import logging
 from array import array
@@ -22,18 +22,18 @@ from pipeline.sources.containers.zip_unpack import METHODS, unpack
 from pipeline.storage import Ranged, public
 
 PAGE: Final = 1000
-#: Larger claims are all the same; sums of a page of them fit into a column.
+#: Larger claims all count as this; the sum over a page of them fits into a column.
 _LARGEST: Final = 2**40
 #: No room: see _Layout.
 SHARED: Final = -(2**63)
-#: Of a local header, before the name and the extra field.
+#: Size of a local header, before the name and the extra field.
 _LOCAL: Final = 30
-#: An extra field may be as long as this, and only the local header tells how long it is.
+#: An extra field may be this long, and only the local header gives its real length.
 _EXTRA: Final = 0xFFFF
 #: Encrypted, strongly encrypted, or a directory with masked values; and a patch of another file.
 _ENCRYPTED: Final = 0x2041
 _PATCH: Final = 0x20
-#: What unpacks to more than this is no image at such a ratio.
+#: A file that unpacks to more than this at such a ratio is no image.
 BOMB_BYTES: Final = 64 * 2**20
 BOMB_RATIO: Final = 250
 
@@ -78,10 +78,10 @@ def _warn_of_doubles(uri: str, number: int) -> None:
 
 
 class _Layout:
-    """Where all members begin and what they are called: 24 bytes a member.
+    """Where all members begin and their names: 24 bytes a member.
 
-    Names are known by their hashes, which Python seeds anew in each process, so that nobody can
-    make two that agree; and those that do are compared.
+    Names are stored as hashes, which Python seeds anew in each process, so that nobody can
+    construct two that collide; names with equal hashes are compared.
     """
 
     def __init__(self, directory: bytes, shift: int, end: int) -> None:
@@ -94,13 +94,13 @@ class _Layout:
                 hashes.append(hash(record.text))
         except ImageError as error:
             self.broken = error
-        #: For each member the bytes from its local header to the next member's; SHARED where
-        #: another one begins at the same place.
+        #: For each member the bytes from its local header to the next member's; SHARED if another
+        #: one begins at the same place.
         self.rooms = _rooms(np.array(starts, np.int64), end)
         self._hashes, counts = np.unique(np.array(hashes, np.int64), return_counts=True)
         self._twice: set[int] = set(self._hashes[counts > 1].tolist())
         self._last: dict[str, int] = {}
-        #: How many members have the name of another one before them.
+        #: How many members have the name of an earlier one.
         self.doubled = len(hashes) - len(self._hashes)
 
     def name(self, text: str) -> str:
@@ -130,7 +130,7 @@ def _rooms(starts: npt.NDArray[np.int64], end: int) -> npt.NDArray[np.int64]:
 
 
 def _numbered(name: str, number: int) -> str:
-    """`a/b.jpg` as `a/b#2.jpg`: its ending stays, by which names are chosen."""
+    """`a/b.jpg` as `a/b#2.jpg`: its ending stays, since names are filtered by ending."""
     if number == 1:
         return name
     folder, slash, last = name.rpartition("/")
@@ -154,7 +154,7 @@ def _member(record: Record, name: str, room: int) -> Member:
 
 
 def _refusal(record: Record, least: int, room: int) -> Refusal | None:
-    """Why a member is not read, told from the directory alone."""
+    """Why a member is not read, from the directory alone."""
     if record.flags & _ENCRYPTED:
         return Refusal(ErrorCode.UNSUPPORTED, "encrypted in its archive")
     if record.method not in METHODS or record.flags & _PATCH:

@@ -1,7 +1,8 @@
-"""The central directory of a zip file, as APPNOTE.TXT 6.3.10 of PKWARE describes it.
+"""The central directory of a zip file, as PKWARE's APPNOTE.TXT 6.3.10 describes it.
 
-A zip may be anybody's: sizes and counts in it are claims. Its directory is bounded before it is
-read, and whatever does not fit is damage (ImageError), never another exception.
+Anyone may have written a zip: its sizes and counts are only claims. The size of its directory is
+limited before it is read, and anything inconsistent is damage (ImageError), never another
+exception.
 """
 
 import struct
@@ -23,18 +24,18 @@ _HEADER_MARK: Final = 0x02014B50
 _MAX16: Final = 0xFFFF
 _MAX32: Final = 0xFFFFFFFF
 _ZIP64_EXTRA: Final = 1
-#: Larger claims are all the same, and fit into no column.
+#: Larger claims all count as this; they fit into no column.
 _LARGEST: Final = 2**62
 
 #: The end record, the longest comment after it, and what zip64 puts before it.
 TAIL_BYTES: Final = _END.size + _MAX16 + _LOCATOR.size + _END64.size
-#: Of a directory, which lies in memory while it is read: some three million members.
+#: Limit of a directory, which is in memory while it is read: some three million members.
 DIRECTORY_BYTES: Final = 256 * 2**20
 _CHUNK: Final = 8 * 2**20
 
 
 class Record(NamedTuple):
-    """One member as the directory tells of it. `offset` is that of its local header."""
+    """One member as described by the directory. `offset` is that of its local header."""
 
     name: bytes
     flags: int
@@ -47,7 +48,7 @@ class Record(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The name: UTF-8 where it is, else in the letters of the first PCs, as the format says.
+        """The name: UTF-8 if valid, else in the character set of the first PCs, as the format says.
 
         A NUL is written `%00`, as in uris.
         """
@@ -60,7 +61,8 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """Where the directory lies. `shift` is what was put before the zip: all offsets lack it."""
+    """Where the directory is. `shift` is the length of data before the zip, to be added to all
+    offsets."""
 
     start: int
     size: int
@@ -75,7 +77,7 @@ class Directory:
 
 
 def find_directory(file: Ranged) -> Directory:
-    """Raises ImageError for what is no whole zip file, Unread where it can't be read."""
+    """Raises ImageError if it is not a complete zip file, Unread if it can't be read."""
     if not file.size:
         raise ImageError(ErrorCode.EMPTY, "0 bytes")
     start = max(0, file.size - TAIL_BYTES)
@@ -103,7 +105,7 @@ def find_directory(file: Ranged) -> Directory:
 
 
 def records(directory: bytes, shift: int) -> Iterator[Record]:
-    """The members in the order of the directory. Raises ImageError where it breaks off."""
+    """The members in the order of the directory. Raises ImageError if it breaks off."""
     at, end = 0, len(directory)
     while at < end:
         if end - at < _HEADER.size:
@@ -128,7 +130,7 @@ def _broken() -> ImageError:
 
 
 def _end_record(tail: bytes) -> int | None:
-    """Where the last end record begins whose comment ends with the file; or the last at all."""
+    """Start of the last end record whose comment ends with the file; or of the last one at all."""
     last, at = None, len(tail)
     while (at := tail.rfind(_END_MARK, 0, at)) >= 0:
         if len(tail) - at >= _END.size:
@@ -143,9 +145,9 @@ def _end_record(tail: bytes) -> int | None:
 def _zip64(
     file: Ranged, tail: bytes, start: int, at: int
 ) -> tuple[int, int, int, int, int, int] | None:
-    """(disk, first disk, count, size, offset, where the record begins), None where there is none.
+    """(disk, first disk, count, size, offset, where the record begins), None if there is none.
 
-    The record is looked for where its locator says, and right before the locator.
+    The record is searched at its locator's offset, and right before the locator.
     """
     if at < _LOCATOR.size:
         return None
@@ -165,7 +167,8 @@ def _zip64(
 def _extended(
     extra: bytes, size: int, packed: int, offset: int, disk: int
 ) -> tuple[int, int, int, int]:
-    """(size, packed, offset, disk) with those that do not fit into the header from the extras."""
+    """(size, packed, offset, disk), with values that do not fit into the header taken from the
+    extras."""
     at = 0
     while at + 4 <= len(extra):
         kind, length = struct.unpack_from("<HH", extra, at)

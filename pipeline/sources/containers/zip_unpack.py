@@ -1,4 +1,4 @@
-"""A member's bytes from those that lie in a zip file, within bounds, and held to their CRC-32."""
+"""Unpacks a member of a zip file within size limits, and checks its CRC-32."""
 
 import bz2
 import struct
@@ -9,7 +9,7 @@ from typing import Any, Final
 from pipeline.errors import ErrorCode, ImageError
 
 _STORED, _DEFLATE, _BZIP2 = 0, 8, 12
-#: What is read, by the number that the format gives it.
+#: What is unpacked: the format's number for each method.
 METHODS: Final = {_STORED: "stored", _DEFLATE: "deflate", _BZIP2: "bzip2"}
 #: mark … lengths of name and extra field
 _LOCAL: Final = struct.Struct("<I22xHH")
@@ -17,9 +17,9 @@ _MARK: Final = 0x04034B50
 
 
 def unpack(place: Mapping[str, Any], size: int | None, raw: bytes) -> bytes:
-    """`raw` begins with the member's local header, and may go on behind its data.
+    """`raw` begins with the member's local header, and may continue after its data.
 
-    No more than `size` bytes and one are unpacked, whatever the data would give. Raises ImageError.
+    At most `size` + 1 bytes are unpacked, whatever the data would give. Raises ImageError.
     """
     if len(raw) < _LOCAL.size:
         raise _damaged("its header is cut")
@@ -32,7 +32,7 @@ def unpack(place: Mapping[str, Any], size: int | None, raw: bytes) -> bytes:
     except (zlib.error, OSError, EOFError, ValueError):
         raise _damaged("it can't be unpacked") from None
     if len(data) != size or zlib.crc32(data) != place["crc32"]:
-        raise _damaged("its CRC-32 is another")
+        raise _damaged("its CRC-32 does not match")
     return data
 
 

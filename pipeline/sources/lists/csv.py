@@ -1,4 +1,4 @@
-"""Lists as CSV: a header, then rows, divided by `,`, `;`, tab or `|`."""
+"""CSV manifests: a header, then rows, separated by `,`, `;`, tab or `|`."""
 
 import csv
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ def read_csv(found: ListFile) -> Iterator[Rows]:
 
 
 class _Table:
-    """CSV, whose rows may have several lines."""
+    """CSV, whose rows may span several lines."""
 
     def __init__(self, found: ListFile, text: TextIO) -> None:
         self._uri = found.uri
@@ -55,10 +55,10 @@ class _Table:
         return rows_of(self._uri, batch.lines, columns)
 
     def _rows(self) -> Iterator[tuple[int, list[str], int]]:
-        """(its first line, a row, its letters), without blank lines."""
+        """(its first line, a row, its characters), without blank lines."""
         line = 1
         for row in self._reader:
-            if self._ended and self._quotes % 2 == 1:  # it has taken the rest of the file
+            if self._ended and self._quotes % 2 == 1:  # it has consumed the rest of the file
                 raise malformed(self._uri, line, "a quote that is never closed")
             if row:
                 yield line, row, self._letters
@@ -88,7 +88,7 @@ def _delimiter(header: str, suffix: str) -> str:
 
 
 def divided(header: str, signs: str) -> str | None:
-    """The first sign that divides the header so that a column for the uri is found."""
+    """The first separator that splits the header so that a column for the uri is found."""
     for sign in signs:
         names = next(csv.reader([header], delimiter=sign), [])
         if any(name.strip().lower() in URI_COLUMNS for name in names):

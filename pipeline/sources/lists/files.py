@@ -1,7 +1,7 @@
-"""The files of a manifest: what they are by name and by content, unpacked and as text.
+"""The files of a manifest: their format by name and by content, decompressed and as text.
 
-A name says which format a file has, and its first bytes may say better: what is packed is
-unpacked, and what is no list at all is refused by its name.
+A name says which format a file has, but its first bytes are more reliable: compressed files are
+decompressed, and a file that is no list is refused with the name of its real format.
 """
 
 import bz2
@@ -22,7 +22,7 @@ import pyarrow as pa
 from pipeline.errors import SpecError
 from pipeline.storage import Rules, open_binary, public
 
-#: By the ending of a name, without that of a packing.
+#: By the file ending, without that of the compression.
 LISTS: Final = (
     ".txt",
     ".lst",
@@ -38,7 +38,7 @@ PARQUET: Final = b"PAR1"
 _SAMPLE: Final = 64 * 1024
 
 _Opener = Callable[[Any], Any]
-#: How what begins so is unpacked.
+#: First bytes → how to decompress the file.
 _UNPACKERS: Final[dict[bytes, tuple[str, _Opener]]] = {
     b"\x1f\x8b": ("gzip", lambda file: gzip.GzipFile(fileobj=file)),
     b"BZh": ("bzip2", bz2.BZ2File),
@@ -49,7 +49,7 @@ _UNPACKERS: Final[dict[bytes, tuple[str, _Opener]]] = {
 
 _EXPORT: Final = "export it as CSV or Parquet"
 _AN_IMAGE: Final = "an image, and no list; --no-manifest labels it"
-#: What begins so is no list that is read here.
+#: First bytes of files that are no list we can read.
 _STRANGERS: Final = {
     b"PK\x03\x04": f"a spreadsheet (.xlsx) or a zip archive; {_EXPORT}",
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": f"a spreadsheet (.xls); {_EXPORT}",
@@ -68,7 +68,7 @@ _STRANGERS: Final = {
 }
 _PAGE: Final = re.compile(rb"\s*<(!doctype html|html|\?xml)", re.IGNORECASE)
 
-#: The longer mark first: that of UTF-32 begins like that of UTF-16.
+#: Longer marks first: UTF-32's begins like UTF-16's.
 _MARKS: Final = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -76,14 +76,14 @@ _MARKS: Final = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-#: Of the letters of a text so many may be control signs or broken UTF-8, at most.
+#: At most this share of a text's characters may be control characters or broken UTF-8.
 _ODD_LETTERS: Final = 0.25
 _ODD: Final = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class ListFile:
-    """One open file of a manifest, unpacked; `start` are its first bytes."""
+    """One open file of a manifest, decompressed; `start` are its first bytes."""
 
     uri: str
     file: BinaryIO
@@ -101,10 +101,10 @@ class ListFile:
         return SpecError("src", public(self.uri), problem)
 
     def text(self, newline: str) -> io.TextIOWrapper:
-        """The file as text, without its mark; `newline` as of `open`.
+        """The file as text, without its byte order mark; `newline` as in `open`.
 
-        Bytes that are no UTF-8 are surrogates, as in names of files. Raises SpecError for what
-        is no text.
+        Bytes that are not UTF-8 become surrogates, as in file names. Raises SpecError if the file
+        is not text.
         """
         encoding = self._encoding()
         errors = "surrogateescape" if encoding == "utf-8-sig" else "surrogatepass"
@@ -133,7 +133,7 @@ def suffix(uri: str) -> str:
 
 @contextmanager
 def opened(uri: str, rules: Rules) -> Iterator[ListFile]:
-    """One file of a manifest. Raises SpecError for one that is damaged, and storage's errors."""
+    """One file of a manifest. Raises SpecError for a damaged one, and storage's errors."""
     with open_binary(uri, rules) as file:
         try:
             yield _unpacked(uri, file)
@@ -154,7 +154,7 @@ def _unpacked(uri: str, file: BinaryIO) -> ListFile:
 
 
 class _Unpacked(io.RawIOBase):
-    """What an unpacker makes of a file; it can't be read twice. Damage is a SpecError."""
+    """The output of a decompressor; it can't be read twice. Damage becomes a SpecError."""
 
     def __init__(self, stream: Any, uri: str, name: str) -> None:
         self._stream, self._uri, self._name = stream, uri, name
@@ -167,19 +167,19 @@ class _Unpacked(io.RawIOBase):
             data = self._stream.read(len(buffer))
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             if isinstance(error, OSError) and error.errno is not None:
-                raise  # the disk's own
+                raise  # the disk's own error
             problem = f"no whole {self._name} file"
             raise SpecError("src", public(self._uri), f"{problem}: {error}") from None
         buffer[: len(data)] = data
         return len(data)
 
 
-#: What is unpacked to learn how long a line is.
+#: How many bytes are decompressed to estimate the length of a line.
 _COUNTED: Final = 2**20
 
 
 def estimated_rows(uri: str, rules: Rules) -> int:
-    """About how many rows a file has, by its beginning."""
+    """About how many rows a file has, estimated from its beginning."""
     with open_binary(uri, rules) as file:
         found = _unpacked(uri, file)
         if found.is_parquet and found.file.seekable():

@@ -1,13 +1,13 @@
-"""The formats of a manifest, each as batches of rows.
+"""The formats of a manifest, each read as batches of rows.
 
     .txt .lst          one uri a line; blank lines and lines that begin with # are skipped
-    .csv .tsv          a header, then rows, divided by `,`, `;`, tab or `|`
+    .csv .tsv          a header, then rows, separated by `,`, `;`, tab or `|`
     .jsonl .ndjson     one JSON object (or string) a line
     .json              an array of such, or the same as .jsonl
     .parquet           columns, among them those of an S3 Inventory
 
-All but Parquet may be packed (gzip, bzip2, xz, zstd, lz4), in UTF-8 or, with a mark, in UTF-16.
-All but arrays stream: one batch is in memory at a time.
+All but Parquet may be compressed (gzip, bzip2, xz, zstd, lz4), in UTF-8 or, with a byte order mark,
+in UTF-16. All but arrays are streamed: one batch is in memory at a time.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,7 +33,8 @@ READERS: Final[dict[str, Callable[[ListFile], Iterator[Rows]]]] = {
 
 
 def read_rows(uri: str, rules: Rules) -> Iterator[Rows]:
-    """The rows of one file. Raises SpecError with the line for a malformed row, and storage's."""
+    """The rows of one file. Raises SpecError with the line for a malformed row, and storage's
+    errors."""
     with opened(uri, rules) as found:
         if found.is_parquet:
             yield from read_parquet(found)
@@ -42,7 +43,7 @@ def read_rows(uri: str, rules: Rules) -> Iterator[Rows]:
 
 
 def _guessed(found: ListFile) -> Iterator[Rows]:
-    """A list whose name says nothing, by its first line."""
+    """A list whose name does not show its format, by its first line."""
     text = found.text("\n")
     text.detach()  # it is text
     first = found.start.partition(b"\n")[0].decode("utf-8", "replace").lstrip("\ufeff \t")

@@ -1,19 +1,19 @@
-"""Lines and rows of a manifest in bounded pieces."""
+"""Collects lines and rows of a manifest into batches of limited size."""
 
 from collections.abc import Iterator
 from typing import Any, Final, TextIO
 
 from pipeline.sources.lists.rows import malformed
 
-#: Rows and letters that a batch holds; a single row may have LINE_SIZE.
+#: Rows and characters in a batch; a single row may have LINE_SIZE.
 BATCH: Final = 8192
 BATCH_LETTERS: Final = 8 * 2**20
-#: The longest line of a table, in letters; one without end must not fill the memory.
+#: The longest line of a table, in characters; an endless line must not fill the memory.
 LINE_SIZE: Final = 4 * 2**20
 
 
 def lines_of(uri: str, text: TextIO) -> Iterator[str]:
-    """The lines of a table, none of them without end."""
+    """The lines of a table, of limited length."""
     number = 0
     while line := text.readline(LINE_SIZE + 1):
         number += 1
@@ -23,7 +23,7 @@ def lines_of(uri: str, text: TextIO) -> Iterator[str]:
 
 
 class Batch:
-    """Rows that are gathered, and where they stood."""
+    """Rows collected so far, and their line numbers."""
 
     def __init__(self) -> None:
         self.rows: list[Any] = []

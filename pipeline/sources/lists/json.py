@@ -1,4 +1,4 @@
-"""Lists as JSON: an object (or a string) a line, or an array of such."""
+"""JSON manifests: an object (or a string) a line, or an array of such."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from pipeline.sources.lists.rows import (
     rows_of,
 )
 
-#: An array is read as a whole: so many letters at most.
+#: An array is read as a whole: at most this many characters.
 ARRAY_SIZE: Final = 256 * 2**20
 
 
@@ -56,7 +56,7 @@ def _of_objects(uri: str, batch: Batch) -> Rows:
 
 
 def _object(uri: str, line: int, value: Any) -> dict[str, Any]:
-    """What is used of one object, under the names of the columns that are looked for first."""
+    """The used fields of one object, under the column names that are searched first."""
     if isinstance(value, str):
         return {"uri": value}
     if not isinstance(value, dict):
@@ -71,7 +71,7 @@ def _object(uri: str, line: int, value: Any) -> dict[str, Any]:
 
 
 def _uri_of(given: dict[str, Any]) -> dict[str, Any]:
-    """The first that is text; else what there is, to be refused by its line."""
+    """The first that is text; else the first value, which is refused with its line."""
     named = [(name, given[name]) for name in URI_COLUMNS if given.get(name) is not None]
     if not named:
         return {"uri": None} if any(name in given for name in URI_COLUMNS) else {}

@@ -1,4 +1,4 @@
-"""Lists as Parquet: any columns, of which those are read that are used."""
+"""Parquet manifests: any columns, of which only the used ones are read."""
 
 import io
 from collections.abc import Callable, Collection, Iterator
@@ -23,9 +23,9 @@ from pipeline.sources.lists.rows import (
     rows_of,
 )
 
-#: What a page of a list from the web, or a batch of its rows, may take in memory.
+#: Memory limit for a page of a list from the web, or for a batch of its rows.
 BATCH_BYTES: Final = 256 * 2**20
-#: Writers make a page of some twenty thousand rows, or a megabyte.
+#: Writers make pages of some twenty thousand rows, or a megabyte.
 MOST_PAGES: Final = 250_000
 
 
@@ -54,7 +54,7 @@ def read_parquet(found: ListFile) -> Iterator[Rows]:
 
 
 def _within(found: ListFile) -> Any:
-    """The file with a footer of moderate size."""
+    """The file, if its footer has a moderate size."""
     size = found.file.seek(0, io.SEEK_END)
     found.file.seek(max(0, size - 8))
     tail = found.file.read()
@@ -64,7 +64,7 @@ def _within(found: ListFile) -> Any:
 
 
 def _refuse_bomb(found: ListFile, table: Any, names: Collection[str]) -> None:
-    """A list that anybody may have made: what a batch of its rows takes is bounded first."""
+    """Anyone may have written a list: limit the memory that a batch of its rows takes first."""
     pages = MOST_PAGES
     with _refused(found), mmap(found.file.fileno(), 0, access=ACCESS_READ) as data:
         for chunk in chunks_of(table, data, names):
@@ -89,7 +89,7 @@ def _refused(found: ListFile) -> Iterator[None]:
 
 
 def _used(found: ListFile, schema: pa.Schema) -> dict[int, str]:
-    """Place → name of the columns that are used: of each kind the first of a type that fits."""
+    """Position → name of the used columns: of each kind the first with a suitable type."""
     places: dict[str, int] = {}
     for place, name in enumerate(schema.names):
         places.setdefault(name.strip().lower(), place)
@@ -111,7 +111,7 @@ def _used(found: ListFile, schema: pa.Schema) -> dict[int, str]:
 
 def _is_any_of(*tests: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], bool]:
     def fits(kind: pa.DataType) -> bool:
-        # What a file brings along as a type of its own is never asked for: Ray's unpickle.
+        # The file's own extension types are never loaded: Ray's use pickle.
         if pa.types.is_dictionary(kind):
             kind = kind.value_type
         return any(test(kind) for test in tests)

@@ -1,8 +1,7 @@
 """Rows of a manifest: uri, etag, size and modified, from columns of any names and types.
 
-Only the columns that are used are looked at: the first of each list below that may hold what it
-is called. What a column of another type holds (an `image` of bytes, a `size` of two sides) is
-not asked for.
+Only the used columns are read: the first of each list below whose type fits. A column of another
+type is ignored (an `image` of bytes, a `size` of two sides).
 """
 
 import math
@@ -16,14 +15,14 @@ from typing import Any, Final, TypeVar
 from pipeline.errors import SpecError
 from pipeline.storage import microseconds, public
 
-#: The longest entry that may be an address, in letters.
+#: The longest entry that may be an address, in characters.
 ENTRY_SIZE: Final = 64 * 1024
-#: What is kept of a longer one, for people to find it.
+#: How much of a longer one is kept, so that people can find it.
 _KEPT_OF_LONG: Final = 256
 _INT64: Final = range(-(2**63), 2**63)
 _DIGITS: Final = 19  # fewer always fit
 
-#: Columns that may hold the uri, the first one found is taken.
+#: Columns that may hold the uri; the first one found is used.
 URI_COLUMNS: Final = (
     "uri",
     "url",
@@ -38,7 +37,7 @@ URI_COLUMNS: Final = (
 ETAG_COLUMNS: Final = ("etag", "e_tag")
 SIZE_COLUMNS: Final = ("size",)
 TIME_COLUMNS: Final = ("modified", "last_modified", "last_modified_date", "mtime")
-#: Of an archive at the uri; elsewhere it is not looked at.
+#: For an archive at the uri; ignored otherwise.
 MEMBER_COLUMNS: Final = ("member",)
 INVENTORY_FLAGS: Final = ("is_latest", "is_delete_marker")
 NO_URI: Final = f"no column for the uri; call it one of {', '.join(URI_COLUMNS)}"
@@ -51,8 +50,8 @@ Column = Sequence[Any]
 class Rows:
     """A batch of the rows of one file; a column that is absent is None.
 
-    `lines` are where they stand: lines of a text, 1-based, else rows. `too_long` are the places
-    of entries of which only the beginning and a hash are left.
+    `lines` are their positions: lines of a text, 1-based, else rows. `too_long` are the positions
+    of entries of which only the beginning and a hash were kept.
     """
 
     file: str
@@ -74,7 +73,8 @@ def malformed(file: str, line: int, problem: str, unit: str = "line") -> SpecErr
 
 
 def shortened(start: str, letters: int, digest: str) -> str:
-    """What stands for an entry that is too long for an address; two of them differ."""
+    """A replacement for an entry that is too long for an address; different entries give different
+    ones."""
     return f"{start[:_KEPT_OF_LONG]}… ({letters:,} letters, {digest})"
 
 
@@ -85,7 +85,7 @@ def hasher() -> blake2b:
 def rows_of(
     file: str, lines: Sequence[int], columns: Mapping[str, Column], unit: str = "line"
 ) -> Rows:
-    """A batch by the names of its columns, which are in lower case and of usable types."""
+    """A batch from columns by name; names are in lower case, types are usable."""
     given = _uris(file, columns)
     blank = Rows(file, lines, (), unit=unit)
     uris = [value if type(value) is str else "" if _nothing(value) else value for value in given]
@@ -125,7 +125,7 @@ def _uris(file: str, columns: Mapping[str, Column]) -> Column:
 
 
 def _inventory(columns: Mapping[str, Column]) -> list[str]:
-    """An S3 Inventory's; blank for folders, old versions and delete markers."""
+    """For an S3 Inventory: blank for folders, old versions and delete markers."""
     count = len(columns["key"])
     flags = (columns.get(name, (None,) * count) for name in INVENTORY_FLAGS)
     rows = zip(columns["bucket"], columns["key"], *flags, strict=True)
@@ -138,7 +138,7 @@ def of_inventory(bucket: Any, key: Any, is_latest: Any, is_marker: Any) -> str:
 
 
 def _nothing(value: Any) -> bool:
-    """What stands for no value: tables write NaN where there is none."""
+    """What stands for no value: tables write NaN for it."""
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
@@ -158,24 +158,24 @@ def _converted(
 
 
 def _etag(text: Any) -> str:
-    """It travels in a header, so it is one line."""
+    """It is sent in a header, so it must be one line."""
     if not isinstance(text, str) or not text.isprintable():
         raise ValueError
     return text if text.startswith("W/") else text.strip('"')
 
 
 def _size(value: Any) -> int | None:
-    """Bytes; None where the value says that they are not known, or is of another kind."""
+    """Bytes; None if the value means unknown, or is of another kind."""
     if type(value) is str and value.isdecimal() and len(value) < _DIGITS:
         return int(value)
-    if isinstance(value, list | dict | bool):  # of a picture's sides, say
+    if isinstance(value, list | dict | bool):  # of an image's sides, for example
         return None
     if isinstance(value, str):
         value = value.strip()
         value = int(value) if value.removeprefix("-").isdecimal() else Decimal(value)
     if isinstance(value, Decimal) and value.is_nan():
         return None
-    if not value <= _INT64[-1] or value != int(value):  # first, for 1e999999999 takes its time
+    if not value <= _INT64[-1] or value != int(value):  # first, since 1e999999999 takes long
         raise ValueError
     return int(value) if value >= 0 else None
 

@@ -1,4 +1,4 @@
-"""Lists as text: one uri a line; blank lines and lines that begin with # are skipped."""
+"""Text manifests: one uri a line; blank lines and lines that begin with # are skipped."""
 
 from collections.abc import Iterator
 from typing import TextIO
@@ -39,7 +39,7 @@ def _entries(uri: str, text: TextIO) -> Iterator[Rows]:
 
 
 def _entry(text: TextIO) -> tuple[str, bool] | None:
-    """(an entry, whether it is only what stands for one that is too long); None at the end."""
+    """(an entry, whether it only replaces one that is too long); None at the end."""
     start = text.readline(ENTRY_SIZE + 2)  # and its end, \r\n
     entry = start.rstrip("\r\n")
     if len(entry) <= ENTRY_SIZE:

@@ -1,1 +1,1 @@
-"""Connections to stores and web servers, and whom they may reach."""
+"""Connections to stores and web servers, and which hosts they may reach."""

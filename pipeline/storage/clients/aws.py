@@ -1,7 +1,7 @@
 """S3 as the AWS tools see it: credentials, endpoint and region as botocore resolves them.
 
-botocore (it comes with s3fs) also signs what obstore cannot ask for: listings from a key with
-a delimiter and a page size, and keys that obstore would tidy (`a//b`, `/a`, `a/./b`).
+botocore (installed with s3fs) also signs requests that obstore cannot make: listings from a key
+with a delimiter and a page size, and keys that obstore would normalise (`a//b`, `/a`, `a/./b`).
 """
 
 import os
@@ -21,33 +21,34 @@ from pipeline.storage.faults import Refused, Slow
 from pipeline.storage.locks import Locks
 from pipeline.storage.names import bucket_names
 
-#: botocore's sessions are not made for threads. It is never held while a server is asked where a
-#: bucket lies.
+#: botocore's sessions are not thread-safe. The lock is never held during the request for a bucket's
+#: region.
 _session_lock = threading.Lock()
 _locks = Locks()
 _AMAZON: Final = re.compile(r"\.amazonaws\.com(\.cn)?/?$")
-#: For a question that any of Amazon's servers answers at once.
+#: For a request that any of Amazon's servers answers at once.
 _QUICK: Final = replace(web.OURS, seconds=30.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How one bucket is reached from this process."""
+    """How this process reaches one bucket."""
 
-    endpoint: str | None  # None for Amazon's own, as every client finds it by itself
+    endpoint: str | None  # None for Amazon's own, which every client finds by itself
     region: str
     credentials: Any = field(repr=False)  # botocore's, or None for anonymous access
     client: Any = field(repr=False)
 
 
 def environment(*prefixes: str) -> tuple[tuple[str, str], ...]:
-    """The variables that decide how a store is reached; a change of them is a new connection."""
+    """The variables that decide how a store is reached; if one changes, a new
+    connection is made."""
     return tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith(prefixes)))
 
 
 def access(bucket: str) -> Access:
     """Raises botocore's exceptions, StoreError for an endpoint that is no url, and Refused for
-    what is no name of a bucket."""
+    an invalid bucket name."""
     if problem := bucket_names.problem_of(f"s3://{bucket}"):
         raise Refused(problem)
     with _locks.of(bucket):
@@ -66,8 +67,8 @@ def _access(bucket: str, _environment: tuple[tuple[str, str], ...]) -> Access:
         if actual != client.meta.region_name:
             with _session_lock:
                 client = _client(session, actual, credentials is None)
-        # obstore and delta-rs read these variables too, and neither as botocore does: where they
-        # name Amazon itself or are to be ignored, the others are told where to go.
+        # obstore and delta-rs read these variables too, but not as botocore does. If the variables
+        # name Amazon itself or must be ignored, the other libraries get the endpoint explicitly.
         named = environment("AWS_ENDPOINT_URL")
         return Access(client.meta.endpoint_url if named else None, actual, credentials, client)
     return Access(endpoint, client.meta.region_name, credentials, client)
@@ -98,9 +99,9 @@ def _client(session: Any, region: str, anonymous: bool) -> Any:
 
 
 def bucket_region(bucket: str, endpoint: str) -> str | None:
-    """Where a bucket lives, which Amazon tells anyone who asks, even with a 301 or a 403.
+    """The region of a bucket, which Amazon tells everyone, even with a 301 or a 403.
 
-    None where nobody answers: behind a private endpoint the configured region must do.
+    None if nothing answers: behind a private endpoint the configured region is used.
     """
     try:
         return web.headers(f"{endpoint}/{bucket}", _QUICK).get("x-amz-bucket-region")
@@ -109,7 +110,7 @@ def bucket_region(bucket: str, endpoint: str) -> str | None:
 
 
 def credential_provider(credentials: Any) -> Callable[[], dict[str, Any]]:
-    """What obstore calls for credentials; botocore renews those that expire."""
+    """The credentials callback for obstore; botocore renews those that expire."""
     from botocore.credentials import RefreshableCredentials
 
     renewed = isinstance(credentials, RefreshableCredentials)
@@ -127,18 +128,18 @@ def credential_provider(credentials: Any) -> Callable[[], dict[str, Any]]:
 
 
 def signed_url(bucket: str, operation: str, **params: Any) -> str:
-    """A url, good for 15 minutes, that performs one S3 operation on `bucket`."""
+    """A url, valid for 15 minutes, that performs one S3 operation on `bucket`."""
     client = access(bucket).client
     url: str = client.generate_presigned_url(
         operation, Params={"Bucket": bucket, **params}, ExpiresIn=900
     )
-    # An HTTP client would resolve `/./` and `/../`; in a key they are letters like others.
+    # An HTTP client would resolve `/./` and `/../`; in a key they are ordinary characters.
     path, mark, query = url.partition("?")
     escaped = re.sub(r"(?<=/)\.{1,2}(?=/|$)", lambda dots: dots[0].replace(".", "%2E"), path)
     return escaped + mark + query
 
 
 def get_object(bucket: str, key: str, etag: str | None, max_bytes: int) -> web.Body:
-    """One object whose key obstore would not take."""
+    """One object whose key obstore does not accept."""
     url = signed_url(bucket, "get_object", Key=key)
     return web.get(url, web.OURS, etag=etag, max_bytes=max_bytes)

@@ -1,4 +1,4 @@
-"""obstore's stores: one a bucket and process, for s3, gs and az."""
+"""obstore's stores: one for each bucket and process, for s3, gs and az."""
 
 import re
 from datetime import timedelta
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 _locks = Locks()
 
-# Empty, `.` and `..` segments and control characters: object_store tidies or refuses them.
+# Empty, `.` and `..` segments and control characters: object_store normalises or refuses them.
 _ODD_KEY = re.compile(r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f]")
 
 _CLIENT: dict[str, Any] = {"connect_timeout": "5s", "read_timeout": "10s", "timeout": "15m"}
-#: Bulk reads count their retries themselves; documents and listings leave them to obstore.
+#: Bulk reads do their own retries; documents and listings use obstore's.
 _NO_RETRY: dict[str, Any] = {"max_retries": 0}
-#: Some 30 s. The default's random pauses may all be short ones and be over in two.
+#: Some 30 s. With the default, all random pauses may be short, and retries over after two.
 _RETRY: dict[str, Any] = {
     "max_retries": 20,
     "retry_timeout": timedelta(seconds=30),
@@ -46,11 +46,11 @@ def odd(key: str) -> bool:
 def connect(root: str, *, retry: bool = True) -> "ObjectStore":
     """The store of `s3://bucket`, `gs://bucket`, `az://container` or `file://`.
 
-    Raises what obstore and botocore raise, and Refused for what is no name of a bucket.
+    Raises what obstore and botocore raise, and Refused for an invalid bucket name.
     """
     if is_bucket(root) and (problem := bucket_names.problem_of(root)):
         raise Refused(problem)
-    # One lock a bucket: where to find it may be asked of a server that is slow to answer.
+    # One lock for each bucket: a slow server may be asked for its region.
     with _locks.of(root):
         return _connect(root, retry, aws.environment("AWS_", "GOOGLE_", "AZURE_", "HOME"))
 

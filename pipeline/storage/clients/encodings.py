@@ -1,6 +1,6 @@
-"""Bodies that a web server says it has packed: `Content-Encoding`, which we never ask for.
+"""Decodes bodies that a web server marks as compressed: `Content-Encoding`, which we never ask for.
 
-Some servers send an image as it is and say gzip all the same, so its first bytes decide.
+Some servers send an image uncompressed but declare gzip, so the body's first bytes decide.
 """
 
 import zlib
@@ -10,19 +10,19 @@ from typing import Final
 import urllib3
 
 _CHUNK: Final = 2**18
-#: Enough to tell by; a server may send it in many pieces.
+#: Enough bytes to decide; a server may send them in many pieces.
 _START: Final = 4096
 
 _GZIP: Final = frozenset({"gzip", "x-gzip"})
 _GZIP_MAGIC: Final = b"\x1f\x8b"
-#: zlib's words for a gzip header, for its own header, and for none.
+#: zlib's numbers for a gzip header, for its own header, and for none.
 _GZIP_BITS, _ZLIB_BITS, _RAW_BITS = 31, 15, -15
 
 
 def plain(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-    """The body in pieces of bounded size, unpacked where it really is packed.
+    """The body in pieces of bounded size, decompressed if it really is compressed.
 
-    Raises urllib3's errors, DecodeError for one that breaks off being what it began as.
+    Raises urllib3's errors, and DecodeError for a body whose compressed data breaks off.
     """
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in {*_GZIP, "deflate"}:
@@ -51,12 +51,12 @@ def _raw(response: urllib3.BaseHTTPResponse) -> bytes:
 
 
 def _bits_of(start: bytes, encoding: str) -> int | None:
-    """How zlib reads a body that begins so; None for one that is not packed."""
+    """zlib's setting for a body that begins with these bytes; None if it is not compressed."""
     if encoding in _GZIP:
         return _GZIP_BITS if start.startswith(_GZIP_MAGIC) else None
     for bits in (_ZLIB_BITS, _RAW_BITS):
         try:
-            # Not the first byte alone: a picture may look like raw deflate for some bytes.
+            # More than the first byte: the first bytes of an image may look like raw deflate.
             if zlib.decompressobj(bits).decompress(start, _CHUNK):
                 return bits
         except zlib.error:
@@ -70,7 +70,7 @@ def _unpacked(response: urllib3.BaseHTTPResponse, data: bytes, bits: int) -> Ite
         try:
             out = unpacker.decompress(data, _CHUNK)
         except zlib.error:
-            raise urllib3.exceptions.DecodeError("the packed body is damaged") from None
+            raise urllib3.exceptions.DecodeError("the compressed body is damaged") from None
         if out:
             yield out
         data = unpacker.unconsumed_tail

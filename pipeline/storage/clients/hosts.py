@@ -1,8 +1,8 @@
-"""Hosts that are known not to be public before anyone resolves them.
+"""Hosts that are known to be private before their names are resolved.
 
-`127.1`, `0x7f000001` and `2130706433` are addresses to most resolvers, `0177.0.0.1` is one to
-some and another to others, and a proxy may decode what we would not. So a host that ends in a
-number must be a plain dotted address, and what a proxy is asked for a plain name.
+Most resolvers take `127.1`, `0x7f000001` and `2130706433` as addresses. They differ on
+`0177.0.0.1`, and a proxy may decode more than we do. So a host that ends in a
+number must be a plain dotted address, and a host for a proxy must be a plain name.
 """
 
 import re
@@ -11,16 +11,16 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import unquote
 
-#: Other dots that names are written with, which IDNA takes for dots.
+#: Other dots in host names, which IDNA treats as dots.
 _DOTS: Final = str.maketrans("\u3002\uff0e\uff61", "...")
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PLAIN: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)+")
-#: No public name ends so (RFC 6761, 6762, 8375, and ICANN's choice for private use).
+#: No public name ends like this (RFC 6761, 6762, 8375, and ICANN's choice for private use).
 _INSIDE: Final = (".localdomain", ".local", ".internal", ".home.arpa")
 
 
 def plain_address(host: str) -> str | None:
-    """The IP address that `host` is, None for one that is no address or written in an odd way."""
+    """The IP address that `host` is; None if it is none or is written in an unusual form."""
     text = _folded(host)
     try:
         ip_address(text)
@@ -30,15 +30,15 @@ def plain_address(host: str) -> str | None:
 
 
 def named_inside(host: str, *, by_proxy: bool) -> bool:
-    """Whether `host`, no plain address, is none that the whole internet knows.
+    """Whether `host`, which is no plain address, is known to be private.
 
-    It is loopback's name, or an address in an odd way. `by_proxy`: others will resolve it and
-    nobody looks at what they find, so names that only a private network knows, and what is no
-    plain name, are taken for inside too.
+    That is the name of loopback, or an address in an unusual form. With `by_proxy` the proxy
+    resolves the name and nobody checks the result, so names that only a private network knows, and
+    hosts that are no plain name, count as private too.
     """
     name = _folded(host)
     if not name:
-        return False  # no address at all, as will be said
+        return False  # not an address at all; reported later
     if name == "localhost" or name.endswith(".localhost"):
         return True
     if _NUMBER.fullmatch(name.rpartition(".")[2]):

@@ -1,12 +1,12 @@
-"""Connections of urllib3 that know their other end, and whose time ends.
+"""urllib3 connections that check the peer's address, and that obey a total time limit.
 
-A name is resolved once (see resolving.py), its addresses are looked at, and one of those very
-addresses is connected to: no second look-up could give another (DNS rebinding). What is refused
-gets not even a connection, so nobody learns from us which private ports are open.
+A name is resolved once (see resolving.py), its addresses are checked, and the connection goes to
+one of these same addresses: no second look-up can give another (DNS rebinding). A refused address
+gets no connection at all, so nobody can use us to find open private ports.
 
-Each wait of a socket is cut to what is left of the time of the request at hand, for a server
-that sends a byte now and then keeps every timeout between two bytes. Nor does a server that is
-merely slow lose its connection before that time is up.
+Each socket wait is limited to the time that is left of the current request, since a server
+that sends a byte now and then never exceeds a timeout between two bytes. A server that is
+only slow keeps its connection until that time is up.
 """
 
 import socket
@@ -37,13 +37,13 @@ from pipeline.storage.faults import Refused, Slow
 CONNECT_SECONDS: Final = 5.0
 SEND_SECONDS: Final = 10.0
 
-#: Of a name's addresses so many are tried: each may take the whole time of a connection.
+#: At most this many addresses of a name are tried: each may take the whole connect timeout.
 _ADDRESSES_TRIED: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """What the request at hand may do."""
+    """Limits of the current request."""
 
     allow_private: bool
     seconds: float
@@ -56,8 +56,8 @@ _request: ContextVar[_Request] = ContextVar("request")
 
 @contextmanager
 def request(*, allow_private: bool, seconds: float, silence: float) -> Iterator[None]:
-    """Requests made within, all together, end after `seconds`, with Slow; one to which nothing
-    comes for `silence` seconds times out."""
+    """All requests within the block together end after `seconds`, with Slow; a request that
+    receives nothing for `silence` seconds times out."""
     token = _request.set(_Request(allow_private, seconds, silence, time.monotonic() + seconds))
     try:
         yield
@@ -67,7 +67,7 @@ def request(*, allow_private: bool, seconds: float, silence: float) -> Iterator[
 
 @contextmanager
 def proxied() -> Iterator[None]:
-    """What is connected to within is the environment's proxy, wherever that is."""
+    """Connections within the block go to the environment's proxy, whatever its address."""
     token = _request.set(replace(_request.get(), allow_private=True))
     try:
         yield
@@ -76,7 +76,7 @@ def proxied() -> Iterator[None]:
 
 
 def time_left() -> float:
-    """Seconds that the request at hand may still take. Raises Slow if there are none."""
+    """Seconds that are left for the current request. Raises Slow if there are none."""
     at_hand = _request.get()
     left = at_hand.until - time.monotonic()
     if left <= 0:
@@ -85,7 +85,7 @@ def time_left() -> float:
 
 
 def refuse_inside(host: str, *, by_proxy: bool) -> None:
-    """Raises Refused for a host that is known not to be public before it is resolved."""
+    """Raises Refused for a host that is known to be private before it is resolved."""
     address = plain_address(host)
     if named_inside(host, by_proxy=by_proxy) if address is None else not is_public(address):
         raise refused(host.strip("[]"))
@@ -96,7 +96,7 @@ def refused(address: str) -> Refused:
 
 
 class _Bounded:
-    """A socket whose waits end with the time of the request at hand."""
+    """A socket whose waits end with the time limit of the current request."""
 
     def recv_into(self, *args: Any, **options: Any) -> int:
         left = time_left()
@@ -117,7 +117,7 @@ class _TlsSocket(_Bounded, ssl.SSLSocket):
 
 
 class _Checked(HTTPConnection):
-    """A connection that resolves, looks and connects in one place."""
+    """A connection that resolves, checks and connects in one place."""
 
     def _new_conn(self) -> socket.socket:
         failed: OSError | None = None
@@ -131,12 +131,12 @@ class _Checked(HTTPConnection):
         raise NewConnectionError(self, f"no connection: {failed}") from failed
 
     def _addresses(self) -> list[resolving.Info]:
-        """Those that may be connected to. Raises Refused if there are others only."""
+        """The addresses that may be connected to. Raises Refused if all others are private."""
         try:
             infos = resolving.addresses(self.host.strip("[]"), self.port, time_left())
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
-        except ValueError:  # no name at all, or one with a part that is too long
+        except ValueError:  # not a valid name, or one with a part that is too long
             raise LocationParseError(self.host) from None
         if _request.get().allow_private:
             return infos
@@ -175,7 +175,7 @@ POOLS: Final = {"http": HTTPPool, "https": HTTPSPool}
 
 
 def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
-    """One that trusts `ca_bundle`, else what the system trusts."""
+    """A TLS context that trusts `ca_bundle`, else the system's certificates."""
     context = create_urllib3_context()
     context.sslsocket_class = _TlsSocket
     if ca_bundle is None:

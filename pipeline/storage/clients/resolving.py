@@ -1,10 +1,10 @@
-"""Names looked up by the system's resolver, for no longer than the reader may wait.
+"""Resolves names with the system's resolver, within a time limit.
 
-`getaddrinfo` cannot be cut short, so each look-up has a thread, and its reader goes away when
+`getaddrinfo` cannot be interrupted, so each look-up has a thread, and its reader leaves when
 its time is over. Readers of one name share one look-up. A name server that does not answer
-takes no more than its share: eight of its look-ups may be overdue, each with the one reader that
-began it. Further readers of the same domain are sent away, and the threads that it leaves behind
-are counted. Readers of other domains find room.
+gets a limited share: eight of its look-ups may be overdue, each with the one reader that
+began it. Further readers of the same domain get an error, and the threads left behind
+are counted. Readers of other domains still find room.
 """
 
 import socket
@@ -18,12 +18,12 @@ from pipeline.storage.faults import Slow
 
 Info = tuple[int, Any]  # address family, socket address
 
-#: By then a resolver has asked a second server, so a look-up that is longer under way is overdue,
+#: Seconds after which a resolver has asked a second server. A look-up that takes longer is overdue,
 #: and so is one that a reader has left.
 OVERDUE_SECONDS: Final = 8.0
-#: Of one domain so many look-ups are waited for while they are overdue.
+#: At most this many overdue look-ups of one domain are waited for.
 OVERDUE_AT_ONCE: Final = 8
-#: Of all domains so many are under way, those that nobody waits for any more among them.
+#: At most this many look-ups of all domains run, including those that nobody waits for any more.
 AT_ONCE: Final = 256
 
 
@@ -44,10 +44,10 @@ _under_way: dict[tuple[str, int], _Lookup] = {}
 
 
 def addresses(host: str, port: int, seconds: float) -> list[Info]:
-    """Where `host` is, waiting `seconds` at most.
+    """The addresses of `host`, waiting `seconds` at most.
 
-    Raises Slow where that takes longer or its name server lets too many wait, socket.gaierror
-    for a name that is not known, ValueError for what is no name.
+    Raises Slow if that takes longer or its name server keeps too many readers waiting,
+    socket.gaierror for an unknown name, ValueError for an invalid name.
     """
     if _is_address(host):
         return _asked(host, port)
@@ -76,7 +76,7 @@ def addresses(host: str, port: int, seconds: float) -> list[Info]:
 
 
 def _joined(host: str, port: int) -> _Lookup | None:
-    """The look-up that is under way, or a new one; None while there is no room for it."""
+    """The running look-up, or a new one; None if there is no room for it."""
     key = (host, port)
     if key in _under_way:
         return _under_way[key]
@@ -129,7 +129,7 @@ def _many_before(lookup: _Lookup) -> bool:
 
 
 def _domain(host: str) -> str:
-    """What one owner is likely to have: `example.com`, `example.co.uk`."""
+    """The part of a name that probably has one owner: `example.com`, `example.co.uk`."""
     labels = host.lower().rstrip(".").split(".")
     second = len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= 3
     return ".".join(labels[-3 if second else -2 :])

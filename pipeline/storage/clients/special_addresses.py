@@ -1,20 +1,20 @@
-"""Which IP addresses anyone on the internet can mean, by a list of our own.
+"""Which IP addresses are public, by our own list.
 
-Python's `is_global` says different things in different versions, and knows no cloud. This list
+Python's `is_global` differs between versions, and does not know clouds' addresses. This list
 is that of IANA's registries, as they stood on 2026-07-18; it stays the same until it is edited:
 
     iana.org/assignments/iana-ipv4-special-registry    "Globally Reachable" of each block
     iana.org/assignments/iana-ipv6-special-registry    the same
     iana.org/assignments/multicast-addresses, ipv6-address-space
 
-A block whose column is empty or `N/A` is not public, but for those that carry an IPv4 address.
+A block whose column is empty or `N/A` is not public, except those that carry an IPv4 address.
 """
 
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
-#: Of the blocks that hold an address, the smallest counts.
+#: Of the blocks that contain an address, the smallest counts.
 _IPV4: Final = {
     "0.0.0.0/0": True,
     "0.0.0.0/8": False,  # this network
@@ -40,13 +40,13 @@ _IPV4: Final = {
     "240.0.0.0/4": False,  # reserved, and broadcast
 }
 _IPV6: Final = {
-    # Reserved where nothing else is said: loopback, IPv4-compatible, discard-only, the dummy
-    # prefix, segment routing, unique-local (metadata: fd00:ec2::254, fd20:ce::254), link-local,
-    # site-local and multicast are all of it.
+    # Reserved unless listed below: loopback, IPv4-compatible, discard-only, the dummy prefix,
+    # segment routing, unique-local (metadata: fd00:ec2::254, fd20:ce::254), link-local, site-local
+    # and multicast are all part of it.
     "::/0": False,
     "64:ff9b::/96": True,  # NAT64
-    "64:ff9b:1::/48": False,  # NAT64 of a network's own
-    "2000::/3": True,  # all that has been given out
+    "64:ff9b:1::/48": False,  # a network's own NAT64
+    "2000::/3": True,  # all allocated addresses
     "2001::/23": False,  # protocol assignments
     "2001::/32": True,  # Teredo
     "2001:1::1/128": True,  # anycast of PCP
@@ -75,15 +75,15 @@ def _smallest_first(table: Mapping[str, bool]) -> _Blocks:
 
 _BLOCKS: Final = {4: _smallest_first(_IPV4), 6: _smallest_first(_IPV6)}
 _NAT64: Final = IPv6Network("64:ff9b::/96")
-#: The upper half of the interface id in an address of ISATAP, without its "universal" bit.
+#: The upper half of the interface id in an ISATAP address, without its "universal" bit.
 _ISATAP: Final = 0x5EFE
 
 
 def is_public(address: str) -> bool:
-    """Whether anyone on the internet could mean this address; a zone (`%eth0`) does not count.
+    """Whether this address is public; a zone (`%eth0`) is ignored.
 
     An IPv6 address that carries IPv4 addresses is public only if they are. Raises ValueError
-    for what is no address.
+    for an invalid address.
     """
     ip = ip_address(address.partition("%")[0] if ":" in address else address)
     if isinstance(ip, IPv4Address):
@@ -99,7 +99,7 @@ def _by_block(ip: IPv4Address | IPv6Address) -> bool:
 
 
 def _carried(ip: IPv6Address) -> Iterator[IPv4Address]:
-    """The IPv4 addresses that packets to this one may be sent on to."""
+    """The IPv4 addresses to which packets for this address may be forwarded."""
     number = int(ip)
     if ip.sixtofour is not None:
         yield ip.sixtofour

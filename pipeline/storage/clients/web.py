@@ -1,9 +1,9 @@
-"""HTTP, plain: images named by http(s) urls, and requests that another module has signed.
+"""HTTP client: images at http(s) urls, and requests that another module has signed.
 
-An address from a manifest is anybody's, so it is read by `Rules`: the other end must be public,
-redirects lead to http(s) alone, and the whole takes no longer than it may. Where the environment
-names a proxy, the proxy resolves and connects, and it is the proxy's part to say where to: only
-what the url itself says to be private is refused here (see hosts.py).
+Anyone may have written an address in a manifest, so it is read under `Rules`: the peer must be
+public, redirects may only lead to http(s), and there is a time limit for the whole. If the
+environment names a proxy, the proxy resolves and connects, and must itself restrict where to.
+Then only urls that are private by their text are refused here (see hosts.py).
 """
 
 import os
@@ -29,19 +29,19 @@ from pipeline.storage.entry import UNKNOWN_TIME, in_utc
 from pipeline.storage.faults import Answer, Refused
 
 REDIRECTS: Final = 5
-#: For connecting and sending; waits for what comes are set one by one (see peers.py).
+#: For connecting and sending; each read has its own timeout (see peers.py).
 _TIMEOUT: Final = urllib3.Timeout(connect=peers.CONNECT_SECONDS, read=peers.SEND_SECONDS)
 _HEADERS: Final = {"User-Agent": "nightlabel", "Accept-Encoding": "identity"}
 _LARGEST: Final = 2**63 - 1
-#: Success with the whole object; 203 says that a proxy has changed something on the way.
+#: Success with the whole object; 203 means that a proxy has changed something on the way.
 WHOLE: Final = frozenset({200, 203})
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What is asked of a web address: to be public, and to be read within `seconds` in all.
+    """Rules for a web address: it must be public, and be read within `seconds` in total.
 
-    `silence` is how long nothing may come, in seconds; by default that is `seconds` too.
+    `silence` is the longest time without data, in seconds; the default is `seconds`.
     """
 
     allow_private: bool = False
@@ -54,13 +54,13 @@ class Rules:
 
 
 STRICT: Final = Rules()
-#: For addresses that this machine's own settings name, such as AWS_ENDPOINT_URL.
+#: For addresses from this machine's own settings, such as AWS_ENDPOINT_URL.
 OURS: Final = Rules(allow_private=True, seconds=900.0, silence=10.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """`data` is unpacked where the server had packed it, into `stored` bytes."""
+    """`data` is decompressed if the server compressed it; the server sent `stored` bytes."""
 
     data: bytes
     etag: str | None
@@ -86,7 +86,7 @@ def get(
 
 
 def stream(url: str, rules: Rules = STRICT) -> Iterator[bytes]:
-    """The body of `url` in pieces, all within the time of the rules. Raises what `get` raises."""
+    """The body of `url` in pieces, all within the rules' time limit. Raises what `get` raises."""
     with answered("GET", url, rules) as response:
         if response.status not in WHOLE:
             raise answer(response)
@@ -94,7 +94,7 @@ def stream(url: str, rules: Rules = STRICT) -> Iterator[bytes]:
 
 
 def head(url: str, rules: Rules = STRICT) -> tuple[int | None, str | None, datetime | None]:
-    """(size, etag, modified) as a server tells them, each None where it does not."""
+    """(size, etag, modified) as the server gives them, each None if it does not."""
     with answered("HEAD", url, rules) as response:
         if response.status not in WHOLE:
             raise answer(response)
@@ -110,13 +110,14 @@ def head(url: str, rules: Rules = STRICT) -> tuple[int | None, str | None, datet
 
 
 def headers(url: str, rules: Rules = OURS) -> Mapping[str, str]:
-    """The headers that one of our own endpoints answers a HEAD with, whatever its status."""
+    """The headers that one of our own endpoints returns for a HEAD, whatever its status."""
     with answered("HEAD", url, rules, redirects=0) as response:
         return response.headers
 
 
 def post(url: str, body: bytes, extra: Mapping[str, str], rules: Rules) -> None:
-    """POST `body` once. Raises Answer for what is no 2xx, redirects too, and what `get` raises."""
+    """POST `body` once. Raises Answer if the status is not 2xx, also for redirects, and what `get`
+    raises."""
     with answered("POST", url, rules, extra, redirects=0, body=body) as response:
         if not 200 <= response.status < 300:
             raise Answer(response.status)
@@ -132,7 +133,7 @@ def answered(
     redirects: int = REDIRECTS,
     body: bytes | None = None,
 ) -> Iterator[urllib3.BaseHTTPResponse]:
-    """The answer at the end of all redirects, to be read within the block."""
+    """The answer after all redirects, to be read within the block."""
     with peers.request(
         allow_private=rules.allow_private, seconds=rules.seconds, silence=rules.longest_silence
     ):
@@ -164,7 +165,7 @@ def _followed(url: str, target: str) -> str:
 def _as_sent(target: str) -> str:
     """A header as its server meant it: Python reads headers as Latin-1, and servers send UTF-8.
 
-    Bytes that are no UTF-8 are percent-encoded, as browsers do.
+    Bytes that are not UTF-8 are percent-encoded, as browsers do.
     """
     raw = target.encode("latin-1", "replace")
     try:
@@ -178,7 +179,7 @@ def _send(
 ) -> urllib3.BaseHTTPResponse:
     asked = urllib3.util.parse_url(url)
     if not asked.host:
-        raise LocationValueError("no host")  # a proxy would be asked for nothing
+        raise LocationValueError("no host")  # a proxy would get an empty request
     proxy = _proxy(asked.scheme or "", asked.host)
     if asked.auth:
         extra = {**extra, "Authorization": _basic(unquote(asked.auth))}
@@ -194,7 +195,7 @@ def _send(
     if proxy is None:
         return pool.request(method, url, **options)
     with peers.proxied():
-        # As we understood it, for a proxy may read `http://a@b@c/` otherwise.
+        # As we parsed it, since a proxy may parse `http://a@b@c/` in another way.
         return pool.request(method, asked._replace(auth=None, fragment=None).url, **options)
 
 
@@ -224,7 +225,7 @@ def _pool(
         "maxsize": 64,
         "timeout": _TIMEOUT,
         "ssl_context": peers.tls_context(ca_bundle),
-        # Retries are counted in one place, `translate.with_retries`.
+        # All retries are in one place, `translate.with_retries`.
         "retries": False,
     }
     pool = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
@@ -233,7 +234,7 @@ def _pool(
 
 
 def read(response: urllib3.BaseHTTPResponse, max_bytes: int | None) -> tuple[bytes, int]:
-    """(the body unpacked, how many bytes came)"""
+    """(the decompressed body, how many bytes were received)"""
     length = response.length_remaining
     if max_bytes is not None and length is not None and length > max_bytes:
         raise too_large(length, max_bytes)
@@ -258,7 +259,7 @@ def answer(response: urllib3.BaseHTTPResponse) -> Answer:
 
 
 def _seconds(retry_after: str) -> float | None:
-    """What is left to wait, by a number of seconds or a date; None where it is neither."""
+    """Seconds left to wait, from a number of seconds or a date; None if it is neither."""
     text = retry_after.strip()
     if re.fullmatch(r"[0-9]{1,9}", text):
         return float(text)
@@ -267,13 +268,14 @@ def _seconds(retry_after: str) -> float | None:
 
 
 def if_match(etag: str | None) -> dict[str, str]:
-    """The header that asks for this version alone; none for an etag that is weak or no header."""
+    """The header that asks for this version alone; empty for an etag that is weak or not valid in a
+    header."""
     strong = etag is not None and etag.isascii() and etag.isprintable() and etag[:2] != "W/"
     return {"If-Match": f'"{etag}"'} if strong else {}
 
 
 def modified(response: urllib3.BaseHTTPResponse) -> datetime | None:
-    """When the object was last written, as its server tells."""
+    """The time of the object's last change, by its server."""
     return _time(response.headers.get("Last-Modified"))
 
 
@@ -286,5 +288,5 @@ def _time(text: str | None) -> datetime | None:
 
 
 def unquoted(etag: str | None) -> str | None:
-    """`"abc"` as `abc`: stores and inventories differ in the quotes. Weak ones keep theirs."""
+    """`"abc"` as `abc`: stores and inventories differ in the quotes. Weak etags keep theirs."""
     return etag.strip('"') if etag is not None and not etag.startswith("W/") else etag

@@ -1,4 +1,4 @@
-"""Parts of what lies at a web address, by HTTP range requests (RFC 9110, section 14)."""
+"""Reads parts of an object at a web address with HTTP range requests (RFC 9110, section 14)."""
 
 import re
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ NO_RANGES: Final = (
 )
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 _PARTIAL: Final = 206
-#: A PiB. What a server says beyond that would overflow columns.
+#: A PiB. Larger claims of a server would overflow columns.
 LARGEST: Final = 2**50
 
 
@@ -33,8 +33,8 @@ class Part:
 
 
 def get_range(url: str, rules: Rules, start: int, end: int, etag: str | None = None) -> Part:
-    """Bytes [start, end) of `url`. Raises what `web.get` raises, Unsupported for a server without
-    ranges, and Damaged for another range than was asked for."""
+    """Bytes [start, end) of `url`. Raises what `web.get` raises, Unsupported if the server does not
+    support ranges, and Damaged if it sends another range."""
     part = _get(url, rules, f"bytes={start}-{end - 1}", end - start, etag)
     if part.start != start or len(part.data) > end - start:
         raise Damaged("the server sent another range than was asked for")
@@ -42,7 +42,7 @@ def get_range(url: str, rules: Rules, start: int, end: int, etag: str | None = N
 
 
 def get_tail(url: str, rules: Rules, count: int) -> Part:
-    """The last `count` bytes of `url`, or all of it where it has fewer."""
+    """The last `count` bytes of `url`, or all of it if it has fewer."""
     return _get(url, rules, f"bytes=-{count}", count, None)
 
 
@@ -65,7 +65,7 @@ def _get(url: str, rules: Rules, asked: str, at_most: int, etag: str | None) -> 
 
 
 def _bounds(response: urllib3.BaseHTTPResponse, at_most: int) -> tuple[int, int, int]:
-    """(start, end, size of the whole) of what comes."""
+    """(start, end, size of the whole) of an answer."""
     if response.status == _PARTIAL:
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise Unsupported(NO_RANGES)
@@ -78,7 +78,7 @@ def _bounds(response: urllib3.BaseHTTPResponse, at_most: int) -> tuple[int, int,
         return first, last + 1, total
     if response.status not in web.WHOLE:
         raise web.answer(response)
-    # A small object may come whole from a server that knows ranges.
+    # A server that supports ranges may still send a small object as a whole.
     length = response.headers.get("Content-Length", "")
     knows = response.headers.get("Accept-Ranges", "").lower() == "bytes"
     if not knows or not re.fullmatch(r"[0-9]{1,19}", length) or int(length) > at_most:

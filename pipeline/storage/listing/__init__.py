@@ -1,1 +1,1 @@
-"""Listings: one file a kind of store."""
+"""Listings: one file for each kind of store."""

@@ -1,4 +1,4 @@
-"""A listing of local files in the order of their full names, as a bucket store gives it."""
+"""Lists local files in the order of their full names, as a bucket store does."""
 
 import errno
 import os
@@ -11,15 +11,15 @@ from typing import Final
 from pipeline.storage.entry import Entry, moment
 from pipeline.storage.local import long_paths
 
-#: What an entry gives that is gone since, or a symlink to nothing or to itself.
+#: Errors of an entry that is gone, or of a symlink to nothing or to itself.
 _NOTHING_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """What a walk asks before it opens a folder, and whom it tells what it could not list.
+    """Callbacks of a walk: before it opens a folder, and for what it could not list.
 
-    Both take a uri; a folder's ends in `/`. One that is not entered is not opened.
+    Both take a uri; a folder's ends in `/`. A folder that is not entered is not opened.
     """
 
     enter: Callable[[str], bool]
@@ -36,15 +36,15 @@ def walk(
 ) -> Iterator[Entry]:
     """Regular files whose path begins with `prefix`, in (after, until], sorted by path.
 
-    `a.jpg` comes before `a/b.jpg`, as `.` does before `/`. Symlinked folders are followed, but
-    not into a folder that holds them. Paths may be of any length. What cannot be listed is told
-    to `visit`; without one it raises OSError.
+    `a.jpg` comes before `a/b.jpg`, as `.` does before `/`. Symlinked folders are followed, but not
+    into a folder that contains them. Paths may have any length. What cannot be listed is reported
+    to `visit`; without `visit` it raises OSError.
     """
     yield from _Walk(prefix, after or "", until, deep, visit).files()
 
 
 def is_folder(path: str) -> bool:
-    """Raises OSError where that cannot be told."""
+    """Raises OSError if that cannot be determined."""
     try:
         return modes.S_ISDIR(long_paths.stat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -59,7 +59,7 @@ def check_folder(path: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """A folder that is being walked; `names` are those that are left of it."""
+    """A folder during the walk; `names` are those that are left."""
 
     identity: tuple[int, int]
     path: str
@@ -75,7 +75,7 @@ class _Walk:
     visit: Visit | None
 
     def files(self) -> Iterator[Entry]:
-        # A stack of our own: a generator that calls itself ends at some 1,000 folders.
+        # An explicit stack: a recursive generator fails at some 1,000 folders.
         levels = self._top()
         while levels:
             path, entry = next(levels[-1].names, ("", None))
@@ -118,7 +118,7 @@ class _Walk:
             status = entry.stat() if long_paths.fits(path) else long_paths.stat(path)
         except OSError as error:
             if error.errno == errno.EACCES and not _is_link(entry):
-                # Its folder lets names be read and nothing else.
+                # Its folder allows reading names and nothing else.
                 self._refused(levels.pop().path, error)
             elif error.errno not in _NOTHING_THERE:
                 self._refused(path, error)
@@ -146,14 +146,14 @@ def _sorted(folder: str) -> list[tuple[str, os.DirEntry[str]]]:
 def _is_dir(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a symlink that leads nowhere, or where we may not look: `_entry` will tell
+    except OSError:  # a symlink to nothing, or to a place we may not read: `_entry` reports it
         return False
 
 
 def _is_link(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_symlink()
-    except OSError:  # a file system that tells names without kinds
+    except OSError:  # a file system that gives names without kinds
         return False
 
 

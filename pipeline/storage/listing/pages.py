@@ -1,4 +1,4 @@
-"""Listings of any store: pages of entries, in key order where the store gives one."""
+"""Listings of any store: pages of entries, in key order if the store gives one."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -33,10 +33,10 @@ def list_pages(
 ) -> Iterator[list[Entry]]:
     """Pages of about 1,000 entries of every object whose uri begins with `uri_prefix`.
 
-    `after` (exclusive) and `until` (inclusive) are full uris that cut a range of keys; they
-    need not exist. `delimiter` leaves out what lies in folders below. A key that ends in `/`
+    `after` (exclusive) and `until` (inclusive) are full uris that limit the range of keys; they
+    need not exist. `delimiter` leaves out objects in folders below. A key that ends in `/`
     is an entry like others. `visit` is for local folders, see there. Raises MissingError,
-    DeniedError, StoreError, and SpecError for a web address against the `rules`.
+    DeniedError, StoreError, and SpecError for a web address that the `rules` forbid.
     """
     kind = scheme(uri_prefix)
     with border(uri_prefix):
@@ -78,7 +78,7 @@ def _cut(
 
 
 def in_key_order(uri: str) -> bool:
-    """True if this store lists by key, and can start after one at no cost."""
+    """True if this store lists by key, and can start after a given key at no cost."""
     root = split(uri)[0]
     return scheme(root) in {"file", "gs"} or (
         scheme(root) == "s3" and not root.endswith("--x-s3")  # directory buckets have no order
@@ -103,7 +103,7 @@ def s3_page(
     token: str | None = None,
     size: int = PAGE,
 ) -> Page:
-    """One request's worth of a listing on s3, with retries."""
+    """One request of a listing on s3, with retries."""
     root, key = split(prefix)
     params: dict[str, Any] = {"MaxKeys": size}
     if token is not None:
@@ -118,7 +118,7 @@ def s3_page(
 def first_page(
     uri_prefix: str, *, after: str | None = None, size: int = PAGE
 ) -> tuple[list[Entry], bool]:
-    """(entries, more?) of one request; `size` is a wish. Cheap enough to ask many times."""
+    """(entries, more?) of one request; `size` is a hint. Cheap enough for many calls."""
     if scheme(uri_prefix) == "s3":
         page = s3_page(uri_prefix, after=after, size=size)
         return page.entries, page.token is not None
@@ -144,7 +144,7 @@ def _obstore(prefix: str, after: str | None) -> Iterator[list[Entry]]:
     store = connect(root)
     folder = key.rpartition("/")[0]
     if folder and odd(folder):
-        raise StoreError(f"{public(prefix)}: such a name is only read on s3://")
+        raise StoreError(f"{public(prefix)}: such a name can be read only on s3://")
     offset = split(after)[1] if after else None
     stream = obstore.list(store, folder or None, offset=offset, chunk_size=PAGE)
     for page in stream:
@@ -160,11 +160,11 @@ def _obstore(prefix: str, after: str | None) -> Iterator[list[Entry]]:
 
 
 def filesystem(uri: str, rules: Rules) -> tuple[Any, str]:
-    """fsspec's filesystem of any other protocol and its path of `uri`.
+    """fsspec's filesystem for any other protocol, and its path of `uri`.
 
-    Raises Refused where it may connect to whatever it likes and the `rules` are against it,
+    Raises Refused if it may connect to any address and the `rules` forbid that,
     Unsupported for a protocol that needs a package or does not exist, Nowhere for an address
-    that is none of its protocol.
+    that is invalid in its protocol.
     """
     from fsspec import get_filesystem_class
     from fsspec.core import url_to_fs
@@ -208,7 +208,7 @@ def _fsspec(prefix: str, rules: Rules) -> Iterator[list[Entry]]:
 
 
 def fsspec_entry(uri: str, info: dict[str, Any]) -> Entry:
-    """An entry from fsspec's `info`, whose fields differ from one filesystem to the next."""
+    """An entry from fsspec's `info`, whose fields differ between filesystems."""
     times = (
         info.get(field)
         for field in ("mtime", "modified", "LastModified", "last_modified", "created")

@@ -1,6 +1,6 @@
 """One page of an S3 listing: signed by botocore, fetched and parsed here.
 
-obstore's listing tidies or refuses some keys (`a//b`, `/a`, `dir/`) and has no page size, and
+obstore's listing normalises or refuses some keys (`a//b`, `/a`, `dir/`) and has no page size, and
 botocore's own parser costs 40 times as much as this one.
 """
 
@@ -36,7 +36,7 @@ def list_page(bucket: str, prefix: str, **params: Any) -> Page:
         raise Damaged("the listing is no XML") from None
     space = root.tag[: root.tag.find("}") + 1]
     if root.tag != f"{space}ListBucketResult":
-        # A gateway's page, or an error that came as a 200: no objects is what neither says.
+        # A gateway's page, or an error sent as a 200: neither means that there are no objects.
         raise Damaged("the answer is no listing")
     encoded = root.findtext(f"{space}EncodingType") == "url"
     more = root.findtext(f"{space}IsTruncated") == "true"
@@ -67,7 +67,7 @@ def _entries(root: ET.Element, space: str, base: str, encoded: bool) -> Iterator
 
 
 def _time(text: str | None) -> datetime:
-    """A time that no calendar has is as good as none: the etag tells versions apart."""
+    """A time beyond the calendar counts as unknown: the etag tells versions apart."""
     try:
         return in_utc(datetime.fromisoformat(text)) if text else UNKNOWN_TIME
     except ValueError:

@@ -1,4 +1,4 @@
-"""The folders of a web server that shows them as pages of links (Apache, nginx, Caddy)."""
+"""Lists the folders of a web server that shows them as pages of links (Apache, nginx, Caddy)."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -13,16 +13,16 @@ from pipeline.storage.names.uris import public
 from pipeline.storage.translate import border, with_retries
 
 _PAGE_BYTES: Final = 16 * 2**20
-#: A server may make up folders for ever.
+#: A server may invent folders without end.
 _FOLDERS: Final = 100_000
 
 
 def walk(folder: str, rules: web.Rules) -> Iterator[Entry]:
-    """Files at any depth below `folder`, a uri that ends in `/`; their facts are unknown.
+    """Files at any depth below `folder`, a uri that ends in `/`; their size and time are unknown.
 
-    Followed is what leads to a name right below its page, so no file comes twice. A folder that
-    is gone when it is asked for is empty, except the first. Raises MissingError, DeniedError,
-    StoreError, SpecError.
+    Only links to a name directly below their page are followed, so no file comes twice. A folder
+    that no longer exists when it is read counts as empty, except the first. Raises MissingError,
+    DeniedError, StoreError, SpecError.
     """
     left, known = [folder], 1
     while left:

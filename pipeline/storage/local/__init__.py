@@ -1,1 +1,1 @@
-"""Local files and folders in which others may write too."""
+"""Local files and folders that other users may write to as well."""

@@ -1,8 +1,8 @@
-"""Files below one local folder in which others may write too: no link below it is followed.
+"""Files below one local folder that others may write to as well: no link below it is followed.
 
-A path is walked from one open folder to the next, so it makes no difference what is swapped for
-a link, or when. The folder itself may be a link. New bytes always go to a new file, which then
-takes a name: a link or a hard link that has this name is replaced, never written to.
+A path is walked from one open folder to the next, so a folder that is swapped for
+a link, at any time, has no effect. The folder itself may be a link. New bytes always go to a new
+file, which is then renamed: a link or a hard link of that name is replaced, never written to.
 """
 
 import errno
@@ -26,15 +26,15 @@ PASS: Final = _FOLDER | getattr(os, "O_PATH", os.O_RDONLY)
 _FILE: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
-#: What the system says of a link that it was asked not to follow.
+#: The system's errors for a link that must not be followed.
 _LINK: Final = frozenset({errno.ELOOP, errno.EMLINK, errno.ENOTDIR})
 _ABSENT: Final = (FileNotFoundError, NotADirectoryError)
-#: More folders in one another than any layout of ours has.
+#: More nested folders than any of our layouts has.
 _DEEPEST: Final = 64
-#: Another may remove a folder, empty at that moment, before a file is in it.
+#: Another process may remove an empty folder before a file is in it.
 _TRIES: Final = 100
 
-#: A file that is being written, here and by object_store: `name#1`.
+#: A file that is being written, by us or by object_store: `name#1`.
 UNFINISHED: Final = re.compile(r"#\d+$")
 
 
@@ -80,7 +80,7 @@ class Beneath:
                 yield file
 
     def stat(self, path: str) -> Found | None:
-        """None where there is nothing, or a folder."""
+        """None if there is nothing, or a folder."""
         try:
             with self._parent(path) as (folder, name):
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -97,13 +97,13 @@ class Beneath:
             os.replace(new, name, src_dir_fd=folder, dst_dir_fd=folder)
 
     def create(self, path: str, data: bytes) -> None:
-        """Write in one step. Raises FileExistsError where anything has this name."""
+        """Write in one step. Raises FileExistsError if the name is taken."""
         with self._written(path, data) as (folder, new, name):
             os.link(new, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
 
     def replace(self, path: str, data: bytes, etag: str) -> bool:
         """Write if the file still has `etag`: of many at once exactly one gets True."""
-        # The operating system has no conditional rename; a lock beside the file stands in.
+        # The operating system has no conditional rename; a lock file replaces it.
         with self.locked(f"{path}.lock"):
             found = self.stat(path)
             if found is None or found.etag != etag:
@@ -113,7 +113,7 @@ class Beneath:
 
     @contextmanager
     def locked(self, path: str) -> Iterator[None]:
-        """Hold the lock file at `path`, which is made where there is none and never written to."""
+        """Hold the lock file at `path`, which is created if it is missing and never written to."""
         with self._parent(path) as (folder, name), ExitStack() as stack:
 
             def opened(access: int) -> int:
@@ -126,7 +126,7 @@ class Beneath:
             yield
 
     def delete(self, path: str) -> None:
-        """Unlink a file, if it is there, and the folders that are empty then."""
+        """Unlink a file, if it is there, and the folders that are then empty."""
         *folders, name = path.split("/")
         with ExitStack() as stack:
             try:
@@ -141,9 +141,9 @@ class Beneath:
                     break
 
     def files(self, prefix: str = "", after: str = "") -> Iterator[Found]:
-        """The regular files whose path begins with `prefix`, at any depth; what sorts `after`.
+        """The regular files whose path begins with `prefix`, at any depth; paths that sort `after`.
 
-        Passed over: links, what is neither file nor folder, names that are not UTF-8.
+        Skipped: links, what is neither file nor folder, names that are not UTF-8.
         """
         parent, slash, start = prefix.rpartition("/")
         with suppress(*_ABSENT):
@@ -156,9 +156,9 @@ class Beneath:
             return os.open(".", os.O_RDONLY | _FOLDER, dir_fd=handle)
 
     def refuse_odd_entries(self, path: str, named: re.Pattern[str] | None = None) -> None:
-        """Raises StoreError if below the folder lies what is neither a file nor a folder.
+        """Raises StoreError if anything below the folder is neither a file nor a folder.
 
-        With `named` only what lies right in it, under a name that matches.
+        With `named` it checks only entries directly in the folder whose name matches.
         """
         handle = self.folder(path)
         try:
@@ -176,7 +176,8 @@ class Beneath:
                     self.refuse_odd_entries(above + name)
 
     def _files(self, folder: int, above: str, start: str, after: str) -> Iterator[Found]:
-        """Of the open `folder`, which is closed at the end; `above` is its path with a slash."""
+        """Files of the open `folder`, which is closed at the end; `above` is its path
+        with a slash."""
         try:
             if above.count("/") > _DEEPEST:
                 raise StoreError(f"{self._shown(above)}: its folders lie too deep")
@@ -191,7 +192,7 @@ class Beneath:
                     yield Found.of(above + name, status)
             for name, kind in kinds:
                 if kind is _Kind.FOLDER:
-                    # What is gone or a link by now is passed over.
+                    # What is gone or a link by now is skipped.
                     with suppress(*_ABSENT):
                         deeper = os.open(name, os.O_RDONLY | _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
                         yield from self._files(deeper, f"{above}{name}/", "", after)
@@ -238,7 +239,7 @@ class Beneath:
             raise StoreError(f"{self.top} is a file: give a folder") from None
 
     def _walk(self, folders: Sequence[str], stack: ExitStack, *, make: bool = False) -> list[int]:
-        """The top and the folders below it, opened one from the other; `stack` closes them."""
+        """The top and the folders below it, each opened from the one above; `stack` closes them."""
         if make:
             self.make()
         handles = [os.open(self.top, PASS)]
@@ -276,7 +277,7 @@ class Beneath:
 
 
 def _kinds(folder: int) -> list[tuple[str, _Kind]]:
-    """What lies in an open folder, by name."""
+    """The kinds of the entries in an open folder, by name."""
     with os.scandir(folder) as found:
         return [(entry.name, _kind(entry)) for entry in found]
 
@@ -295,7 +296,7 @@ def _is_text(name: str) -> bool:
 
 
 def _status(name: str, folder: int) -> os.stat_result | None:
-    """Of a regular file; None if it is gone, or another thing by now."""
+    """Status of a regular file; None if it is gone, or something else by now."""
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except _ABSENT:
@@ -304,7 +305,7 @@ def _status(name: str, folder: int) -> os.stat_result | None:
 
 
 def is_link(name: str, folder: int) -> bool:
-    """Of a name in an open folder."""
+    """Whether a name in an open folder is a link."""
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except _ABSENT:
@@ -320,4 +321,4 @@ def _lock(opened: Callable[[int], int]) -> None:
     except OSError as error:
         if error.errno != errno.EBADF:
             raise
-        fcntl.flock(opened(os.O_RDWR), fcntl.LOCK_EX)  # NFS locks what is open for writing
+        fcntl.flock(opened(os.O_RDWR), fcntl.LOCK_EX)  # NFS can lock only what is open for writing

@@ -1,8 +1,8 @@
-"""Where delta-rs finds a table: it opens files by path, and follows every link on its way.
+"""A safe path to a local table for delta-rs, which opens files by path and follows every link.
 
-On local disk it therefore gets a folder of this process alone, in which `_delta_log` leads to the
-log's folder as it was opened here, without following a link. What has that name in the store
-later makes no difference: what delta-rs writes goes to the folder that was opened.
+On local disk delta-rs gets a folder of this process alone, in which `_delta_log` links to the
+log's folder, which was opened here without following a link. If that name later becomes something
+else in the store, it has no effect: delta-rs writes to the folder that was opened.
 """
 
 import os
@@ -23,17 +23,17 @@ from pipeline.storage.translate import border
 
 LOG: Final = "_delta_log"
 _PREFIX: Final = "nightlabel-log-"
-#: Seconds in which a new folder is held for certain.
+#: Seconds during which a new folder is certainly in use.
 _YOUNG: Final = 60.0
-#: What a store has right in its folder.
+#: Names directly in a store's folder.
 _OURS: Final = re.compile(r"_delta_log|_nightlabel|_parts|recipe=.*", re.DOTALL)
 
 
 class DeltaRoot:
-    """`url` is what `DeltaTable` takes. Valid in this process alone, and while it is held.
+    """`url` is the argument for `DeltaTable`. Valid in this process alone, and while it is held.
 
-    Raises MissingError where a local store has no log (unless `make`), and StoreError where a link
-    stands in for a folder of the store, or for anything below its log.
+    Raises MissingError if a local store has no log (unless `make`), and StoreError if a link
+    replaces a folder of the store, or anything below its log.
     """
 
     def __init__(self, folder: Folder, *, make: bool = False) -> None:
@@ -46,7 +46,7 @@ class DeltaRoot:
                 self._open(folder.local, make)
 
     def check(self, version: int) -> None:
-        """Raises StoreError if the log is not the folder that was opened, or another put a link
+        """Raises StoreError if the log is not the folder that was opened, or if there is a link
         where the log of `version` belongs."""
         local = self._folder.local
         if local is None or self._log is None:
@@ -77,7 +77,7 @@ class DeltaRoot:
         local.refuse_odd_entries(LOG)
         opened = Path(f"/proc/self/fd/{self._log}")
         if not opened.is_dir():
-            return  # a system without /proc: what was looked at is all that can be promised
+            return  # a system without /proc: the check before is all that can be guaranteed
         _remove_left_over()
         root = Path(tempfile.mkdtemp(prefix=_PREFIX))
         weakref.finalize(self, _remove, root)
@@ -87,7 +87,7 @@ class DeltaRoot:
         self.url = str(root)
 
     def _keep_link(self) -> None:
-        """Programs that clean up temporary folders take what is old, if nobody holds it."""
+        """Clean-up programs remove old temporary folders, unless a process holds them."""
         if self._link is None or self._log is None:
             return
         try:
@@ -100,7 +100,7 @@ class DeltaRoot:
 
 
 def _hold(root: Path) -> int:
-    """An open folder that is known to be in use as long as it is open."""
+    """An open folder, marked as in use as long as it is open."""
     import fcntl
 
     handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -110,7 +110,7 @@ def _hold(root: Path) -> int:
 
 @cache
 def _remove_left_over() -> None:
-    """Folders of processes that were killed; once a process."""
+    """Remove folders of processes that were killed; once a process."""
     for root in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with suppress(OSError):
             status = root.lstat()

@@ -1,4 +1,4 @@
-"""Local files whose paths are longer than the operating system takes in one call."""
+"""Local files whose paths are too long for one call of the operating system."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ _PASS: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXE
 
 
 def fits(path: str) -> bool:
-    """Whether the system takes `path` in one call."""
+    """Whether the system accepts `path` in one call."""
     return len(path) <= LONGEST // 4 or len(os.fsencode(path)) <= LONGEST
 
 
@@ -22,7 +22,7 @@ def fits(path: str) -> bool:
 def scan(folder: str) -> Iterator[Iterator[os.DirEntry[str]]]:
     """`os.scandir` for a `folder`, a path that ends in `/`, of any length. Raises OSError.
 
-    Where a file's path may not fit, its entry tells no facts once the scan is over: ask `stat`.
+    If a file's path may not fit, its entry gives no facts after the scan: call `stat`.
     """
     if fits(folder + "x" * _LONGEST_NAME):
         with os.scandir(folder) as found:
@@ -54,11 +54,11 @@ def stat(path: str) -> os.stat_result:
 
 @contextmanager
 def _parent(path: str) -> Iterator[tuple[int, str]]:
-    """(an open folder, what is left of `path` from there), which fits."""
+    """(an open folder, the rest of `path` from there), which fits."""
     handle, rest = -1, path
     try:
         while not fits(rest):
-            # A quarter, since `fits` counts bytes and this counts letters of up to four.
+            # A quarter, since `fits` counts bytes and this counts characters of up to four.
             cut = rest.rfind("/", 1, LONGEST // 4) + 1
             if not cut:
                 raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))

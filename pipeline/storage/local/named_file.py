@@ -1,4 +1,4 @@
-"""A local file that the user named, in a folder in which others may write too."""
+"""A local file that the user named, in a folder that others may write to as well."""
 
 import os
 import stat as modes
@@ -12,10 +12,10 @@ _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
 
 def open_to_append(path: Path) -> BinaryIO:
-    """The file at `path`, made where there is none, unbuffered. Raises OSError.
+    """The file at `path`, created if it is missing, unbuffered. Raises OSError.
 
-    Raises StoreError for a symbolic link, or a file of several names (hard links), in a folder in
-    which others may write: who put it there had another file in mind. A link in a folder of this
+    Raises StoreError for a symbolic link, or a file of several names (hard links), in a folder that
+    others may write to: whoever created it meant another file. A link in a folder of this
     user's or root's alone is followed, as are links on the way to the folder.
     """
     folder = os.open(path.parent, PASS)
@@ -44,7 +44,7 @@ def _open_strictly(path: Path, folder: int) -> int:
 
 
 def _only_ours(folder: int) -> bool:
-    """Whether nobody but this user and root may put anything into an open folder."""
+    """Whether only this user and root can add entries to an open folder."""
     status = os.fstat(folder)
     others = modes.S_IWGRP | modes.S_IWOTH
     return status.st_uid in {0, os.geteuid()} and not status.st_mode & others

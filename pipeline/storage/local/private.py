@@ -1,8 +1,8 @@
-"""Folders of this machine that no other user can change: caches, scratch files, sockets.
+"""Private folders of this machine, which no other user can change: caches, scratch files, sockets.
 
-A path is walked from the root, link by link, and each folder on it must belong to root or to this
-user and be closed to other writers, unless it is sticky, as `/tmp` is. Nobody else can then put
-another folder in place of one that was looked at, so what is opened later by its path is the same.
+A path is walked from the root, link by link. Each folder on it must belong to root or to this
+user and be closed to other writers, unless it is sticky, as `/tmp` is. Then nobody else can
+replace a folder that was checked, so opening it later by its path gives the same folder.
 """
 
 import errno
@@ -18,10 +18,11 @@ _ACL: Final = "system.posix_acl_access"
 
 
 def private_folder(path: Path, instead: str) -> Path:
-    """The folder at `path` without its links, of mode 0700; made, with its parents, if need be.
+    """The folder at `path` with links resolved, of mode 0700; created, with its parents, if
+    missing.
 
-    Raises UnsafeFolderError where another user owns it, could write to it or could replace it,
-    which ends with `instead`, what to do if it can't be mended; OSError where it can't be made.
+    Raises UnsafeFolderError if another user owns it, could write to it or could replace it;
+    its message ends with `instead`, an alternative. Raises OSError if it can't be created.
     """
     folder = _walk(path, instead, make=True)
     found = folder.stat()
@@ -35,7 +36,7 @@ def private_folder(path: Path, instead: str) -> Path:
 
 
 def guarded_folder(path: Path, instead: str) -> Path:
-    """The folder at `path` without its links, which is there and which others may read.
+    """The folder at `path` with links resolved, which exists and which others may read.
 
     Raises UnsafeFolderError as `private_folder` does, but root may own it; FileNotFoundError.
     """
@@ -47,7 +48,7 @@ def guarded_folder(path: Path, instead: str) -> Path:
 
 
 def _walk(path: Path, instead: str, *, make: bool) -> Path:
-    """`path` without its links, each folder on it checked; `make` those that are missing."""
+    """`path` with links resolved, each folder on it checked; `make` creates missing ones."""
     here, links = Path("/"), 0
     left = [*reversed(path.absolute().parts)]
     while left:
@@ -65,7 +66,7 @@ def _walk(path: Path, instead: str, *, make: bool) -> Path:
         elif not stat.S_ISDIR(found.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
         else:
-            last = not left  # the caller asks more of it
+            last = not left  # the caller requires more of it
             if not last and not found.st_mode & stat.S_ISVTX and _writers(there, found):
                 raise _open(there, found, f"chmod go-w {there}", instead)
             here = there
@@ -76,17 +77,17 @@ def _made(path: Path) -> os.stat_result:
     try:
         return path.lstat()
     except FileNotFoundError:
-        path.mkdir(mode=0o700, exist_ok=True)  # of another process, or another user: looked at next
+        path.mkdir(mode=0o700, exist_ok=True)  # of another process, or another user: checked next
         return path.lstat()
 
 
 def _trusted() -> frozenset[int]:
-    """Root and this user, and in a user namespace whoever stands for root there."""
+    """Root and this user, and in a user namespace the id that stands for root there."""
     return frozenset({0, os.geteuid()} | _root_outside())
 
 
 def _root_outside() -> set[int]:
-    """The owner that a user namespace shows for users it doesn't know, if root is one of them."""
+    """The owner that a user namespace shows for unknown users, if root is one of them."""
     try:
         lines = Path("/proc/self/uid_map").read_text().splitlines()
         overflow = int(Path("/proc/sys/kernel/overflowuid").read_text())
@@ -96,7 +97,8 @@ def _root_outside() -> set[int]:
 
 
 def _writers(path: Path, found: os.stat_result) -> int:
-    """The bits that let other users write: not those of root's group, or of one's own alone."""
+    """The mode bits that let other users write, except those of root's group or the user's own
+    group."""
     writers = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     if writers & stat.S_IWGRP and not _has_acl(path) and _is_own_group(found.st_gid):
         writers &= ~stat.S_IWGRP
@@ -104,7 +106,7 @@ def _writers(path: Path, found: os.stat_result) -> int:
 
 
 def _is_own_group(gid: int) -> bool:
-    """Whether a group is root's, or that which many systems make for each user."""
+    """Whether a group is root's, or the private group that many systems make for each user."""
     import grp
     import pwd
 

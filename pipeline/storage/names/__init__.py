@@ -1,1 +1,1 @@
-"""What objects, buckets and addresses are called, and what of that is secret."""
+"""Names of objects, buckets and addresses, and which parts of them are secret."""

@@ -1,6 +1,6 @@
-"""What no object can be called.
+"""Addresses that no object can have.
 
-Known without asking anyone; some clients panic when they are asked for it.
+They are found without a request; some clients panic on such an address.
 """
 
 import os
@@ -9,17 +9,17 @@ from typing import Final
 from pipeline.storage.names import bucket_names
 from pipeline.storage.names.uris import BUCKETS, scheme, split
 
-#: The longest address that is asked for, in characters. Servers take some 8 KiB.
+#: The longest address that is requested, in characters. Servers accept some 8 KiB.
 LONGEST: Final = 64 * 1024
-#: Where a longer one would be read: it is kept nowhere.
+#: Where a longer address would be read: it is stored nowhere.
 TOO_LONG: Final = "too-long://"
-#: Of a key, in bytes; Azure counts 1,024 letters.
+#: Of a key, in bytes; Azure counts 1,024 characters.
 _LONGEST_KEY: Final = {"s3": 1024, "gs": 1024}
 _LONGEST_OTHER_KEY: Final = 4096
 
 
 def impossible(uri: str) -> str | None:
-    """Why nothing can lie at this uri, None where something may."""
+    """Why no object can have this uri, None if one may."""
     if len(uri) > LONGEST or uri == TOO_LONG:
         return f"an address of over {LONGEST:,} letters"
     if "\0" in uri:

@@ -1,19 +1,19 @@
-"""What buckets, containers and accounts can be called.
+"""Valid names of buckets, containers and accounts.
 
-Their names become part of a host or of a path, and a list may be anybody's: nothing is asked of
-a store about a name that its makers do not allow. `localhost:80#` would be a host to a client.
-Which host is asked is the environment's to say.
+Such a name becomes part of a host or of a path, and anyone may have written a list. So a store is
+asked nothing about a name that its provider does not allow. `localhost:80#` would be a host to a
+client, but only the environment decides which host is asked.
 """
 
 import re
 from typing import Final
 
-#: Buckets made in us-east-1 before 2018 may be called so, and aliases of access points are.
+#: Buckets made in us-east-1 before 2018 may have such names, and so do aliases of access points.
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _S3: Final = re.compile(r"(?!\.+$|(?:[0-9]+\.){3}[0-9]+$)[A-Za-z0-9._-]{1,255}")
-#: What may stand before `.s3.region.amazonaws.com`, where dots break TLS.
+#: What may come before `.s3.region.amazonaws.com`, where dots break TLS.
 _S3_LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-#: Names of domains too: https://cloud.google.com/storage/docs/buckets#naming
+#: Domain names too: https://cloud.google.com/storage/docs/buckets#naming
 _GCS: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,220}[a-z0-9])?")
 #: A container of the environment's account, or `container@account.dfs.core.windows.net`.
 #: https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
@@ -26,7 +26,7 @@ _NAMES: Final = {"s3": _S3, "gs": _GCS, "az": _AZURE, "abfs": _AZURE, "abfss": _
 
 
 def problem_of(root: str) -> str | None:
-    """Why nothing can be called `root`, such as `s3://bucket`; None where something may."""
+    """Why `root`, such as `s3://bucket`, is not a valid name; None if it is."""
     kind, _, name = root.partition("://")
     if kind == "s3" and name.startswith("arn:"):
         return "an ARN; write the alias of the access point, which stands in S3's console"
@@ -36,5 +36,5 @@ def problem_of(root: str) -> str | None:
 
 
 def may_be_host(bucket: str) -> bool:
-    """Whether S3 answers at a host of this bucket's own; the others are asked for by path."""
+    """Whether S3 has a host for this bucket; other buckets are addressed by path."""
     return _S3_LABEL.fullmatch(bucket) is not None

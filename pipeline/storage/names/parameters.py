@@ -1,9 +1,9 @@
-"""Parameters of web addresses, by their names: which open an object, and which name it.
+"""Parameters of web addresses, by their names: which give access to an object, and which name it.
 
-Three kinds. A *secret* opens, and may be another one each night: it is no part of an identity. A
-*naming* one says which object is meant, or how it is made, in so many services that its value is
-taken for no secret. Of all others nothing is known, so they distinguish objects, and their values
-are written nowhere.
+There are three kinds. A *secret* gives access, and may change each night: it is not part of an
+identity. A *naming* parameter says which object is meant, or how it is made, in so many services
+that its value does not count as a secret. All others are unknown, so they distinguish objects, and
+their values are never written.
 """
 
 import re
@@ -21,7 +21,7 @@ _SECRET: Final = re.compile(
     r"|api-?key|credentials?|auth|authorization|auth-key|passphrase|passcode|pwd"
     r"|(j|php)?sess(ion)?-?id"
 )
-#: What signatures sign along; without one it may be anything.
+#: What signatures cover in addition; without a signature it may be anything.
 _SIGNED_ALONG: Final = frozenset({"expires", "expiry", "exp", "policy"}) | {
     f"{prefix}-{name}"
     for prefix in ("x", "temp-url")
@@ -32,7 +32,7 @@ _AZURE: Final = frozenset(
     {"sv", "ss", "srt", "sr", "si", "st", "se", "sp", "spr", "sip", "sdd", "ses", "scid"}
     | {"saoid", "suoid", "skoid", "sktid", "skt", "ske", "sks", "skv"}
 )
-#: Facebook signs by these two, among others that begin with `_nc_`.
+#: Facebook signs with these two, among others that begin with `_nc_`.
 _FACEBOOK: Final = frozenset({"oh", "oe"})
 _OF_FACEBOOK: Final = "-nc-"
 
@@ -55,12 +55,12 @@ _NAMES: Final = """
 """
 _NAMING: Final = frozenset(_NAMES.split())
 
-#: So many times percent-encoded a text is still read; no honest one is beyond three.
+#: A text is decoded at most this many times; no honest one needs more than three.
 _ROUNDS: Final = 8
 
 
 def decoded(text: str) -> str:
-    """`text` without percent-encoding, which it may have several times over."""
+    """`text` without percent-encoding, which may be applied several times."""
     for _ in range(_ROUNDS):
         if "%" not in text or (plain := unquote(text)) == text:
             break
@@ -76,7 +76,7 @@ def plain_name(name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def is_secret(name: str) -> bool:
-    """Whether a parameter of this plain name is one, whatever else is there."""
+    """Whether a parameter of this plain name is a secret, whatever else the address holds."""
     return _SECRET.fullmatch(name) is not None
 
 
@@ -85,7 +85,7 @@ def is_naming(name: str) -> bool:
 
 
 def secrets_among(names: Collection[str]) -> frozenset[str]:
-    """Those of an address' plain names that are secrets, with what is signed along."""
+    """The plain names of an address that are secrets, with what a signature covers in addition."""
     found = frozenset(filter(is_secret, names))
     if found:
         found |= _SIGNED_ALONG.intersection(names)

@@ -1,9 +1,9 @@
-"""Addresses that carry a credential: what of them names an object, and what is written of it.
+"""Addresses that carry a credential: which part names an object, and which part may be written.
 
-A signed url is a new one each night, and the object behind it the same. So an object's identity is
-the url without its credentials; the whole url is for fetching alone. Parameters of which nothing
-is known may name an object or open it. They stay in the identity, of which a hash is kept, and in
-the table each of their values is a digest: objects stay apart, and what may be a secret is not
+A signed url changes each night, and the object behind it stays the same. So an object's identity is
+the url without its credentials; the whole url is for fetching alone. Unknown parameters
+may name an object or give access to it. They stay in the identity, of which only a hash is kept. In
+the table each of their values is a digest: objects stay apart, and possible secrets are not
 written.
 """
 
@@ -22,31 +22,31 @@ from pipeline.storage.names.parameters import (
 )
 from pipeline.storage.names.uris import ENCODED, USER, USER_AND_PASSWORD
 
-#: What an address must hold, as it is or in code, to have anything to leave out.
+#: What an address must contain, plain or encoded, if there is anything to leave out.
 _MARKS: Final = ("?", "@", "#", ";", "\0")
 _WEB: Final = ("http://", "https://")
-#: `&amp;` is what HTML makes of `&`, and a `;` may stand in its place.
+#: `&amp;` is HTML for `&`, and a `;` may replace it.
 _SEPARATOR: Final = re.compile(r"(&(?:amp;)*|;)", re.IGNORECASE)
 _SIMPLE: Final = re.compile(r"[A-Za-z0-9_.,:/+-]*")
 _PATH_PARAMETER: Final = re.compile(r";([^;/=]*)=[^;/]*")
 _PATH_QUERY: Final = re.compile(ENCODED["?"], re.IGNORECASE)
 _PATH_ADDRESS: Final = re.compile(f"https?(?:{ENCODED['://']})", re.IGNORECASE)
 
-#: Addresses in addresses, as image proxies have them; what lies deeper is not looked into.
+#: Depth of addresses inside addresses, as image proxies have them; deeper ones are not parsed.
 _DEPTH: Final = 6
 
 _DIGEST_BYTES: Final = 12
 _DIGEST: Final = re.compile(r"~[A-Za-z0-9_-]{16}")
-#: Names that are shown. A longer one may be a secret itself, and so may one without a value.
+#: Names that are shown. A longer one may itself be a secret, and so may one without a value.
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-\[\]]{0,31}")
 
 
 def identity(uri: str) -> str:
     """A canonical uri without user, password and the parameters of a signature.
 
-    What remains is kept letter by letter, so that a url without credentials is its own
+    The rest is kept unchanged, so that a url without credentials is its own
     identity. Two urls that differ in nothing else name one object. An identity may still hold a
-    secret that nobody could know for one, so it is not for writing: see `recorded`.
+    secret that cannot be recognised, so it must not be written: see `recorded`.
     """
     return _Reading(record=False, again=False).address(uri)
 
@@ -55,18 +55,18 @@ def recorded(uri: str, *, again: bool = False) -> str:
     """A canonical uri as it is written: its identity, with digests for unknown values.
 
     `?foo=17` becomes `?foo=~…`, 96 bits of a hash, so that two identities are two texts. With
-    `again`, what is a digest already stays, for texts that may have been recorded before.
+    `again`, existing digests stay, for texts that may have been recorded before.
     """
     return _Reading(record=True, again=again).address(uri)
 
 
 def identities(uris: list[str]) -> list[str]:
-    """The identity of each; at once where none of them holds what it would leave out."""
+    """The identity of each; fast if none of them contains anything to leave out."""
     return [identity(uri) for uri in uris] if _have_marks(uris) else uris
 
 
 def all_recorded(uris: list[str]) -> list[str]:
-    """Each as it is recorded, at once where they are what is written."""
+    """Each as it is recorded; fast if they are written as they are."""
     return [recorded(uri) for uri in uris] if _have_marks(uris) else uris
 
 
@@ -75,14 +75,15 @@ def _have_marks(uris: list[str]) -> bool:
 
 
 class _Reading:
-    """One way through an address and what it holds."""
+    """One way to read an address and its contents."""
 
     def __init__(self, *, record: bool, again: bool, depth: int = 0) -> None:
         self._record, self._again, self._depth = record, again, depth
 
     def address(self, uri: str) -> str:
         if "\0" in uri:
-            # No object has such a name; a table's reader may choke on it, and ids are made with it.
+            # No object has such a name; it may break a table's reader, and it separates the parts
+            # of ids.
             uri = uri.replace("\0", "%00")
         if not uri.startswith(_WEB):
             return uri if uri.startswith("file://") else USER_AND_PASSWORD.sub("", uri)
@@ -102,7 +103,7 @@ class _Reading:
         )
 
     def _path(self, path: str) -> str:
-        """A path names its object, so only what is surely a secret is taken from it."""
+        """A path names its object, so only certain secrets are removed from it."""
         if ";" in path:
             path = _PATH_PARAMETER.sub(
                 lambda found: "" if is_secret(plain_name(found[1])) else found[0], path
@@ -143,7 +144,8 @@ class _Reading:
         return self._digested(written, equals, value)
 
     def _digested(self, name: str, equals: str, value: str) -> str:
-        """`name=value` with a digest of the value; of all of it where the name may be one too."""
+        """`name=value` with a digest of the value; a digest of both if the name may be a secret
+        too."""
         if not value.strip("=") or not _NAME.fullmatch(name):
             name, equals, value = "", "", name + equals + value
         if self._again and _DIGEST.fullmatch(value):
@@ -153,7 +155,7 @@ class _Reading:
         return f"{name}{equals}~{urlsafe_b64encode(found.digest()).decode()}"
 
     def _inner(self, value: str) -> str:
-        """A value that may be an address too, encoded or not."""
+        """A value that may itself be an address, encoded or not."""
         plain = decoded(value)
         if "://" not in plain or self._depth == _DEPTH:
             return value
@@ -163,32 +165,32 @@ class _Reading:
 
 
 def _is_bare(uri: str) -> bool:
-    """Whether an address, or many in one text, hold nothing to leave out, at a glance."""
+    """Quick check: whether an address, or many in one text, contain nothing to leave out."""
     if any(mark in uri for mark in _MARKS):
         return False
     return "%" not in uri or ("%3" not in uri and "%25" not in uri)
 
 
 def _all_naming(query: str) -> bool:
-    """Whether nothing of a query is left out or changed, at a glance: an image costs one."""
+    """Quick check: whether nothing in a query is left out or changed; it runs for each image."""
     pieces = (piece.partition("=") for piece in query.split("&"))
     return not query or all(is_naming(n) and _SIMPLE.fullmatch(value) for n, _, value in pieces)
 
 
 def _divided(path: str) -> tuple[str, str, str]:
-    """A path before and after a `?` that is written in code."""
+    """A path before and after a percent-encoded `?`."""
     found = _PATH_QUERY.search(path)
     return (path[: found.start()], found[0], path[found.end() :]) if found else (path, "", "")
 
 
 def _is_plain(value: str) -> bool:
-    """Whether a value has no parameters of its own. `=` at its end fills base64 up."""
+    """Whether a value has no parameters of its own. `=` at its end is base64 padding."""
     plain = decoded(value)
     return "://" not in plain and not set("?=#&;").intersection(plain.rstrip("="))
 
 
 def redacted(text: str, *, foreign: bool = False) -> str:
-    """`text` with no parameters, user or password in any address that stands in it.
+    """`text` without the parameters, user and password of any address in it.
 
     HTTP libraries name an address by its path and query alone; so may `foreign` text.
     """
@@ -198,7 +200,7 @@ def redacted(text: str, *, foreign: bool = False) -> str:
     return re.sub(r"(?<=://)[^/\s'\"<>?#]*@", "", text)
 
 
-#: Where the parameters of an address begin, in code or not, and up to where they go.
+#: Where the parameters of an address begin, encoded or not, and where they end.
 _BEGIN: Final = rf"[?#]|;(?=[^\s;/'\"<>]*=)|{ENCODED['?']}|{ENCODED['://']}"
 _BEFORE: Final = rf"(?:(?!{_BEGIN})[^\s'\"<>])*"
 _ADDRESS_IN_TEXT: Final = re.compile(rf"(://{_BEFORE})(?:{_BEGIN})[^\s'\"<>]*", re.IGNORECASE)

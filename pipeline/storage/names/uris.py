@@ -1,6 +1,6 @@
-"""Uris: one spelling for one object.
+"""Uris: one spelling for each object.
 
-A canonical uri is what identities are made of, so this spelling must never change:
+Identities are made of canonical uris, so this spelling must never change:
 `./x`, `/abs/x` and `file:///abs/x` are `file:///abs/x`, never percent-encoded, symlinks kept;
 a bucket store's key is kept exactly (`//`, `%`, spaces and all); http(s) is kept as it is.
 """
@@ -17,16 +17,16 @@ _ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "azure": "az"}
 _UNTIDY = re.compile(r"//|/\.\.?(/|$)|/$")
 
 USER: Final = re.compile(r"(?<=://)[^/?#]*@")
-#: Elsewhere a name alone is no secret: a container of Azure's is written like one.
+#: Elsewhere a user name alone is no secret: an Azure container is written like one.
 USER_AND_PASSWORD: Final = re.compile(r"(?<=://)[^/?#@:]*:[^/?#]*@")
 
-#: Signs as they look percent-encoded, once or more: what image proxies have in their paths.
+#: Signs in percent-encoding, once or more, as in the paths of image proxies.
 ENCODED: Final = {"?": r"%(?:25)*3f", "://": r"%(?:25)*3a(?:%(?:25)*2f){2}"}
 _PARAMETERS: Final = re.compile(
     rf";[^;/]*=[^;/]*|(?:{ENCODED['?']}|{ENCODED['://']}|[?#]).*", re.IGNORECASE | re.DOTALL
 )
 
-#: Object stores that are spoken to through obstore.
+#: Object stores that are accessed through obstore.
 BUCKETS = frozenset({"s3", "gs", "az", "abfs", "abfss"})
 
 
@@ -46,7 +46,7 @@ def canonical(uri: str) -> str:
 def _tidy(path: str) -> str:
     if path == "/" or not _UNTIDY.search(path):
         return path
-    # POSIX lets two leading slashes mean something else, so normpath keeps them.
+    # POSIX allows another meaning for two leading slashes, so normpath keeps them.
     return os.path.normpath(path).replace("//", "/", 1)
 
 
@@ -65,7 +65,7 @@ def split(uri: str) -> tuple[str, str]:
 
 
 def as_folder(uri: str) -> str:
-    """`uri` ending in exactly the slash it needs to be the prefix of what lies below it."""
+    """`uri` with exactly the final slash that makes it a prefix of the objects below it."""
     return uri if uri.endswith("/") else f"{uri}/"
 
 
@@ -75,7 +75,7 @@ def join(uri: str, name: str) -> str:
 
 
 def relative(uri: str, base: str) -> str:
-    """`uri` as seen from the folder `base`; ValueError if it does not lie below it."""
+    """`uri` relative to the folder `base`; ValueError if it does not lie below it."""
     prefix = as_folder(base)
     if not uri.startswith(prefix):
         raise ValueError(f"{public(uri)} does not lie below {public(base)}")
@@ -88,12 +88,12 @@ def local_path(uri: str) -> Path | None:
     return Path(uri.removeprefix("file://")) if uri.startswith("file://") else None
 
 
-#: Stands between an archive and its member where people write or read both.
+#: Separates an archive and its member in text for people.
 MEMBER_MARK: Final = "!/"
 
 
 def member_name(uri: str, member: str | None) -> str:
-    """How people are told of an object: `photos.zip!/a/b.jpg` for a member of an archive."""
+    """An object's name for people: `photos.zip!/a/b.jpg` for a member of an archive."""
     return uri if member is None else f"{uri}{MEMBER_MARK}{member}"
 
 

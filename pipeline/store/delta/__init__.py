@@ -1,1 +1,1 @@
-"""The table's Delta log: commits, and a look at it before it is read."""
+"""The table's Delta log: commits, and checks before the log is read."""

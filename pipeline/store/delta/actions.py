@@ -1,4 +1,4 @@
-"""The files of a label store's table, and what a Delta commit says of one."""
+"""The files of a label store's table, and the Delta actions that add and remove them."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LiveFile:
-    """A file that the present version of the table names."""
+    """A file that the current version of the table names."""
 
     path: str
     recipe: str
@@ -21,7 +21,7 @@ class LiveFile:
 
 
 def add(part: Part, now: int) -> "AddAction":
-    """Make a part's rows true; `now` in milliseconds since the epoch."""
+    """The action that adds a part's rows; `now` in milliseconds since the epoch."""
     from deltalake.transaction import AddAction
 
     return AddAction(
@@ -35,7 +35,7 @@ def add(part: Part, now: int) -> "AddAction":
 
 
 def remove(file: LiveFile | Part, now: int) -> "RemoveAction":
-    """Make a file's rows untrue; `now` in milliseconds since the epoch."""
+    """The action that removes a file's rows; `now` in milliseconds since the epoch."""
     from deltalake.transaction import RemoveAction
 
     return RemoveAction(

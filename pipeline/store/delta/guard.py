@@ -1,7 +1,7 @@
-"""A look at a Delta log before it is read: delta-rs reads whatever lies there, of any size.
+"""Checks a Delta log before it is read: delta-rs reads any file it finds, of any size.
 
-Commits are read bit by bit, so their size bounds them. A checkpoint is Parquet, and is held to
-what it unpacks to. The listing begins where delta-rs begins to read.
+Commits are read piece by piece, so a limit on their size is enough. A checkpoint is Parquet, and
+its unpacked size is limited. The listing begins where delta-rs begins to read.
 """
 
 import json
@@ -25,18 +25,18 @@ HINT: Final = f"{LOG}_last_checkpoint"
 
 #: A commit of ten thousand files has some 20 MB.
 LOG_FILE_BYTES: Final = 128 * 2**20
-#: Of the checkpoint and the commits after it. There is a checkpoint every 20 commits.
+#: The checkpoint and the commits after it. There is a checkpoint every 20 commits.
 LOG_BYTES: Final = 512 * 2**20
 LOG_FILES: Final = 100_000
 _HINT_BYTES: Final = 64 * 2**10
 _UNPACKED_BYTES: Final = 64 * 2**20
 _UNPACKED_RATIO: Final = 64
-#: Of versions that a run may come to write after.
+#: The highest version after which a run may still write.
 _LAST_VERSION: Final = 2**60
 
 _COMMIT: Final = re.compile(r"\d{20}\.json")
 _CHECKPOINT: Final = re.compile(r"(\d{20})\.checkpoint(\.\d{10}\.\d{10})?\.parquet")
-#: What delta-rs reads as well and no run of ours writes: it may name files anywhere.
+#: Names that delta-rs reads as well and no run of ours writes: they may name files anywhere.
 _STRANGE: Final = re.compile(
     r"\d{20}\.checkpoint\..*|\d{20}\.\d{20}\.compacted\.json|_sidecars/.*|_staged_commits/.*"
 )
@@ -47,7 +47,7 @@ class _Hint(BaseModel):
 
 
 def check_log(folder: Folder, after: int | None = None) -> None:
-    """Look at what a reader of the log is about to read; with `after`, at later commits alone.
+    """Check what a reader of the log is about to read; with `after`, later commits alone.
 
     Raises StoreError, which names the file.
     """
@@ -65,12 +65,12 @@ def check_log(folder: Folder, after: int | None = None) -> None:
             _refuse(entry, f"has {entry.size:,} bytes, over the {LOG_FILE_BYTES:,} of any of ours")
     checkpoint = _newest(entries)
     if after is None and start and checkpoint < start:
-        raise _bad_hint(folder, f"names version {start}, of which there is no checkpoint")
+        raise _bad_hint(folder, f"names version {start}, which has no checkpoint")
     _check_read(folder, entries, checkpoint)
 
 
 def _hinted(folder: Folder) -> int:
-    """The version that `_last_checkpoint` names, 0 where there is none or it says nothing."""
+    """The version that `_last_checkpoint` names, 0 if there is no such file or it is unreadable."""
     try:
         return _Hint.model_validate_json(folder.read(HINT, at_most=_HINT_BYTES)).version
     except (MissingError, ValidationError):
@@ -118,7 +118,7 @@ def _check_checkpoint(uri: str, path: str, entry: Entry) -> None:
 
 
 def open_checkpoint(data: bytes) -> pq.ParquetFile:
-    """Raises UNREADABLE for what is no Parquet, or would take more memory than any of ours."""
+    """Raises UNREADABLE if it is no Parquet file, or would take more memory than any of ours."""
     opened = open_parquet(pa.BufferReader(data), data[-8:], len(data))
     names = {column.partition(".")[0] for column in _columns(opened.metadata)}
     refuse_larger(opened, data, names, _UNPACKED_BYTES + _UNPACKED_RATIO * len(data))
@@ -130,7 +130,7 @@ def _columns(footer: Any) -> list[str]:
 
 
 def blame(folder: Folder) -> str:
-    """Which file of a log that could not be read it was, in brackets, as far as can be told."""
+    """The file that makes a log unreadable, in brackets, as far as it can be determined."""
     entries = list(_listed(folder, _hinted(folder)))
     due = _newest(entries) + 1
     commits = [name for name, _ in entries if _COMMIT.fullmatch(name) and int(name[:20]) >= due]

@@ -1,9 +1,9 @@
-"""The files of a table's Delta log: which of them tell of an object, and how they are removed.
+"""The files of a table's Delta log: finds those that mention an object, and removes them.
 
 A Delta log holds the least and the greatest uri of each file it adds, in commits and again in
-checkpoints. A version is read from a checkpoint and the commits after it, so what is removed is
-always the log's beginning, up to a checkpoint that tells nothing. It is removed from the oldest on,
-one file at a time: should the process die, what is left is a shorter log.
+checkpoints. A version is read from a checkpoint and the commits after it. So only the beginning of
+the log can be removed, up to a checkpoint that mentions nothing. It is removed from the oldest file
+on, one at a time: if the process dies, the result is a shorter log.
 """
 
 import json
@@ -25,14 +25,14 @@ from pipeline.store.parts import UNREADABLE, bounds_of_text
 _RETENTION: Final = "interval 30 days"
 _INTERVAL: Final = re.compile(r"interval (\d{1,6}) (second|minute|hour|day|week)s?")
 
-#: Of a checkpoint, made Python's at once.
+#: Rows of a checkpoint that become Python objects at once.
 _ACTIONS: Final = 1024
 _VERSIONED: Final = re.compile(r"_delta_log/(\d{20})\.(.+)")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class LogFile:
-    """One file of the log. `version` is -1 for what a dead writer left under a temporary name."""
+    """One file of the log. `version` is -1 for a temporary file that a dead writer left."""
 
     version: int
     is_checkpoint: bool
@@ -41,10 +41,10 @@ class LogFile:
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """What betrays objects in a log: files that hold their rows, and their names as bounds.
+    """Traces of objects in a log: files that hold their rows, and their names as bounds.
 
-    `bounds` are of the columns uri and member. Those of long names are cut, so those of a file that
-    was read and is `clean` are others'.
+    `bounds` are of the columns uri and member. Bounds of long names are cut, so they may match by
+    chance; a bound of a file that was read and is `clean` belongs to another object.
     """
 
     files: Set[str]
@@ -73,7 +73,7 @@ class Traces:
 def log_files(folder: Folder) -> list[LogFile]:
     """The commits and checkpoints of a log, the oldest first, a commit before its checkpoint.
 
-    What Delta gives no such name to is left out.
+    Files with other names are left out.
     """
     return _log_files(folder.relative(entry.uri) for entry in folder.list(LOG))
 
@@ -84,7 +84,7 @@ def _log_files(names: Iterable[str]) -> list[LogFile]:
 
 
 def oldest_version(folder: Folder) -> int:
-    """The oldest version that the log can still tell; -1 where there is no log."""
+    """The oldest version that the log can still give; -1 if there is no log."""
     files = log_files(folder)
     if any(file.version == 0 and not file.is_checkpoint for file in files):
         return 0
@@ -99,7 +99,7 @@ def tell_of(folder: Folder, traces: Traces) -> list[LogFile]:
 def remove_up_to_the_last(folder: Folder, telling: Sequence[LogFile]) -> int:
     """Delete the beginning of the log, up to the last of `telling`; returns how many files.
 
-    There must be a checkpoint behind the last of them.
+    There must be a checkpoint after the last of them.
     """
     files = log_files(folder)
     last = max(file.version for file in telling)
@@ -109,15 +109,15 @@ def remove_up_to_the_last(folder: Folder, telling: Sequence[LogFile]) -> int:
     before = min(clean) if last >= 0 else 0
     temporary = {file.path for file in telling if file.version < 0}
     gone = [file for file in files if 0 <= file.version < before or file.path in temporary]
-    for file in gone:  # one by one, the oldest first: a request for many has no order
+    for file in gone:  # one by one, the oldest first: a bulk request has no order
         folder.delete([file.path])
     return len(gone)
 
 
 def remove_expired(folder: Folder, configuration: Mapping[str, str | None]) -> None:
-    """Delete what the table's configuration lets go, of a log on local disk, the oldest first.
+    """Delete what the table's configuration lets expire, of a log on local disk, the oldest first.
 
-    What is kept begins with a checkpoint, as Delta's protocol asks ("Metadata Cleanup").
+    The remaining log begins with a checkpoint, as Delta's protocol asks ("Metadata Cleanup").
     """
     retention = _INTERVAL.fullmatch(configuration.get("delta.logRetentionDuration") or _RETENTION)
     if retention is None or configuration.get("delta.enableExpiredLogCleanup") == "false":
@@ -145,7 +145,7 @@ def _tells(folder: Folder, file: LogFile, traces: Traces) -> bool:
     try:
         return any(map(traces.in_action, actions(data)))
     except (*UNREADABLE, AttributeError, RecursionError) as error:
-        if file.version < 0:  # a temporary file that was cut: it goes with the others
+        if file.version < 0:  # a temporary file that was cut short: removed with the others
             return True
         where = public(folder.uri_of(file.path))
         raise StoreError(f"{where} is no file of a Delta log: {str(error)[:200]}") from None
@@ -154,7 +154,7 @@ def _tells(folder: Folder, file: LogFile, traces: Traces) -> bool:
 def _of_commit(data: bytes) -> Iterator[Mapping[str, Any]]:
     for line in data.splitlines():
         action = json.loads(line)
-        # What is removed is told without its bounds, by us at least.
+        # Remove actions have no bounds, at least ours.
         if add := action.get("add"):
             yield add
         if remove := action.get("remove"):

@@ -1,17 +1,17 @@
-"""The Delta table of a label store: which files are true, and the one way to change that.
+"""The Delta table of a label store: which files are live, and the one way to change that.
 
 The order of a commit, and why it is safe:
 
-1. Files are written first, under names nobody used. Until step 3 no reader sees them.
+1. Files are written first, under new names. Until step 3 no reader sees them.
 2. The table is reloaded. If its version is not the one this writer saw last, another run
    has written here: this one is fenced and stops.
 3. One Delta commit names the files added and the files removed, together with a Delta
    application transaction (the writer's number + 1). Delta refuses it if any other commit
    took the version in between, which closes the race between 2 and 3.
-4. If the answer to 3 is lost, the table is read again and the commit's own mark looked
-   for: a commit of unknown fate is never guessed at and never repeated blindly.
-5. The table is reloaded. If our commit is no longer the last, this writer slept in it while
-   another went on, and stops: what it holds to be live may be gone.
+4. If the answer to 3 is lost, the table is read again to find the commit's own mark: the
+   writer never guesses whether a commit succeeded, and never repeats it blindly.
+5. The table is reloaded. If our commit is no longer the last, this writer slept while
+   another one continued, and it stops: files that it considers live may be gone.
 """
 
 import time
@@ -43,8 +43,8 @@ WRITER = "nightlabel"
 
 CHECKPOINT_INTERVAL: Final = 20
 
-#: A checkpoint every 20 commits and a week of log keep opening fast on a table that is
-#: committed to every half minute.
+#: A checkpoint every 20 commits and a week of log keep opening fast for a table with a commit every
+#: half minute.
 CONFIGURATION = {
     "delta.checkpointInterval": str(CHECKPOINT_INTERVAL),
     "delta.logRetentionDuration": "interval 7 days",
@@ -52,10 +52,10 @@ CONFIGURATION = {
 }
 
 
-#: The Delta protocol of `create`: reader, writer. What others raise it to, we would read wrongly.
+#: The Delta protocol of `create`: reader, writer. A table that others upgraded could be misread.
 PROTOCOL = (1, 2)
 
-#: An object's id has 12 bytes that nothing packs, so no file holds more rows than this allows.
+#: Object ids have 12 bytes that cannot be compressed, so no file holds more rows than this allows.
 ROW_BYTES = 8
 
 #: What deltalake raises for values that it did not expect.
@@ -63,7 +63,7 @@ _ODD = (ValueError, LookupError, TypeError, OverflowError, Unsupported)
 
 
 class Table:
-    """A label store's table as one writer sees it. Not safe for use by several threads."""
+    """A label store's table as one writer sees it. Not thread-safe."""
 
     def __init__(self, folder: Folder, root: DeltaRoot, delta: "DeltaTable") -> None:
         self._folder, self._root, self._delta = folder, root, delta
@@ -72,9 +72,9 @@ class Table:
 
     @classmethod
     def open(cls, folder: Folder) -> Self | None:
-        """The table of a store, or None where there is none yet.
+        """The table of a store, or None if there is none yet.
 
-        Raises StoreError for a Delta table that is no label store of this version.
+        Raises StoreError for a Delta table that is not a label store of this version.
         """
         try:
             root = DeltaRoot(folder)
@@ -92,7 +92,7 @@ class Table:
     def create(cls, folder: Folder, columns: Iterable[pa.Field], kind: str) -> Self:
         """Make an empty table for a task's `columns`, results of this kind.
 
-        Raises ConflictError if another run made one meanwhile.
+        Raises ConflictError if another run made one in the meantime.
         """
         from deltalake import DeltaTable
 
@@ -115,19 +115,21 @@ class Table:
 
     @property
     def kind(self) -> str:
-        """What kind of result the rows hold."""
+        """The kind of result that the rows hold."""
         return str(self._delta.metadata().configuration.get(KIND, LABELS))
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns of a row, the partition aside."""
+        """The columns of a row, without the partition."""
         fields = pa.schema(self._delta.schema().to_arrow())
         return fields.remove(fields.get_field_index(schema.PARTITION))
 
     def add_columns(self, columns: Sequence[pa.Field]) -> None:
-        """Add those that the table lacks, in one commit of metadata; old files stay as they are.
+        """Add the columns that the table lacks, in one commit of metadata; old files stay as they
+        are.
 
-        Raises StoreError for one that is there with another type, ConflictError as `commit` does.
+        Raises StoreError for a column that exists with another type, ConflictError as `commit`
+        does.
         """
         missing = lacking(self.schema, columns, public(self._folder.uri))
         if missing:
@@ -136,8 +138,8 @@ class Table:
     def live(self) -> list[LiveFile]:
         """The live files of this snapshot, ordered by path: a file's place is its ordinal.
 
-        They are read, rewritten and deleted by these paths, so nothing is taken on trust.
-        Raises StoreError for a log that names what no run of ours wrote.
+        They are read, rewritten and deleted by these paths, so every path is checked.
+        Raises StoreError for a log that names a file that no run of ours wrote.
         """
         with _translated(self._folder.uri):
             actions = pa.table(self._delta.get_add_actions(flatten=True))
@@ -158,7 +160,7 @@ class Table:
         return LiveFile(path, recipe, rows, size)
 
     def _refuse_foreign(self) -> None:
-        """What others may have made of the table: no run of ours reads such files as they are."""
+        """Refuse a table that others have changed: no run of ours reads such files correctly."""
         found = pa.schema(self._delta.schema().to_arrow())
         if not is_store(found):
             raise StoreError(
@@ -179,7 +181,7 @@ class Table:
         return StoreError(f"{where}: the log {problem}: another program has written here")
 
     def paths_at(self, folder: Folder, moment: datetime) -> set[str]:
-        """What the version of that time named; nothing if the table or its log is younger."""
+        """The paths of the version at that time; empty if the table or its log is younger."""
         from deltalake import DeltaTable
 
         readable = oldest_version(folder)
@@ -193,15 +195,16 @@ class Table:
             return set(pa.table(then.get_add_actions(flatten=True))["path"].to_pylist())
 
     def checkpoint(self) -> None:
-        """Write the present version whole, so that it is read without the commits before it."""
+        """Write the whole current version, so that it can be read without the commits before it."""
         self._root.check(self.version)
         with _translated(self._folder.uri):
             self._delta.create_checkpoint()
 
     def commit(self, added: Sequence[Part] = (), removed: Sequence[LiveFile | Part] = ()) -> None:
-        """Make `added` true and `removed` untrue in one step (with neither: a fence).
+        """Add `added` and remove `removed` in one step (with neither: a fence).
 
-        Raises ConflictError if another writer committed since our last look, and from then on.
+        Raises ConflictError if another writer committed since we last read the table, and from then
+        on.
         """
         self._commit_fenced(lambda properties: self._write(added, removed, properties))
 
@@ -229,7 +232,7 @@ class Table:
             remove_expired(self._folder, self._delta.metadata().configuration)
 
     def refresh(self) -> None:
-        """See what others committed."""
+        """Read what others committed."""
         check_log(self._folder, after=self.version)
         self._root.check(self.version + 1)
         with _translated(self._folder.uri):
@@ -292,7 +295,7 @@ class Table:
 
 
 def _load(folder: Folder, root: DeltaRoot) -> "DeltaTable | None":
-    """The table at a folder, whose log was looked at first; None where there is none."""
+    """The table in a folder, after its log was checked; None if there is none."""
     from deltalake import DeltaTable
     from deltalake.exceptions import TableNotFoundError
 
