@@ -289,3 +289,15 @@ def test_help_answers_at_once() -> None:
 def _seconds_of_children() -> float:
     used = os.times()
     return used.children_user + used.children_system
+
+
+def test_what_prepares_a_run_loads_no_engine() -> None:
+    """A driver checks a job from JSON; an engine that ends its process ends a predictor alone."""
+    code = (
+        "import sys, pipeline.runs.prepare\n"
+        "from pipeline.tasks import REGISTRY, task_named\n"
+        "tasks = [task_named(name) for name in REGISTRY]\n"
+        "print('pipeline.models.backends.engine' in sys.modules, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]

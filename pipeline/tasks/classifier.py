@@ -1,14 +1,16 @@
 """Image classifier on a device: images → label, score, top_k."""
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.errors import BadModelError
-from pipeline.models.backends.engine import Engine
 from pipeline.tasks.rows import Answers
+
+if TYPE_CHECKING:
+    from pipeline.models.backends.engine import Engine
 
 TOP_K: Final = pa.list_(
     pa.field("element", pa.struct([("label", pa.string()), ("score", pa.float32())]))
@@ -23,7 +25,7 @@ COLUMNS: Final = (
 class Classifier:
     """Turns an engine's scores into labels, with the names of its classes."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self._names = pa.array(engine.labels, pa.string())
 
