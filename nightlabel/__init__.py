@@ -25,22 +25,12 @@ if TYPE_CHECKING:
 
 __version__ = pipeline.__version__
 
-__all__ = [
-    "LabelSpec",
-    "LabelStore",
-    "embed",
-    "fingerprint",
-    "label",
-    "make_spec",
-    "plan",
-    "verify",
-]
+__all__ = pipeline.__all__
 
 
 if not TYPE_CHECKING:  # or type checkers would take any name for one of the API
 
     def __getattr__(name: str) -> Any:
-        # Lazy: `import nightlabel` loads neither Ray nor Arrow.
         if name not in __all__:
             raise AttributeError(f"module 'nightlabel' has no attribute {name!r}")
         return getattr(pipeline, name)

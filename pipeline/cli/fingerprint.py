@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from pipeline.cli import options
-from pipeline.cli.summary import run_and_say
+from pipeline.cli.task_command import run_or_plan
 
 
 @click.command(cls=options.JobCommand)
@@ -38,10 +38,6 @@ def fingerprint(
     Exit: 0 done, 1 failed, 2 bad usage, 3 too many errors, 4 incomplete, 5 DST is in use.
     """
     given["task"] = "fingerprint"
-    if dry_run:
-        from pipeline.cli.plan import plan
-
-        result: int = ctx.invoke(plan, no_probe=True, as_json=as_json, debug=debug, **given)
-        return result
-    spec = options.spec_of_run(given)
-    return run_and_say(spec, silent=no_progress, as_json=as_json, debug=debug).exit_code
+    return run_or_plan(
+        ctx, given, dry_run=dry_run, silent=no_progress, as_json=as_json, debug=debug
+    )

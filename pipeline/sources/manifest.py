@@ -110,8 +110,9 @@ class ManifestSource:
     def _shard_count(self) -> int:
         """By the rows; and by the archives among the first of them, each of which needs
         a listing."""
-        rows = self._estimated_rows()
-        first = next(self._rows(self._files()), None)
+        files = self._files()
+        rows = self._estimated_rows(files)
+        first = next(self._rows(files), None)
         archives = len(archives_among(list(first.uris))) if first else 0
         named = rows * archives // len(first.uris) if first and archives else 0
         of_archives = min(MOST_ARCHIVE_SHARDS, -(-named // ARCHIVES_A_SHARD))
@@ -134,8 +135,7 @@ class ManifestSource:
     def _rows(self, files: list[Entry]) -> Iterator[Rows]:
         return chain.from_iterable(read_rows(file.uri, self.rules) for file in files)
 
-    def _estimated_rows(self) -> int:
-        files = self._files()
+    def _estimated_rows(self, files: list[Entry]) -> int:
         first, whole = max(1, files[0].size), sum(max(1, file.size) for file in files)
         return estimated_rows(files[0].uri, self.rules) * whole // first
 

@@ -56,14 +56,16 @@ class DiskRanges:
 
     def read(self, ranges: Sequence[Range]) -> Sequence[bytes]:
         with border(self._uri):
-            return [self._read(start, end) for start, end in ranges]
+            return [pread(self._handle, start, end) for start, end in ranges]
 
-    def _read(self, start: int, end: int) -> bytes:
-        pieces = []
-        while start < end and (piece := os.pread(self._handle, end - start, start)):
-            pieces.append(piece)
-            start += len(piece)
-        return b"".join(pieces)
+
+def pread(handle: int, start: int, end: int) -> bytes:
+    """Bytes [start, end) of an open file, fewer where it ends. Raises OSError."""
+    pieces = []
+    while start < end and (piece := os.pread(handle, end - start, start)):
+        pieces.append(piece)
+        start += len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 class BucketRanges:

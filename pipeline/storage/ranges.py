@@ -26,6 +26,7 @@ from pipeline.storage.faults import (
     judge,
     of_library,
 )
+from pipeline.storage.file_ranges import pread
 from pipeline.storage.listing.pages import filesystem, fsspec_entry
 from pipeline.storage.local import long_paths
 from pipeline.storage.names.addresses import impossible
@@ -202,19 +203,11 @@ def _local(want: Want, start: int, end: int) -> bytes:
         if not modes.S_ISREG(status.st_mode):
             raise OSError(errno.ENODEV, "no regular file")
         same_file(want, status)
-        data = _pread(handle, start, end)
+        data = pread(handle, start, end)
         same_file(want, os.fstat(handle))
     finally:
         os.close(handle)
     return data
-
-
-def _pread(handle: int, start: int, end: int) -> bytes:
-    pieces = []
-    while start < end and (piece := os.pread(handle, end - start, start)):
-        pieces.append(piece)
-        start += len(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _of_store(want: Want, start: int, end: int, rules: Rules, store: Connect) -> bytes:

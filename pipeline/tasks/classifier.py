@@ -7,6 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.errors import BadModelError
+from pipeline.tasks.engine_worker import EngineWorker
 from pipeline.tasks.rows import Answers
 
 if TYPE_CHECKING:
@@ -22,20 +23,12 @@ COLUMNS: Final = (
 )
 
 
-class Classifier:
+class Classifier(EngineWorker):
     """Turns an engine's scores into labels, with the names of its classes."""
 
     def __init__(self, engine: "Engine") -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._names = pa.array(engine.labels, pa.string())
-
-    @property
-    def device(self) -> str:
-        return self._engine.device
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        return self._engine.image_shape
 
     def __call__(self, images: NDArray[np.uint8], seen: pa.Table) -> Answers:  # noqa: ARG002
         """The k best labels of each image.
@@ -56,22 +49,14 @@ class Classifier:
         }
 
     def predict(self, images: NDArray[np.uint8]) -> tuple[tuple[NDArray[Any], ...], pa.Array]:
-        """The engine's results, each row finite or recomputed in fp32, and the
-        precision of each."""
-        results = self._engine.predict(images)
-        precision = np.full(len(images), self._engine.precision, object)
-        broken = ~np.isfinite(np.concatenate(results[1:], axis=1)).all(axis=1)
-        if broken.any():
-            exact = self._engine.exact
-            for result, better in zip(results, exact.predict(images[broken]), strict=True):
-                result[broken] = better
-            precision[broken] = exact.precision
+        """As in `EngineWorker`. Raises BadModelError if even fp32 gives no finite scores."""
+        results, precision = super().predict(images)
         if np.isnan(results[1]).any():
             raise BadModelError(
                 "the model gives scores that are not finite, in fp32 as well; "
                 "its weights are broken: fetch or train them again"
             )
-        return results, pa.array(precision, pa.string())
+        return results, precision
 
     def _top_k(self, indices: NDArray[np.int64], scores: NDArray[np.float32]) -> pa.ListArray:
         count, k = indices.shape

@@ -21,6 +21,7 @@ from pipeline.models.purpose import Embedding
 from pipeline.spec import LabelSpec
 from pipeline.tasks import vectors
 from pipeline.tasks.base import Difference, Prepared, Setting, Task, Worker
+from pipeline.tasks.engine_worker import EngineWorker
 from pipeline.tasks.loading import keys_in_words, load_engine, picture
 from pipeline.tasks.preprocess_cache import checked_vectors
 from pipeline.tasks.recipe import Recipe
@@ -72,34 +73,21 @@ class EmbedRecipe(Recipe):
         )
 
 
-class Embedder:
+class Embedder(EngineWorker):
     """Turns an engine's vectors into the columns of rows."""
 
     def __init__(self, engine: "Engine", dtype: vectors.Dtype) -> None:
-        self._engine, self._dtype = engine, dtype
-
-    @property
-    def device(self) -> str:
-        return self._engine.device
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        return self._engine.image_shape
+        super().__init__(engine)
+        self._dtype = dtype
 
     def __call__(self, images: NDArray[np.uint8], seen: pa.Table) -> Answers:  # noqa: ARG002
         """A vector of each image; a vector that overflows in half precision is recomputed in fp32.
 
         Raises BadModelError if even fp32 gives no finite one.
         """
-        (found,) = self._engine.predict(images)
-        precision = np.full(len(images), self._engine.precision, object)
-        broken = ~np.isfinite(found).all(axis=1)
-        if broken.any():
-            exact = self._engine.exact
-            (found[broken],) = exact.predict(images[broken])
-            precision[broken] = exact.precision
+        (found,), precision = self.predict(images)
         column = vectors.vector_array(found, self._dtype)
-        return Answers({vectors.COLUMN.name: column}, pa.array(precision, pa.string()))
+        return Answers({vectors.COLUMN.name: column}, precision)
 
 
 class Reference:

@@ -49,6 +49,15 @@ class Night:
         for pid in [self.pid, *self.processes()]:
             _kill(pid)
 
+    def kill_at(self, moment: float, *, everyone: bool) -> bool:
+        """Kill the driver, or everyone, at a time of the monotonic clock; False if it was over."""
+        while time.monotonic() < moment and not self.over:
+            time.sleep(0.01)
+        if self.over:
+            return False
+        self.kill_all() if everyone else self.kill()
+        return True
+
     def processes(self, name: str = "") -> list[int]:
         """What it started, at any depth, whose command line holds `name`."""
         return [pid for pid in below(self.pid) if name in title(pid)]

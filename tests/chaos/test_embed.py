@@ -31,13 +31,9 @@ def world(s3: S3Process, scores: Scores, tiny_model: Path) -> World:
 def test_killed_three_times(world: World) -> None:
     for number in range(3):
         world.change(replaced=60, added=120)
-        began = time.monotonic()
+        moment = time.monotonic() + world.random.uniform(3.0, 12.0)
         with night(world.arguments) as running:
-            moment = world.random.uniform(3.0, 12.0)
-            while time.monotonic() - began < moment and not running.over:
-                time.sleep(0.01)
-            if not running.over:
-                running.kill_all() if number % 2 else running.kill()
+            if running.kill_at(moment, everyone=bool(number % 2)):
                 world.scores.count("driver of vectors killed, any moment")
             running.end(world.scores)
         world.look()

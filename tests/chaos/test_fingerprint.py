@@ -22,13 +22,9 @@ def test_killed_at_any_moment(world: World) -> None:
     """Three runs in a row are killed, the fourth goes to its end."""
     for number in range(8):
         world.change(replaced=100, added=200)
-        began = time.monotonic()
+        moment = time.monotonic() + world.random.uniform(0.5, 10.0)
         with night(world.arguments) as running:
-            moment = world.random.uniform(0.5, 10.0)
-            while time.monotonic() - began < moment and not running.over:
-                time.sleep(0.01)
-            if not running.over:
-                running.kill_all() if number % 2 else running.kill()
+            if running.kill_at(moment, everyone=bool(number % 2)):
                 world.scores.count("driver of a fingerprint killed, any moment")
             running.end(world.scores)
         world.look()

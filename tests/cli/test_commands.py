@@ -40,7 +40,16 @@ def test_every_command_has_help_with_an_example_and_json(name: str) -> None:
 
 def test_every_file_of_the_command_line_is_listed() -> None:
     folder = Path(__file__).parents[2] / "pipeline" / "cli"
-    shared = {"__init__", "declared", "failures", "grouped", "job", "options", "summary"}
+    shared = {
+        "__init__",
+        "declared",
+        "failures",
+        "grouped",
+        "job",
+        "options",
+        "summary",
+        "task_command",
+    }
     shared |= {"cluster.__init__", "cluster.completed", "cluster.follow", "cluster.job_words"}
     shared |= {"store.__init__"}
     files = {

@@ -22,7 +22,18 @@ from pipeline.storage import Folder
 from pipeline.store.parts import read_part
 from tests.parts.ray import own_ray
 from tests.parts.s3 import S3Server
-from tests.parts.tiny import make_model
+from tests.parts.tiny import archive, make_model
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of ten images, and one file that is none."""
+    folder = tmp_path / "photos"
+    for name, data in archive(10).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    (folder / "a" / "none.jpg").write_bytes(b"no image")
+    return folder
 
 
 @pytest.fixture(scope="session")

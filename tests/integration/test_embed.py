@@ -18,7 +18,7 @@ from pipeline.store.reader import LabelStore
 from pipeline.tasks import recipe_of, task_named
 from tests.integration.conftest import Ran, _run_here, nightlabel
 from tests.parts.ray import own_ray
-from tests.parts.tiny import archive, image_bytes
+from tests.parts.tiny import image_bytes
 
 Here = Callable[..., Ran]
 DIM = 32
@@ -28,16 +28,6 @@ DIM = 32
 def night() -> Iterator[Here]:
     with own_ray():
         yield _run_here
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    for name, data in archive(10).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-    (folder / "a" / "none.jpg").write_bytes(b"no image")
-    return folder
 
 
 def table(dst: Path, *columns: str, recipe: str | None = None) -> dict[str, dict[str, Any]]:

@@ -14,18 +14,7 @@ from pipeline.store.parts import write_part
 from pipeline.store.recipes import save_recipe
 from pipeline.tasks import task_named
 from tests.integration.conftest import _run_here
-from tests.parts.tiny import archive
 from tests.store.stores import new_table, rows
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    for name, data in archive(10).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-    (folder / "a" / "none.jpg").write_bytes(b"no image")
-    return folder
 
 
 @pytest.mark.parametrize(

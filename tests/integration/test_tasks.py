@@ -23,7 +23,6 @@ from pipeline.tasks import task_named
 from tests.integration.conftest import Ran, _run_here, nightlabel
 from tests.parts.outside import install
 from tests.parts.ray import own_ray
-from tests.parts.tiny import archive
 
 Here = Callable[..., Ran]
 COLUMNS = ["phash", "sharpness", "brightness", "colourfulness", "aspect"]
@@ -65,16 +64,6 @@ def night(outside: Path) -> Iterator[Here]:
     """`nightlabel` in this process, on one Ray whose workers see the package from outside."""
     with own_ray():
         yield _run_here
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
-    for name, data in archive(10).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-    (folder / "a" / "none.jpg").write_bytes(b"no image")
-    return folder
 
 
 def white() -> bytes:
