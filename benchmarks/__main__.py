@@ -23,7 +23,7 @@ from benchmarks import scale as growing
 from benchmarks.account import account
 from benchmarks.pixels import contest
 from benchmarks.race import Contender
-from pipeline.models.backends.int8 import integers_pay
+from pipeline.models.backends.openvino_engine import multiplies_bytes
 from tests.parts.archives import tuxpaint_stamps
 from tests.parts.dinov2 import checkpoint
 from tests.parts.s3 import serve
@@ -186,7 +186,7 @@ def quick_ways(scale: Scale) -> str:
     by_int8 = labels.int8(stamps[:: scale.every_stamp], model)
     by_fast = labels.fast(large, model)
     flips = [f"- `{found.title}` {flip}" for found in (by_int8, by_fast) for flip in found.flips]
-    cpu = "with" if integers_pay() else "without"
+    cpu = "with" if multiplies_bytes() else "without"
     return f"""## Labels of the quick ways, on a CPU {cpu} instructions for int8
 
 A DINOv2 ViT-S/14 with a linear head for 13 classes. `--precision int8` beside fp32 on

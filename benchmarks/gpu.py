@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 from benchmarks import inputs
 from pipeline.engine.placement import GPU_BATCH_ROWS
 from pipeline.images import prepare
-from pipeline.models.backends.engine import CUDA_BATCH, Engine
 from pipeline.models.backends.loading import device_name, load_classifier, pick_device
+from pipeline.models.backends.torch_engine import CUDA_BATCH, TorchEngine
 from pipeline.models.scorer import Scorer
-from pipeline.tasks.loading import load_engine
 from pipeline.tasks.preprocess_cache import preprocess_of
 
 NETWORKS: dict[str, Callable[[], Path]] = {
@@ -75,12 +74,23 @@ def decoded(model: Path) -> NDArray[np.uint8]:
     return np.stack([prepare(file.read_bytes(), preprocess=shape).pixels for file in files])
 
 
-def load(model: Path, precision: str, batch: int, compiled: bool) -> Engine:
+def load(model: Path, precision: str, batch: int, compiled: bool) -> TorchEngine:
     shape = preprocess_of(model)
-    return load_engine(model, shape, precision, 5, batch_size=batch, compile=compiled)
+    scale: dict[str, Any] = {"rescale": shape.rescale, "mean": shape.mean, "std": shape.std}
+    return TorchEngine.load(
+        model,
+        height=shape.height,
+        width=shape.width,
+        **scale,
+        precision=precision,
+        top_k=5,
+        batch_size=batch,
+        threads=1,
+        compile=compiled,
+    )
 
 
-def labels(engine: Engine, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+def labels(engine: TorchEngine, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
     indices, _ = engine.predict(pixels)
     return indices[:, 0]
 

@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.images import Prepared, prepare
-from pipeline.models.backends.engine import Engine
-from pipeline.tasks.loading import load_engine
+from pipeline.models.backends.base import Engine
+from pipeline.models.backends.openvino_engine import OpenVinoEngine
+from pipeline.models.fetch import fetch
+from pipeline.models.purpose import CLASSIFYING
+from pipeline.tasks.graph_maker import GraphRequest, make_graph
 from pipeline.tasks.preprocess_cache import preprocess_of
 
 BATCH = 16
@@ -39,16 +42,23 @@ class Comparison:
 def int8(files: Sequence[Path], model: Path) -> Comparison:
     """Engines in fp32 and int8, one thread each, batches in turns."""
     shape = preprocess_of(model)
-    engines = [load_engine(model, shape, name, 1, batch_size=BATCH) for name in ("fp32", "int8")]
+    engines = [_engine(model, name) for name in ("fp32", "int8")]
     return _compare("int8", files, engines, [partial(prepare, preprocess=shape)])
 
 
 def fast(files: Sequence[Path], model: Path) -> Comparison:
     """One engine; the pixels are those of `--decode exact` and `--decode fast`."""
     shape = preprocess_of(model)
-    engine = load_engine(model, shape, "fp32", 1, batch_size=BATCH)
+    engine = _engine(model, "fp32")
     ways = [partial(prepare, preprocess=shape, fast=quick) for quick in (False, True)]
     return _compare("--decode fast", files, [engine], ways)
+
+
+def _engine(model: Path, precision: str) -> Engine:
+    """As a worker on CPUs has it, with one thread."""
+    weights, shape = fetch(str(model), None).weights_sha256, preprocess_of(model)
+    graph = make_graph(GraphRequest(model, weights, shape, CLASSIFYING, precision))
+    return OpenVinoEngine(graph, top_k=1, batch_size=BATCH, threads=1)
 
 
 def _compare(

@@ -32,6 +32,7 @@ from pipeline.store.delta.actions import LiveFile
 from pipeline.store.delta.table import Table
 from pipeline.store.ledger import Ids, Ledger
 from pipeline.store.parts import Part, write_part
+from pipeline.store.states import STATE_BITS
 from pipeline.tasks.classify import Classify
 from tests.parts.archives import ROOT
 
@@ -141,7 +142,7 @@ class MadeUpFiles:
         return Ledger.of(
             Ids(high, draw.integers(0, 2**32, self.rows, np.uint32)),
             np.ones(self.rows, np.int64),
-            np.full(self.rows, ordinal << 3 | 4, np.int32),
+            np.full(self.rows, ordinal << STATE_BITS + 1 | 1 << STATE_BITS, np.int32),  # in scope,
         )
 
 

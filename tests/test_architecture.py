@@ -142,7 +142,7 @@ def test_ray_and_torch_stay_at_home() -> None:
         ("pipeline/spec.py", "from pipeline.errors import SpecError", False, False),
         ("pipeline/spec.py", "from pipeline import storage", True, False),
         ("pipeline/errors.py", "from pipeline.schema import REFS", True, False),
-        ("pipeline/images/decode.py", "import pipeline.models.backends.engine", True, False),
+        ("pipeline/images/decode.py", "import pipeline.models.backends.torch_engine", True, False),
         ("pipeline/images/decode.py", "def f():\n    from pipeline.runs import x", True, False),
         ("pipeline/runs/label.py", "from pipeline.store.delta.table import Table", False, False),
         ("pipeline/runs/label.py", "from pipeline import LabelStore", True, False),
@@ -297,7 +297,7 @@ def test_what_prepares_a_run_loads_no_engine() -> None:
         "import sys, pipeline.runs.prepare\n"
         "from pipeline.tasks import REGISTRY, task_named\n"
         "tasks = [task_named(name) for name in REGISTRY]\n"
-        "print('pipeline.models.backends.engine' in sys.modules, 'torch' in sys.modules)"
+        "print('pipeline.models.backends.torch_engine' in sys.modules, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]

@@ -51,13 +51,13 @@ ENGINE = """
 import resource, sys
 import numpy as np
 from pathlib import Path
-from pipeline.models.backends import engine
+from pipeline.models.backends import torch_engine as engine
 
 if sys.argv[1] == "dropped":
     engine.keep_heap = lambda: False
 scale = {"rescale": 1 / 255, "mean": (0.5,) * 3, "std": (0.5,) * 3}
 shape = {"height": 32, "width": 32, "batch_size": 1024, "threads": 1}
-loaded = engine.Engine.load(Path(sys.argv[2]), precision="fp32", top_k=1, **shape, **scale)
+loaded = engine.TorchEngine.load(Path(sys.argv[2]), precision="fp32", top_k=1, **shape, **scale)
 pixels = np.zeros((1024, 32, 32, 3), np.uint8)
 for _ in range(5):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -53,11 +53,12 @@ class Stages:
         placement: Placement,
         ledgers: "Sequence[ObjectRef]",
         coordinator: "ActorHandle",
+        graph: "ObjectRef | None" = None,
     ) -> Self:
         """The stages of a run."""
         lister = List(job, ledgers, coordinator, placement.batch_rows)
         predict = Predict if job.task.network else None
-        return cls(lister, Decode(job, coordinator), predict, (Sealed(job), coordinator))
+        return cls(lister, Decode(job, coordinator), predict, (Sealed(job), coordinator, graph))
 
 
 def labelled_blocks(

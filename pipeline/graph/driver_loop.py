@@ -50,15 +50,21 @@ class Stream:
         self._listener, self._deadline = listener, deadline
         self._loading = _first_stage(job)
 
-    def run(self, placement: Placement, ledgers: "Sequence[ObjectRef]") -> tuple[Survey, bool]:
+    def run(
+        self,
+        placement: Placement,
+        ledgers: "Sequence[ObjectRef]",
+        graph: "ObjectRef | None" = None,
+    ) -> tuple[Survey, bool]:
         """Label and commit; returns what was listed, and whether the listing was complete.
 
+        `graph` is the job's network, if it has one that OpenVINO runs.
         Raises the error that ended the graph; blocks that arrived before it are committed.
         """
         board = CoordinatorClient(self._job.spec.max_images)
         capacity = Capacity(placement, lambda: resources_of(nodes(), placement.reserved))
         shards = list(self._job.source.shards())
-        stages = Stages.of(self._job, placement, ledgers, board.actor)
+        stages = Stages.of(self._job, placement, ledgers, board.actor, graph)
         live = Live(placement.bounds)
         blocks = labelled_blocks(stages, placement, shards, live)
 

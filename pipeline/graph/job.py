@@ -1,13 +1,19 @@
 """Job: what is sent to every task and actor of a run."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import ray
 
 from pipeline.images import Preprocess
+from pipeline.models.backends.graph import Graph
 from pipeline.sources import Source
 from pipeline.spec import SECRETS, LabelSpec
 from pipeline.storage import Folder, recorded
 from pipeline.tasks import Recipe, Task
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
 
 
 class Sealed:
@@ -23,11 +29,17 @@ class Sealed:
         self.job = job
 
 
+def with_graph(job: "Job", graph: "ObjectRef | None") -> "Job":
+    """The job for a worker that predicts, with its network if that is in Ray's object store."""
+    return job if graph is None else replace(job, graph=ray.get(graph))
+
+
 @dataclass(frozen=True)
 class Job:
     """One run, resolved and checked: small, picklable, the same everywhere.
 
     `weights` is the size of the model's weights in bytes; `model` is None if the task has none.
+    `graph` is the network for OpenVINO; only workers have it.
     """
 
     run_id: str
@@ -40,6 +52,7 @@ class Job:
     weights: int
     preprocess: Preprocess
     recipe: Recipe
+    graph: Graph | None = None
 
     @property
     def recorded_spec(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from pipeline.engine.memory_budget import budget_here, process_memory
 from pipeline.engine.ray_compat import attempt_number
 from pipeline.errors import ImageError, ModelError, NightlabelError, StoreError, TransientError
 from pipeline.graph.batches import evenly, pack, unpack
-from pipeline.graph.job import Job, Sealed
+from pipeline.graph.job import Job, Sealed, with_graph
 from pipeline.graph.metrics import READ_BYTES, Meters, Watch
 from pipeline.graph.pixel_table import Pixels
 from pipeline.heap import for_good, keep_photographs
@@ -277,8 +277,10 @@ class Predict:
     If a predictor died on a batch, the retry isolates its images, see bisection.py.
     """
 
-    def __init__(self, sealed: Sealed, coordinator: "ActorHandle") -> None:
-        job = sealed.job
+    def __init__(
+        self, sealed: Sealed, coordinator: "ActorHandle", graph: "ObjectRef | None" = None
+    ) -> None:
+        job = with_graph(sealed.job, graph)
         self._job, self._coordinator = job, coordinator
         name = ray.get_runtime_context().get_actor_id() or ""
         with _telling(coordinator):
@@ -322,7 +324,7 @@ class Predict:
             )
 
     def _label(self, pixels: pa.Table) -> pa.Table:
-        from pipeline.models.backends.engine import DeviceLostError
+        from pipeline.models.backends.base import DeviceLostError
 
         try:
             return self._worker(pixels)

@@ -184,7 +184,7 @@ def _run(tower: Any, pixels: "Tensor") -> Any:
     patches = (pixels.shape[2] // edge) * (pixels.shape[3] // edge)
     # It sorts patches by this noise, and would draw new noise for each image.
     order = torch.arange(patches, device=pixels.device, dtype=torch.float32)
-    return tower(pixel_values=pixels, noise=order.expand(len(pixels), -1))
+    return tower(pixel_values=pixels, noise=order.expand(pixels.shape[0], -1))
 
 
 def _tower_in(classifier: Any) -> Any:

@@ -66,14 +66,14 @@ class Scorer(Scaler):
         self.labels = [str(config.id2label[index]) for index in range(config.num_labels)]
         self.top_k = min(top_k, len(self.labels))
         self._read = read or logits_of(model)
-        self._sigmoid = config.problem_type == "multi_label_classification" or len(self.labels) == 1
+        self.sigmoid = config.problem_type == "multi_label_classification" or len(self.labels) == 1
 
     def __call__(self, batch: "Tensor") -> "tuple[Tensor, ...]":
         """The best first, equal scores by index; a row whose logits aren't finite has
         NaN scores."""
         logits, *others = self._read(self.scaled(batch))
         logits = logits.float()
-        scores = logits.sigmoid() if self._sigmoid else logits.softmax(dim=1)
+        scores = logits.sigmoid() if self.sigmoid else logits.softmax(dim=1)
         scores = scores.where(logits.isfinite().all(dim=1, keepdim=True), float("nan"))
         # topk does not define the order of equal scores, and half precision makes many.
         ranked = scores.sort(dim=1, descending=True, stable=True)

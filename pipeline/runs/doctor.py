@@ -113,13 +113,16 @@ def _memory() -> str:
 
 
 def _device() -> str:
-    from pipeline.models.backends.int8 import integers_pay
     from pipeline.models.backends.loading import device_name, pick_device, pick_precision
+    from pipeline.models.backends.openvino_engine import has_runtime, multiplies_bytes, runtime_name
 
     device = pick_device()
     told = f"{device_name(device)}, --precision auto is {pick_precision('auto', device)}"
-    if device.type == "cpu" and not integers_pay():
-        told += ", int8 is no faster (the CPU lacks AVX-512 VNNI and AMX)"
+    if device.type == "cpu":
+        told += (
+            f", by {runtime_name()}" if has_runtime() else ", by torch: install openvino for speed"
+        )
+        told += "" if multiplies_bytes() else ", int8 is no faster (the CPU lacks VNNI)"
     return told
 
 

@@ -15,11 +15,12 @@ from pipeline.errors import NightlabelError, StoreError
 from pipeline.graph.committer import Committer, Written
 from pipeline.graph.driver_loop import Stream
 from pipeline.graph.job import Job
-from pipeline.graph.progress import LABELLING, Listener, Progress
+from pipeline.graph.progress import LABELLING, LOADING, Listener, Progress
 from pipeline.graph.result_queue import Stop
 from pipeline.graph.scaling import make_room
 from pipeline.runs.derive import derive
 from pipeline.runs.finalize import Runner, delete_gone, inline, merge
+from pipeline.runs.network_graph import PendingGraph, runtime_of
 from pipeline.runs.outcome import conclude
 from pipeline.runs.prepare import check_recipe, open_table, prepare
 from pipeline.runs.promotion import Promotion
@@ -165,6 +166,7 @@ class Run:
         spec = self._job.spec
         with ExitStack() as stack:
             with self._stop.gently():
+                pending = stack.enter_context(PendingGraph(self._job))
                 stack.enter_context(session(spec.address, in_use=lambda: self._stop.graph_runs))
                 if self._stop:
                     return
@@ -175,19 +177,31 @@ class Run:
                 self._summary.hardware = {"slots": totals(), **placement.as_dict()}
                 self._took("start")
                 ledgers = self._ledger_references(placement)
-                survey, complete = self._stream(placement, ledgers)
+                graph = self._graph(pending, placement)
+                survey, complete = self._stream(placement, ledgers, graph)
             self._took("label")
             self._ledgers = ray.get(ledgers)  # mapped, not copied
             run = partial(in_tasks, options=placement.elsewhere)
             self._finish(survey, complete=complete, run=run)
 
-    def _stream(self, placement: Placement, ledgers: "list[ObjectRef]") -> tuple[Survey, bool]:
+    def _graph(self, pending: PendingGraph, placement: Placement) -> "ObjectRef | None":
+        """The network for workers on CPUs, if OpenVINO runs it."""
+        if not self._job.task.network:
+            return None
+        self._listener(Progress(LOADING))
+        found = "GPUs run it" if placement.predictor_gpus else pending.result(self._stop)
+        self._summary.hardware["runtime"] = runtime_of(found)
+        return None if isinstance(found, str) else ray.put(found)
+
+    def _stream(
+        self, placement: Placement, ledgers: "list[ObjectRef]", graph: "ObjectRef | None"
+    ) -> tuple[Survey, bool]:
         deadline = _deadline(self._job.spec.deadline, self._began)
         stream = Stream(
             self._job, self._committer, self._stop, self._lease, self._labelling, deadline
         )
         try:
-            return stream.run(placement, ledgers)
+            return stream.run(placement, ledgers, graph)
         finally:
             self._count_labels()
 

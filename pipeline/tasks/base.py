@@ -7,7 +7,7 @@ that loads it once. A task has no state: it is sent to every worker with the job
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
@@ -19,6 +19,10 @@ from pipeline.job_options import OF_A_NETWORK, OF_VECTORS
 from pipeline.spec import LabelSpec
 from pipeline.tasks.recipe import Recipe
 from pipeline.words import Words
+
+if TYPE_CHECKING:
+    from pipeline.models.backends.graph import Graph
+    from pipeline.models.purpose import Purpose
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,10 @@ class Prepared:
 
 
 class Setting(Protocol):
-    """What a worker is told about its run: the job, as far as a task needs it."""
+    """What a worker is told about its run: the job, as far as a task needs it.
+
+    `graph` is the network for OpenVINO on CPUs; None if it runs in torch.
+    """
 
     @property
     def run_id(self) -> str: ...
@@ -51,6 +58,8 @@ class Setting(Protocol):
     def preprocess(self) -> Preprocess: ...
     @property
     def recipe(self) -> Recipe: ...
+    @property
+    def graph(self) -> "Graph | None": ...
 
 
 class Worker(Protocol):
@@ -119,6 +128,10 @@ class Task(ABC):
         No weights are loaded, and torch is not imported if that can be avoided. Raises
         SpecError or ModelError.
         """
+
+    def purpose(self, recipe: Recipe) -> "Purpose | None":  # noqa: ARG002
+        """What is read of its network, so that a graph of it can be made; None: it has no graph."""
+        return None
 
     @abstractmethod
     def load(self, setting: Setting) -> Worker:

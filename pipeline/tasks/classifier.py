@@ -11,7 +11,7 @@ from pipeline.tasks.engine_worker import EngineWorker
 from pipeline.tasks.rows import Answers
 
 if TYPE_CHECKING:
-    from pipeline.models.backends.engine import Engine
+    from pipeline.models.backends.base import Engine
 
 TOP_K: Final = pa.list_(
     pa.field("element", pa.struct([("label", pa.string()), ("score", pa.float32())]))

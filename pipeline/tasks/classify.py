@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from pipeline.errors import BadModelError, StoreError
 from pipeline.models.config import ModelConfig, canonical_json
 from pipeline.models.fetch import ModelFolder, fetch
+from pipeline.models.purpose import CLASSIFYING, Purpose
 from pipeline.spec import LabelSpec
 from pipeline.tasks.base import Difference, Prepared, Setting, Task, Worker
 from pipeline.tasks.classifier import COLUMNS, Classifier
-from pipeline.tasks.loading import keys_in_words, load_engine, picture
+from pipeline.tasks.loading import keys_in_words, load_engine
 from pipeline.tasks.preprocess_cache import checked_preprocess
 from pipeline.tasks.recipe import Recipe
 from pipeline.tasks.rows import RowMaker
@@ -131,17 +132,11 @@ class Classify(Task):
             recipe=ClassifyRecipe.of(spec, model, preprocess.as_dict()),
         )
 
+    def purpose(self, recipe: Recipe) -> Purpose:  # noqa: ARG002
+        return CLASSIFYING
+
     def load(self, setting: Setting) -> Worker:
-        spec = setting.spec
-        folder = fetch(setting.model or spec.model, setting.revision).path
-        engine = load_engine(
-            folder,
-            setting.preprocess,
-            spec.precision,
-            spec.top_k,
-            batch_size=spec.batch_size,
-            compile=spec.compile,
-        )
+        engine = load_engine(setting, CLASSIFYING, setting.spec.top_k)
         return RowMaker(self.rows, Classifier(engine), setting.run_id, setting.recipe.id)
 
     def reference(
@@ -186,17 +181,18 @@ class Classify(Task):
         """Loads the weights and labels one picture with them."""
         from pipeline.images import prepare
         from pipeline.models.backends.loading import load_weights, pick_device
+        from pipeline.tasks.graph_maker import picture, tried
 
         folder = fetch(spec.model, spec.revision)
         shape = checked_preprocess(folder)
         weights = load_weights(folder.path, pick_device(), "fp32", (shape.height, shape.width))
-        engine = load_engine(folder.path, shape, "auto", batch_size=1)
+        engine, how = tried(folder, shape, CLASSIFYING)
         indices, scores = engine.predict(prepare(picture(), shape).pixels[None])
         found = [
             f"a classifier of {shape.width} by {shape.height} pixels into {len(engine.labels):,} "
             f"classes, weights {folder.weights_sha256[:12]}",
             f"a made picture is {engine.labels[indices[0, 0]]!r} ({scores[0, 0]:.2f}) on "
-            f"{engine.device} in {engine.precision}",
+            f"{engine.device} in {engine.precision}, {how}",
         ]
         return "; ".join([*found, *keys_in_words(weights, "label")])
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import SpecError
 from pipeline.models.fetch import fetch
-from pipeline.models.purpose import ClassifyingAndEmbedding
+from pipeline.models.purpose import ClassifyingAndEmbedding, Purpose
 from pipeline.spec import LabelSpec
 from pipeline.tasks import vectors
 from pipeline.tasks.base import Difference, Prepared, Setting, Worker
@@ -26,7 +26,7 @@ from pipeline.tasks.rows import Answers, RowMaker
 
 if TYPE_CHECKING:
     from pipeline.images import Room
-    from pipeline.models.backends.engine import Engine
+    from pipeline.models.backends.base import Engine
 
 
 class ClassifyEmbedRecipe(ClassifyRecipe):
@@ -83,17 +83,12 @@ class ClassifyEmbed(Classify):
         )
         return Prepared(model.id, model.revision, model.weights_bytes, shape, recipe)
 
+    def purpose(self, recipe: Recipe) -> Purpose:
+        return ClassifyingAndEmbedding(_ours(recipe).pooling)
+
     def load(self, setting: Setting) -> Worker:
-        spec, recipe = setting.spec, _ours(setting.recipe)
-        engine = load_engine(
-            fetch(setting.model or spec.model, setting.revision).path,
-            setting.preprocess,
-            spec.precision,
-            spec.top_k,
-            batch_size=spec.batch_size,
-            compile=spec.compile,
-            purpose=ClassifyingAndEmbedding(recipe.pooling),
-        )
+        recipe = _ours(setting.recipe)
+        engine = load_engine(setting, self.purpose(recipe), setting.spec.top_k)
         worker = ClassifierWithVectors(engine, recipe.vector_dtype)
         return RowMaker(self.rows, worker, setting.run_id, recipe.id)
 

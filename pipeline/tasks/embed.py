@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from pipeline.errors import BadModelError, StoreError
 from pipeline.models.config import ModelConfig, canonical_json
 from pipeline.models.fetch import ModelFolder, fetch
-from pipeline.models.purpose import Embedding
+from pipeline.models.purpose import Embedding, Purpose
 from pipeline.spec import LabelSpec
 from pipeline.tasks import vectors
 from pipeline.tasks.base import Difference, Prepared, Setting, Task, Worker
 from pipeline.tasks.engine_worker import EngineWorker
-from pipeline.tasks.loading import keys_in_words, load_engine, picture
+from pipeline.tasks.loading import keys_in_words, load_engine
 from pipeline.tasks.preprocess_cache import checked_vectors
 from pipeline.tasks.recipe import Recipe
 from pipeline.tasks.rows import Answers, RowMaker
@@ -30,7 +30,7 @@ from pipeline.words import Words
 
 if TYPE_CHECKING:
     from pipeline.images import Preprocess, Room
-    from pipeline.models.backends.engine import Engine
+    from pipeline.models.backends.base import Engine
     from pipeline.models.fit import Vectors
 
 FORMAT: Final = 1
@@ -137,17 +137,12 @@ class Embed(Task):
             recipe=EmbedRecipe.of(spec, model, shape, found),
         )
 
+    def purpose(self, recipe: Recipe) -> Purpose:
+        return Embedding(_ours(recipe).pooling)
+
     def load(self, setting: Setting) -> Worker:
-        spec, recipe = setting.spec, _ours(setting.recipe)
-        folder = fetch(setting.model or spec.model, setting.revision, classifier=False).path
-        engine = load_engine(
-            folder,
-            setting.preprocess,
-            spec.precision,
-            batch_size=spec.batch_size,
-            compile=spec.compile,
-            purpose=Embedding(recipe.pooling),
-        )
+        recipe = _ours(setting.recipe)
+        engine = load_engine(setting, self.purpose(recipe))
         embedder = Embedder(engine, recipe.vector_dtype)
         return RowMaker(self.rows, embedder, setting.run_id, recipe.id)
 
@@ -177,19 +172,20 @@ class Embed(Task):
         """Loads the weights and makes a vector of one picture with them."""
         from pipeline.images import prepare
         from pipeline.models.backends.loading import load_weights, pick_device
+        from pipeline.tasks.graph_maker import picture, tried
 
         folder = fetch(spec.model, spec.revision, classifier=False)
         shape, gives = checked_vectors(folder, Embedding(spec.pooling))
         purpose, size = Embedding(gives.pooling), (shape.height, shape.width)
         weights = load_weights(folder.path, pick_device(), "fp32", size, purpose)
-        engine = load_engine(folder.path, shape, "auto", batch_size=1, purpose=purpose)
+        engine, how = tried(folder, shape, purpose)
         (vector,) = engine.predict(prepare(picture(), shape).pixels[None])
         found = [
             f"a backbone of {shape.width} by {shape.height} pixels, {gives.pooling} vectors of "
             f"{gives.dim:,} numbers (it has {', '.join(gives.poolings)}), weights "
             f"{folder.weights_sha256[:12]}",
             f"that of a made picture has a norm of {np.linalg.norm(vector):.4g} on "
-            f"{engine.device} in {engine.precision}",
+            f"{engine.device} in {engine.precision}, {how}",
         ]
         return "; ".join([*found, *keys_in_words(weights, "vector")])
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from pipeline.models.backends.engine import Engine
+    from pipeline.models.backends.base import Engine
 
 
 class EngineWorker:

@@ -1,33 +1,44 @@
-"""Loads a model folder as an engine on this process's device, and describes a model."""
+"""Loads a run's network as an engine, and describes a model."""
 
 from collections.abc import Iterator
-from io import BytesIO
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
-from pipeline.models.purpose import CLASSIFYING, Purpose
+from pipeline.models.fetch import fetch
+from pipeline.models.purpose import Purpose
 
 if TYPE_CHECKING:
-    from pipeline.images import Preprocess
-    from pipeline.models.backends.engine import Engine
+    from pipeline.models.backends.base import Engine
     from pipeline.models.backends.loading import Weights
+    from pipeline.tasks.base import Setting
 
 
-def load_engine(
-    folder: Path,
-    shape: "Preprocess",
-    precision: str,
-    top_k: int = 1,
-    *,
-    batch_size: int | None,
-    compile: bool = False,
-    purpose: Purpose = CLASSIFYING,
-) -> "Engine":
-    """An engine on this process's device, with one thread: predictors run side by side."""
-    from pipeline.models.backends.engine import Engine
+def load_engine(setting: "Setting", purpose: Purpose, top_k: int = 1) -> "Engine":
+    """The run's network on this process's device: its graph by OpenVINO, if it has one, else torch.
 
-    return Engine.load(
-        folder,
+    With one thread: processes that predict run side by side. Raises ModelError.
+    """
+    if setting.graph is None:
+        return load_torch(setting, purpose, top_k, setting.spec.precision)
+    from pipeline.models.backends.openvino_engine import OpenVinoEngine
+
+    return OpenVinoEngine(
+        setting.graph,
+        top_k=top_k,
+        batch_size=setting.spec.batch_size,
+        threads=1,
+        load_exact=partial(load_torch, setting, purpose, top_k, "fp32"),
+    )
+
+
+def load_torch(setting: "Setting", purpose: Purpose, top_k: int, precision: str) -> "Engine":
+    """The same by torch, on a GPU if this process has one."""
+    from pipeline.models.backends.torch_engine import TorchEngine
+
+    spec, shape = setting.spec, setting.preprocess
+    model = fetch(setting.model or spec.model, setting.revision, classifier=purpose.labels)
+    return TorchEngine.load(
+        model.path,
         height=shape.height,
         width=shape.width,
         rescale=shape.rescale,
@@ -35,9 +46,9 @@ def load_engine(
         std=shape.std,
         precision=precision,
         top_k=top_k,
-        batch_size=batch_size,
+        batch_size=spec.batch_size,
         threads=1,
-        compile=compile,
+        compile=spec.compile,
         purpose=purpose,
     )
 
@@ -50,13 +61,3 @@ def keys_in_words(weights: "Weights", result: str) -> Iterator[str]:
         yield f"its files lack {some(weights.unread)}, which no {result} depends on"
     if weights.unused:
         yield f"its files hold {some(weights.unused)} beyond the network, not used"
-
-
-def picture() -> bytes:
-    """A PNG of coloured stripes, in a size that no model takes."""
-    from PIL import Image
-
-    stripes = Image.linear_gradient("L").resize((640, 427))
-    sink = BytesIO()
-    Image.merge("RGB", (stripes, stripes.rotate(180), stripes)).save(sink, "PNG")
-    return sink.getvalue()

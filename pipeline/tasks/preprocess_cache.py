@@ -8,18 +8,17 @@ under a digest of all its inputs.
 
 from collections.abc import Iterable
 from contextlib import suppress
-from hashlib import blake2b, sha256
+from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from uuid import uuid4
 
 from pydantic import TypeAdapter, ValidationError
 
 import pipeline.images
 import pipeline.models
 from pipeline.images import Preprocess
-from pipeline.models.cache import cache_folder
+from pipeline.models.cache import keep, kept
 from pipeline.models.fetch import ModelFolder
 from pipeline.models.purpose import Purpose
 
@@ -29,19 +28,19 @@ if TYPE_CHECKING:
 #: The files that `Preprocess.from_folder` reads of a model.
 _CONFIGS: Final = ("preprocessor_config.json", "processor_config.json", "config.json")
 #: The code that makes pixels, ours and theirs, and networks; timm and torchvision are optional.
-_PACKAGES: Final = ("transformers", "pillow", "numpy", "torch", "timm", "torchvision")
+_PACKAGES: Final = ("transformers", "pillow", "numpy", "torch", "timm", "torchvision", "openvino")
 
 _FITS: Final = b"fits"
 
 
 def preprocess_of(folder: Path) -> Preprocess:
     """`Preprocess.from_folder`, cached; raises what that raises."""
-    name = f"{_digest(folder)}.json"
+    name = f"{digest(folder)}.json"
     with suppress(OSError, ValidationError):
-        return TypeAdapter(Preprocess).validate_json(_kept("preprocess", name))
+        return TypeAdapter(Preprocess).validate_json(kept("preprocess", name))
     found = Preprocess.from_folder(folder)
     with suppress(OSError):  # then the next run computes it again
-        _keep("preprocess", name, TypeAdapter(Preprocess).dump_json(found))
+        keep("preprocess", name, TypeAdapter(Preprocess).dump_json(found))
     return found
 
 
@@ -55,15 +54,15 @@ def checked_preprocess(model: ModelFolder) -> Preprocess:
 
     shape = preprocess_of(model.path)
     size = f"{shape.height}x{shape.width}".encode()
-    name = _digest(model.path, [size, *headers(model)])
+    name = digest(model.path, [size, *headers(model)])
     try:
-        known = _kept("fits", name) == _FITS
+        known = kept("fits", name) == _FITS
     except OSError:
         known = False
     if not known:
         check_fit(model, shape.height, shape.width)
         with suppress(OSError):
-            _keep("fits", name, _FITS)
+            keep("fits", name, _FITS)
     return shape
 
 
@@ -74,31 +73,19 @@ def checked_vectors(model: ModelFolder, purpose: Purpose) -> tuple[Preprocess, "
 
     shape = preprocess_of(model.path)
     asked = f"{shape.height}x{shape.width} {purpose}".encode()
-    name = _digest(model.path, [asked, *headers(model)])
+    name = digest(model.path, [asked, *headers(model)])
     with suppress(OSError, ValidationError):
-        return shape, TypeAdapter(Vectors).validate_json(_kept("fits", name))
+        return shape, TypeAdapter(Vectors).validate_json(kept("fits", name))
     found = check_fit(model, shape.height, shape.width, purpose)
     if found is None:
         raise TypeError(f"{purpose} is for no vectors")
     with suppress(OSError):
-        _keep("fits", name, TypeAdapter(Vectors).dump_json(found))
+        keep("fits", name, TypeAdapter(Vectors).dump_json(found))
     return shape, found
 
 
-def _kept(kind: str, name: str) -> bytes:
-    """The cached text, without the digest in its first line; nothing if the two don't agree."""
-    digest, _, data = (cache_folder(kind) / name).read_bytes().partition(b"\n")
-    return data if sha256(data).hexdigest().encode() == digest else b""
-
-
-def _keep(kind: str, name: str, data: bytes) -> None:
-    folder = cache_folder(kind)
-    new = folder / f".{uuid4().hex}"
-    new.write_bytes(sha256(data).hexdigest().encode() + b"\n" + data)
-    new.replace(folder / name)
-
-
-def _digest(folder: Path, beside: Iterable[bytes] = ()) -> str:
+def digest(folder: Path, beside: Iterable[bytes] = ()) -> str:
+    """A name for what follows from a model's config files and the code that reads them, in hex."""
     found = blake2b(digest_size=16)
     for data in beside:
         found.update(len(data).to_bytes(8, "little") + data)

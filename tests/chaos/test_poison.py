@@ -106,7 +106,7 @@ def test_where_the_model_ends_its_process_the_run_ends(tmp_path: Path) -> None:
         "import os, sys\n"
         "class Finder:\n"
         "    def find_spec(self, name, path, target=None):\n"
-        "        if name == 'pipeline.models.backends.engine': os._exit(1)\n"
+        "        if name == 'pipeline.models.backends.torch_engine': os._exit(1)\n"
         "sys.meta_path.insert(0, Finder())\n"
     )
     began = time.monotonic()

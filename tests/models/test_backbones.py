@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from pipeline.models.backends.packed import has_onednn, packed_linear
 
 from pipeline.errors import BadModelError, Exit
-from pipeline.models.backends.engine import Engine
-from pipeline.models.backends.packed import has_onednn, packed_linear
+from pipeline.models.backends.torch_engine import TorchEngine
 from pipeline.models.backends.vit import slim_layer
 from pipeline.models.fetch import fetch
 from pipeline.models.fit import Vectors, check_fit
@@ -36,10 +36,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {family: save(family, home / family) for family in FAMILIES}
 
 
-def load(folder: Path, purpose: Purpose, precision: str = "fp32", **more: Any) -> Engine:
+def load(folder: Path, purpose: Purpose, precision: str = "fp32", **more: Any) -> TorchEngine:
     shape: dict[str, Any] = {"height": SIZE, "width": SIZE, "batch_size": 4, "top_k": 5}
     shape |= tiny.SCALE | more
-    return Engine.load(folder, **shape, precision=precision, purpose=purpose)
+    return TorchEngine.load(folder, **shape, precision=precision, purpose=purpose)
 
 
 def scaled(pixels: NDArray[np.uint8]) -> torch.Tensor:
@@ -180,7 +180,7 @@ def test_one_pass_gives_the_labels_of_before_and_the_vectors_of_the_backbone(
     settings = FAMILIES[family].config | {"id2label": {i: f"thing {i}" for i in range(7)}}
     folder = tiny.save(network(network.config_class(**settings)), tmp_path / "model")
     pixels = tiny.images(9)
-    plain = Engine.load(
+    plain = TorchEngine.load(
         folder, height=SIZE, width=SIZE, **tiny.SCALE, precision="fp32", top_k=7, batch_size=4
     )
     both = load(folder, ClassifyingAndEmbedding(pooling), top_k=7)

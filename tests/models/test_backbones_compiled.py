@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.models.backends.engine import Engine
+from pipeline.models.backends.torch_engine import TorchEngine
 from pipeline.models.purpose import ClassifyingAndEmbedding, Embedding, Purpose
 from tests.models import tiny
 from tests.models.backbones import SIZE, save
@@ -21,9 +21,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def load(folder: Path, purpose: Purpose, **more: Any) -> Engine:
+def load(folder: Path, purpose: Purpose, **more: Any) -> TorchEngine:
     shape: dict[str, Any] = {"height": SIZE, "width": SIZE, "precision": "fp32", "top_k": 5}
-    return Engine.load(folder, **shape, **tiny.SCALE, purpose=purpose, **more)
+    return TorchEngine.load(folder, **shape, **tiny.SCALE, purpose=purpose, **more)
 
 
 def assert_same(folder: Path, purpose: Purpose, count: int, batch_size: int) -> None:

@@ -17,7 +17,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATIO
 from pipeline.errors import BadModelError, Exit, ModelError
 from pipeline.images.reference import reference_values
 from pipeline.models import config
-from pipeline.models.backends.engine import Engine
+from pipeline.models.backends.torch_engine import TorchEngine
 from pipeline.models.config import _known, _registered
 from pipeline.models.fetch import fetch
 from pipeline.models.reference import ReferenceModel
@@ -56,8 +56,8 @@ def test_shards_are_found_by_their_index(vit: Path, tmp_path: Path) -> None:
     assert found.weights_sha256 == hashlib.sha256("".join(digests).encode()).hexdigest()
     shape = {"height": tiny.SIZE, "width": tiny.SIZE, **tiny.SCALE, "top_k": 5}
     pixels = tiny.images(2)
-    sharded = Engine.load(found.path, precision="fp32", **shape).predict(pixels)
-    whole = Engine.load(vit, precision="fp32", **shape).predict(pixels)
+    sharded = TorchEngine.load(found.path, precision="fp32", **shape).predict(pixels)
+    whole = TorchEngine.load(vit, precision="fp32", **shape).predict(pixels)
     assert sharded[1].tolist() == whole[1].tolist()
     shards[1].unlink()
     assert f"is incomplete: {shards[1].name} missing" in refusal(tmp_path)
@@ -159,7 +159,8 @@ def test_a_folder_may_have_any_name(vit: Path, tmp_path: Path, name: str) -> Non
     )
     shape = {"height": tiny.SIZE, "width": tiny.SIZE, **tiny.SCALE, "top_k": 5}
     assert (
-        Engine.load(found.path, precision="fp32", **shape).labels == ReferenceModel(folder).labels
+        TorchEngine.load(found.path, precision="fp32", **shape).labels
+        == ReferenceModel(folder).labels
     )
 
 
@@ -168,7 +169,7 @@ def test_code_that_is_not_needed_is_not_run(own_vit: Path) -> None:
     tiny.edit_config(own_vit, auto_map={"AutoModelForImageClassification": "evil.Model"})
     (own_vit / "evil.py").write_text("raise SystemExit('code was run')")
     shape = {"height": tiny.SIZE, "width": tiny.SIZE, **tiny.SCALE, "top_k": 5}
-    engine = Engine.load(fetch(str(own_vit), None).path, precision="fp32", **shape)
+    engine = TorchEngine.load(fetch(str(own_vit), None).path, precision="fp32", **shape)
     assert len(engine.predict(tiny.images(1))[0]) == 1
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
 from pipeline.errors import BadModelError, Exit
-from pipeline.models.backends.engine import Engine
+from pipeline.models.backends.torch_engine import TorchEngine
 from pipeline.models.config import NOT_FROM_PIXELS
 from pipeline.models.fetch import fetch
 from pipeline.models.fit import built, check_fit
@@ -34,7 +34,7 @@ def refused(folder: Path, size: int = tiny.SIZE) -> str | None:
 
 def labels_as_transformers(folder: Path) -> None:
     pixels = tiny.images(2)
-    engine, reference = Engine.load(folder, top_k=9, **LOADING), ReferenceModel(folder)
+    engine, reference = TorchEngine.load(folder, top_k=9, **LOADING), ReferenceModel(folder)
     assert engine.labels == reference.labels
     indices, scores = engine.predict(pixels)
     for n, image in enumerate(pixels):

@@ -11,8 +11,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from pipeline.errors import BadModelError
-from pipeline.models.backends.engine import Engine
 from pipeline.models.backends.loading import load_weights
+from pipeline.models.backends.torch_engine import TorchEngine
 from pipeline.models.fetch import fetch
 from pipeline.models.fit import check_fit
 from pipeline.models.missing import reaching
@@ -79,7 +79,7 @@ def _save(model: torch.nn.Module, folder: Path) -> Path:
 
 def labels(folder: Path) -> np.ndarray:
     shape = {"height": tiny.SIZE, "width": tiny.SIZE, **tiny.SCALE}
-    return Engine.load(folder, precision="fp32", top_k=7, **shape).predict(tiny.images(3))[1]
+    return TorchEngine.load(folder, precision="fp32", top_k=7, **shape).predict(tiny.images(3))[1]
 
 
 Saver = Callable[[Path], Path]

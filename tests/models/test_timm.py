@@ -14,7 +14,7 @@ from pipeline.errors import BadModelError, Exit
 from pipeline.images import prepare
 from pipeline.images.reference import reference_values
 from pipeline.models import timm as ours
-from pipeline.models.backends.engine import Engine
+from pipeline.models.backends.torch_engine import TorchEngine
 from pipeline.models.fetch import fetch
 from pipeline.models.reference import ReferenceModel
 from pipeline.tasks.preprocess_cache import checked_preprocess
@@ -127,7 +127,7 @@ def test_labels_are_those_of_timm_through_transformers(
     assert shape.processor == "TimmWrapperImageProcessor"
     scale = {"rescale": shape.rescale, "mean": shape.mean, "std": shape.std}
     size = {"height": shape.height, "width": shape.width}
-    engine = Engine.load(folder, precision="fp32", top_k=CLASSES, **size, **scale)
+    engine = TorchEngine.load(folder, precision="fp32", top_k=CLASSES, **size, **scale)
     reference = ReferenceModel(folder)
     assert engine.labels == reference.labels == CONFIG["label_names"]
     for texture in ("noise", "edges"):

@@ -46,8 +46,8 @@ def _into_pillow():
 
     Image.register_open("BMP", open_either, lambda prefix: is_poison(prefix) or is_bmp(prefix))
 
-def _into_engine(Engine):
-    run = Engine._run
+def _into_engine(engine, proves):
+    run = engine._run
     pairs = [pair.split(":") for pair in os.environ["POISONED_COLOURS"].split(",")]
 
     def poisoned(self, pixels):
@@ -59,23 +59,29 @@ def _into_engine(Engine):
         self._proved = True
         return run(self, pixels)
 
-    Engine._proved = False
-    Engine._run = poisoned
+    engine._proved = not proves
+    engine._run = poisoned
 
 _into_pillow()
 if os.environ.get("POISONED_COLOURS"):
     import importlib.abc, importlib.util
 
+    #: The engines of both runtimes, and whether their first call only tries the network.
+    ENGINES = {
+        "pipeline.models.backends.torch_engine": ("TorchEngine", True),
+        "pipeline.models.backends.openvino_engine": ("OpenVinoEngine", False),
+    }
+
     class Finder(importlib.abc.MetaPathFinder):
         def find_spec(self, name, path, target=None):
-            if name != "pipeline.models.backends.engine":
+            if name not in ENGINES:
                 return None
-            sys.meta_path.remove(self)
+            engine, proves = ENGINES.pop(name)
             spec = importlib.util.find_spec(name)
             load = spec.loader.exec_module
             def exec_module(module):
                 load(module)
-                _into_engine(module.Engine)
+                _into_engine(getattr(module, engine), proves)
             spec.loader.exec_module = exec_module
             return spec
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import ray
 
-from pipeline.models.backends.engine import Engine
+from pipeline.models.backends.torch_engine import TorchEngine
 from pipeline.runs.derive import derive, rewritten
 from pipeline.runs.label import _summary_of, label
 from pipeline.runs.prepare import prepare
@@ -82,7 +82,7 @@ def test_cut_rows_are_those_that_a_prediction_writes(tmp_path: Path) -> None:
     for top_k in (2, 5, 50):
         settings = {"height": tiny.SIZE, "width": tiny.SIZE, **tiny.SCALE}
         settings |= {"precision": "fp32", "top_k": top_k, "batch_size": 4}
-        engine = Engine.load(vit, **settings)
+        engine = TorchEngine.load(vit, **settings)
         worker = RowMaker(LABELS, Classifier(engine), f"run-{top_k}", f"r{top_k}")
         made[top_k] = worker(pixels).drop_columns(["labelled_at", "replaces"])
     for larger, smaller in ((5, 2), (50, 2), (50, 5)):

@@ -11,7 +11,7 @@ from transformers import AutoModelForImageClassification
 
 from pipeline import schema
 from pipeline.errors import ModelError
-from pipeline.models.backends.engine import Engine
+from pipeline.models.backends.torch_engine import TorchEngine
 from pipeline.tasks.classifier import Classifier
 from pipeline.tasks.rows import RowMaker, image_array
 from tests.models import tiny
@@ -21,23 +21,25 @@ from tests.store.stores import LABELLED, LABELS
 SHAPE = (tiny.SIZE, tiny.SIZE, 3)
 
 
-def load(folder: Path, **changes: Any) -> Engine:
+def load(folder: Path, **changes: Any) -> TorchEngine:
     settings = {"height": tiny.SIZE, "width": tiny.SIZE, **tiny.SCALE}
     settings |= {"precision": "fp32", "top_k": 3, "batch_size": 4}
-    return Engine.load(folder, **settings | changes)
+    return TorchEngine.load(folder, **settings | changes)
 
 
 @pytest.fixture(scope="module")
-def engine(vit: Path) -> Engine:
+def engine(vit: Path) -> TorchEngine:
     return load(vit)
 
 
 @pytest.fixture(scope="module")
-def classify(engine: Engine) -> RowMaker:
+def classify(engine: TorchEngine) -> RowMaker:
     return RowMaker(LABELS, Classifier(engine), run_id="night-1", recipe_id="r0123abcd")
 
 
-def test_rows_keep_their_place_and_errors_pass_through(classify: RowMaker, engine: Engine) -> None:
+def test_rows_keep_their_place_and_errors_pass_through(
+    classify: RowMaker, engine: TorchEngine
+) -> None:
     images = tiny.images(9)
     failed = (0, 4, 5, 11)
     before = datetime.now(UTC)

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import BadModelError, ModelError
 from pipeline.fields import one_line, refusals
-from pipeline.models.backends.int8 import quantise
-from pipeline.models.backends.packed import has_onednn, pack
 from pipeline.models.backends.vit import slim
 from pipeline.models.missing import reaching
 from pipeline.models.purpose import CLASSIFYING, Purpose, Reader
@@ -35,10 +33,15 @@ def pick_precision(asked: str, device: "torch.device") -> str:
     """What `auto` becomes: fp16 on a GPU, fp32 on a CPU.
 
     fp16 is as fast as bf16 and has eight times its steps: labels are closer to fp32's, see
-    docs/performance.md. Raises ModelError for int8 on a GPU.
+    docs/performance.md. Raises ModelError for int8, which torch does not run here.
     """
     if asked == "int8" and device.type != "cpu":
         raise ModelError("--precision int8 is for CPUs; on a GPU fp16 is faster and closer")
+    if asked == "int8":
+        raise ModelError(
+            "--precision int8 needs OpenVINO, and a model that it can run: see `nightlabel doctor "
+            "--model`; or use fp32"
+        )
     if asked != "auto":
         return asked
     return "fp16" if device.type == "cuda" else "fp32"
@@ -48,7 +51,7 @@ def dtype_of(precision: str) -> "torch.dtype":
     import torch
 
     halves = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    return halves.get(precision, torch.float32)  # int8 is made from fp32
+    return halves.get(precision, torch.float32)
 
 
 def device_name(device: "torch.device") -> str:
@@ -76,31 +79,16 @@ def load_classifier(
     folder: Path,
     device: "torch.device",
     precision: str,
-    *,
-    packed: bool = False,
     size: tuple[int, int] | None = None,
 ) -> Any:
     """The model in `folder`, in evaluation mode, slim: safetensors only, no code, no network
     access.
 
-    `packed`: fp32 with oneDNN's layers, if the device has them. `size`: see `load_weights`.
-    Raises ModelError for int8 on a GPU, BadModelError as `load_weights` does.
+    `size`: see `load_weights`. Raises BadModelError as `load_weights` does.
     """
     model = load_weights(folder, device, precision, size).model
-    make_fast(model, device, precision, packed=packed)
-    return model
-
-
-def make_fast(
-    model: Any, device: "torch.device", precision: str, *, packed: bool, head: bool = True
-) -> None:
-    """Install slim layers, and those of the precision, in place. `head`: the last layer is a class
-    head."""
     slim(model)
-    if precision == "int8":
-        quantise(model, head=head)
-    elif packed and precision == "fp32" and has_onednn(device):
-        pack(model)
+    return model
 
 
 def load_weights(

@@ -3,8 +3,7 @@ reads.
 
 transformers computes every token in the last layer, but a class head reads only the first. The
 others are needed there as keys and values, a sixth of a layer. With twelve layers that saves 7% of
-the arithmetic. Keys and values are computed in one product here instead of two. A product that
-can add the residual (`plus`) does so as it writes its result.
+the arithmetic. Keys and values are computed in one product here instead of two.
 
 No config says which tokens are read. So the network is tested: if it still gives results (logits,
 a vector) when all tokens but the first are NaN, it reads no other. A mean over patches then gives
@@ -29,7 +28,7 @@ _TOKENS = 5
 def slim(model: Any) -> None:
     """Replace the layers of KIN in a transformers classifier, in place.
 
-    For unchanged weights: `pack` and `quantise` come after it. A layer that turns out to have
+    For unchanged weights: `quantise` comes after it. A layer that turns out to have
     another function or other parts, in a later transformers, stays as it is.
     """
     replace(model, _slimmer)
@@ -88,11 +87,6 @@ def _side_by_side(*layers: "torch.nn.Linear") -> "torch.nn.Linear":
     return joined
 
 
-def _plus(layer: Any, x: "Tensor", residual: "Tensor") -> "Tensor":
-    result: Tensor = layer.plus(x, residual) if hasattr(layer, "plus") else layer(x) + residual
-    return result
-
-
 @lru_cache(maxsize=1)
 def slim_layer() -> type:
     """The layer's type; torch is already imported at that point."""
@@ -117,9 +111,10 @@ def slim_layer() -> type:
         def forward(self, hidden: "Tensor", *_: Any, **__: Any) -> "Tensor":
             read = slice(self.tokens)
             mixed = self._attention(self.layernorm_before(hidden), read)
-            hidden = _plus(self.o_proj, mixed, hidden[:, read])
+            hidden = self.o_proj(mixed) + hidden[:, read]
             inner = self.activation_fn(self.fc1(self.layernorm_after(hidden)))
-            return _plus(self.fc2, inner, hidden)
+            result: Tensor = self.fc2(inner) + hidden
+            return result
 
         def _attention(self, normed: "Tensor", read: slice) -> "Tensor":
             query = self.q_proj(normed[:, read]).unflatten(2, (self.heads, -1)).transpose(1, 2)

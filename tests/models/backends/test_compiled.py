@@ -17,15 +17,15 @@ import torch._inductor.config
 
 from pipeline.errors import ModelError
 from pipeline.models.backends.compiled import _kernels
-from pipeline.models.backends.engine import Engine
+from pipeline.models.backends.torch_engine import TorchEngine
 from pipeline.models.scorer import Scorer
 from tests.models import tiny
 
 
-def load(folder: Path, **changes: Any) -> Engine:
+def load(folder: Path, **changes: Any) -> TorchEngine:
     settings = {"height": tiny.SIZE, "width": tiny.SIZE, **tiny.SCALE}
     settings |= {"precision": "fp32", "top_k": 5, "batch_size": 4}
-    return Engine.load(folder, **settings | changes)
+    return TorchEngine.load(folder, **settings | changes)
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from transformers import AutoModelForImageClassification
 
 from pipeline.errors import ModelError
 from pipeline.models.backends import int8
-from pipeline.models.backends.engine import Engine
 from pipeline.models.backends.int8 import int8_linear, quantise
 from pipeline.models.backends.loading import pick_precision
+from pipeline.models.backends.torch_engine import TorchEngine
 from tests.models import tiny
 
 
@@ -24,10 +24,10 @@ def layer(inputs: int, outputs: int, bias: bool = True) -> torch.nn.Linear:
     return torch.nn.Linear(inputs, outputs, bias=bias)
 
 
-def load(folder: Path, **changes: Any) -> Engine:
+def load(folder: Path, **changes: Any) -> TorchEngine:
     settings = {"height": tiny.SIZE, "width": tiny.SIZE, **tiny.SCALE}
     settings |= {"precision": "int8", "top_k": 5, "batch_size": 4}
-    return Engine.load(folder, **settings | changes)
+    return TorchEngine.load(folder, **settings | changes)
 
 
 @pytest.fixture(params=[True, False], ids=["as integers", "as floats"], autouse=True)
@@ -118,7 +118,7 @@ def test_scores_are_near_those_of_fp32(vit: Path) -> None:
     assert np.abs(ours - theirs).max() > 0, "these are the scores of fp32"
 
 
-def by_class_of(engine: Engine, pixels: np.ndarray) -> np.ndarray:
+def by_class_of(engine: TorchEngine, pixels: np.ndarray) -> np.ndarray:
     """(n, classes) scores by class."""
     indices, scores = engine.predict(pixels)
     by_class = np.zeros((len(pixels), len(engine.labels)), np.float32)

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from pipeline.models.backends.gelus import absorb_gelus
+from pipeline.models.backends.packed import has_onednn, pack, packed_linear
 from torch import nn
 from transformers.activations import ACT2FN
 
 from pipeline.models.backends import packed
-from pipeline.models.backends.engine import Engine
-from pipeline.models.backends.gelus import absorb_gelus
 from pipeline.models.backends.loading import load_classifier
-from pipeline.models.backends.packed import has_onednn, pack, packed_linear
+from pipeline.models.backends.torch_engine import TorchEngine
 from tests.models import tiny
 
 CPU = torch.device("cpu")
@@ -190,6 +190,8 @@ def test_other_networks_keep_their_logits(kind: str) -> None:
     torch.testing.assert_close(after, before, rtol=0, atol=1e-4 * float(before.abs().max()))
 
 
-def load(folder: Path, precision: str) -> Engine:
+def load(folder: Path, precision: str) -> TorchEngine:
     shape = {"height": tiny.SIZE, "width": tiny.SIZE}
-    return Engine.load(folder, **shape, **tiny.SCALE, precision=precision, top_k=5, batch_size=4)
+    return TorchEngine.load(
+        folder, **shape, **tiny.SCALE, precision=precision, top_k=5, batch_size=4
+    )

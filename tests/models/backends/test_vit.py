@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from pipeline.models.backends.gelus import absorb_gelus
+from pipeline.models.backends.packed import has_onednn, pack, packed_linear
 from torch import nn
 
-from pipeline.models.backends.engine import Engine
-from pipeline.models.backends.gelus import absorb_gelus
 from pipeline.models.backends.int8 import quantise
 from pipeline.models.backends.loading import load_classifier
-from pipeline.models.backends.packed import has_onednn, pack, packed_linear
+from pipeline.models.backends.torch_engine import TorchEngine
 from pipeline.models.backends.vit import slim, slim_layer, trim
 from tests.models import tiny
 
@@ -165,7 +165,9 @@ def test_in_8_bits_it_labels_as_transformers_layers_do() -> None:
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
 def test_an_engine_trims_in_every_precision(vit: Path, precision: str) -> None:
     shape = {"height": tiny.SIZE, "width": tiny.SIZE}
-    engine = Engine.load(vit, **shape, **tiny.SCALE, precision=precision, top_k=7, batch_size=4)
+    engine = TorchEngine.load(
+        vit, **shape, **tiny.SCALE, precision=precision, top_k=7, batch_size=4
+    )
     assert tokens(engine._scorer._model) == [None, 1]
     model = transformers.AutoModelForImageClassification.from_pretrained(vit).eval()
     images = tiny.images(9)

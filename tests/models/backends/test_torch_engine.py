@@ -11,16 +11,16 @@ from PIL import Image
 from transformers import AutoModelForImageClassification, pipeline
 
 from pipeline.errors import ModelError
-from pipeline.models.backends.engine import Engine
 from pipeline.models.backends.loading import pick_precision
+from pipeline.models.backends.torch_engine import TorchEngine
 from pipeline.models.scorer import Scorer
 from tests.models import tiny
 
 
-def load(folder: Path, **changes: Any) -> Engine:
+def load(folder: Path, **changes: Any) -> TorchEngine:
     settings = {"height": tiny.SIZE, "width": tiny.SIZE, **tiny.SCALE}
     settings |= {"precision": "fp32", "top_k": 5, "batch_size": 4}
-    return Engine.load(folder, **settings | changes)
+    return TorchEngine.load(folder, **settings | changes)
 
 
 def transformers_says(folder: Path, pixels: np.ndarray, top_k: int) -> list[list[dict[str, Any]]]:
@@ -115,7 +115,7 @@ def test_auto_leaves_fp16_where_scores_overflow_in_it(
         model.save_pretrained(own_vit)
     on_a_gpu = {"auto": "fp16"}
     monkeypatch.setattr(
-        "pipeline.models.backends.engine.pick_precision",
+        "pipeline.models.backends.torch_engine.pick_precision",
         lambda asked, _: on_a_gpu.get(asked, asked),
     )
     engine = load(own_vit, precision="auto")
@@ -137,11 +137,11 @@ class SmallMemory(Scorer):
         return super().__call__(batch)
 
 
-def small_memory(folder: Path, *limits: int) -> Engine:
+def small_memory(folder: Path, *limits: int) -> TorchEngine:
     model = AutoModelForImageClassification.from_pretrained(folder).eval()
     scorer = SmallMemory(model, **tiny.SCALE, top_k=5)
     scorer.limits = list(limits)
-    return Engine(scorer, height=tiny.SIZE, width=tiny.SIZE, precision="fp32", batch_size=16)
+    return TorchEngine(scorer, height=tiny.SIZE, width=tiny.SIZE, precision="fp32", batch_size=16)
 
 
 @pytest.mark.parametrize("limits", [(3,), (16, 3)], ids=["at once", "in the midst"])

@@ -1,4 +1,7 @@
-"""Engine: runs a network on a device; handles batch shape, padding and out-of-memory."""
+"""TorchEngine: runs a network on a GPU, or on a CPU what OpenVINO cannot run.
+
+Handles batch shape, padding and out-of-memory.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
@@ -8,45 +11,35 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import BadModelError, ModelError, NightlabelError
+from pipeline.errors import BadModelError, ModelError
 from pipeline.heap import keep_heap
+from pipeline.models.backends.base import DeviceLostError
 from pipeline.models.backends.compiled import compiled
-from pipeline.models.backends.gelus import absorb_gelus
 from pipeline.models.backends.loading import (
     device_name,
     load_weights,
-    make_fast,
     pick_device,
     pick_precision,
 )
 from pipeline.models.backends.transfer import Transfer
-from pipeline.models.backends.vit import trim
+from pipeline.models.backends.vit import slim, trim
 from pipeline.models.purpose import CLASSIFYING, Purpose, Reader
 from pipeline.models.scorer import Scaler
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: ViT-Ti/16, packed, on one thread: 8, 16 and 32 images give 35 img/s, 4 give 34, 64 give 33.
+#: ViT-Ti/16 on one thread: 8, 16 and 32 images are equally fast.
 CPU_BATCH = 16
 #: ViT-B/16 in bf16 on an H200: 64 images give 6.0, 128 9.3, 256 9.1, 512 8.4 thousand a second.
 CUDA_BATCH = 256
 
-#: Share of a vector's largest number: how far faster layers may differ from plain ones. int8 layers
-#: are another function, whose error the user has chosen.
-_CLOSE: Final = {"fp32": 1e-3, "fp16": 5e-2, "bf16": 5e-2, "int8": 1e9}
+#: Share of a vector's largest number: how far faster layers may differ from plain ones.
+_CLOSE: Final = {"fp32": 1e-3, "fp16": 5e-2, "bf16": 5e-2}
 
 
-class DeviceLostError(NightlabelError):
-    """The device failed and this process can no longer use it; another process may."""
-
-
-class Engine:
-    """Processes model-sized images in batches of one shape, which shrinks if memory runs out.
-
-    `labels` names the classes in the order of the indices, if there are any; `precision` (fp32,
-    bf16, fp16, int8) and `device` ("cpu", "cuda:NVIDIA L4") say what was chosen.
-    """
+class TorchEngine:
+    """See `Engine`. Batches have one shape, and become smaller if memory runs out."""
 
     def __init__(
         self,
@@ -58,7 +51,7 @@ class Engine:
         batch_size: int | None = None,
         threads: int | None = None,
         one_shape: bool = False,
-        load_exact: "Callable[[], Engine] | None" = None,
+        load_exact: "Callable[[], TorchEngine] | None" = None,
     ) -> None:
         self.labels, self.precision = scorer.labels, precision
         self.device = device_name(scorer.device)
@@ -88,7 +81,7 @@ class Engine:
     ) -> Self:
         """Load a model folder (see `fetch`) on the GPU, or else the CPU, and try it on two images.
 
-        Pixels become (x · rescale − mean) / std. `precision` is auto, fp32, bf16, fp16 or int8;
+        Pixels become (x · rescale − mean) / std. `precision` is auto, fp32, bf16 or fp16;
         auto on a GPU is fp16, or bf16 if the scores of the two images overflow in fp16.
         `batch_size` None is 256 on a GPU, 16 on a CPU; `threads` None does not change torch's
         threads; `compile` takes minutes once and changes the last digits of scores. `purpose` says
@@ -119,14 +112,6 @@ class Engine:
         return engine
 
     def predict(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
-        """(n, H, W, 3) uint8 → class indices (n, k) int64 and scores (n, k) float32, best first;
-        then, or alone, vectors (n, dim) float32.
-
-        k is top_k or the number of classes, whichever is less. A row whose logits overflowed has
-        NaN scores, and a vector that overflowed is not finite. Raises ValueError for another shape
-        or type, ModelError if not even one image fits in the device's memory, DeviceLostError if
-        the device fails.
-        """
         import torch
 
         if pixels.dtype != np.uint8 or pixels.shape[1:] != self.image_shape:
@@ -150,8 +135,7 @@ class Engine:
         return tuple(result[:0] for result in one)
 
     @cached_property
-    def exact(self) -> "Engine":
-        """The same model in fp32, loaded at first use; itself if it is in fp32 already."""
+    def exact(self) -> "TorchEngine":
         if self.precision == "fp32" or self._load_exact is None:
             return self
         return self._load_exact()
@@ -220,14 +204,13 @@ class Engine:
         self, folder: Path, reader: Reader, purpose: Purpose, compile: bool
     ) -> tuple[NDArray[Any], ...]:
         model, device = reader.target, self._scorer.device
-        make_fast(model, device, self.precision, packed=not compile, head=purpose.labels)
+        slim(model)
         results = self._prove(folder, self.precision)
         one_image = self._scorer.scaled(self._samples()[1:].to(device))
         trim(model, one_image, reader.read)
         if compile:
             with compiled(model, (self.batch_size, *self.image_shape)):
                 return self._prove(folder, f"{self.precision}, compiled")
-        absorb_gelus(model, one_image, reader.read)
         return self._prove(folder, self.precision) if purpose.vectors else results
 
     def _plain_results(self, folder: Path) -> tuple[NDArray[Any], ...]:
