@@ -76,13 +76,16 @@ class Purpose(ABC):
         return Embedder(reader.target, read=reader.read, **scale)
 
 
+@dataclass(frozen=True)
 class Classifying(Purpose):
     """Logits of an image classifier."""
 
-    labels = True
-    vectors = False
-    pooling = None
-    lacking = "so labels would be random; fine-tune the model with its class head and save it again"
+    labels: ClassVar[bool] = True
+    vectors: ClassVar[bool] = False
+    pooling: ClassVar[None] = None  # type: ignore[misc]
+    lacking: ClassVar[str] = (
+        "so labels would be random; fine-tune the model with its class head and save it again"
+    )
 
     def reader(self, model: Any) -> Reader:
         return Reader(model, logits_of(model), lambda _: [])
