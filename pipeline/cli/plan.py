@@ -90,9 +90,10 @@ def _say(found: "Plan", words: Words = LABELLING) -> None:
         rows.append(("memory here", found.memory))
     if probe := found.probe:
         loads = " and load the model" if words.loads_model else ""
+        by = f", by {probe.runtime}" if probe.runtime else ""
         start = f"including {duration(probe.start_seconds)} to start Ray{loads}"
         rows += [
-            ("speed here", f"{probe.images_per_second} img/s on {probe.device}"),
+            ("speed here", f"{probe.images_per_second} img/s on {probe.device}{by}"),
             ("time here", f"{duration(probe.expected_seconds)}, {start}"),
         ]
         if probe.summary:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import ray
@@ -23,6 +24,9 @@ from pipeline.errors import ClusterError, NightlabelError, PlacementError
 
 #: Ray ends tasks on a machine that runs out of memory, and retries them forever.
 OOM_RETRIES = 5
+
+#: Linux has this file where a driver of NVIDIA is loaded.
+NVIDIA: Final = Path("/dev/nvidiactl")
 
 #: With less space than this for logs and sockets, Ray hangs, then fails without a reason.
 ROOM_BYTES = 64 * 2**20
@@ -68,6 +72,16 @@ def _border() -> Iterator[None]:
         yield
     except ray.exceptions.RayError as error:
         raise ray_error(error) from error
+
+
+def on_cpus_here(address: str | None) -> bool:
+    """Whether a session will be an embedded Ray, on a machine that seems to have no GPU."""
+    return cluster_address(address) is None and not gpu_here()
+
+
+def gpu_here() -> bool:
+    """Whether this machine seems to have a GPU; torch, which would know, takes seconds."""
+    return NVIDIA.exists()
 
 
 def totals() -> dict[str, float]:

@@ -8,7 +8,7 @@ run labels a part of the archive into a scratch folder.
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
@@ -20,11 +20,14 @@ from pipeline.engine.session import fetch, session
 from pipeline.errors import NightlabelError, SpecError
 from pipeline.graph.batches import evenly
 from pipeline.graph.coordinator import CoordinatorClient
-from pipeline.graph.job import Job
+from pipeline.graph.job import Job, with_graph
 from pipeline.graph.progress import Listener, Progress
+from pipeline.graph.result_queue import Stop
 from pipeline.graph.scaling import placed
 from pipeline.graph.stages import Decode
 from pipeline.runs.label import label
+from pipeline.runs.model_process import ModelProcess
+from pipeline.runs.network_graph import PendingGraph
 from pipeline.runs.prepare import prepare
 from pipeline.spec import LabelSpec, make_spec
 from pipeline.storage import join
@@ -75,9 +78,12 @@ def bench(spec: LabelSpec, seconds: float, on_progress: Listener | None = None) 
     """
     say = on_progress or (lambda _: None)
     say(Progress("checking"))
-    job = prepare(spec)
-    with session(spec.address):
+    with ExitStack() as stack:
+        process = stack.enter_context(ModelProcess())
+        job = prepare(spec, process=process)
+        stack.enter_context(session(spec.address))
         placement = placed(job)
+        graph = _graph(job, placement, process)
         rows = placement.bounds.decoded * placement.batch_rows
         refs = _first(job, rows)
         decoders = placement.cores
@@ -86,7 +92,7 @@ def bench(spec: LabelSpec, seconds: float, on_progress: Listener | None = None) 
         predicted, device = 0.0, "cpu"
         if job.task.network:
             say(Progress("predicting alone"))
-            predicted, device = _predict(job, pixels, placement, seconds)
+            predicted, device = _predict(job, graph, pixels, placement, seconds)
         ideal = placement.rate(decoded / decoders, predicted / max(1, placement.predictors[1]))
         run = _run(job, max(LEAST_TIMES * rows, math.ceil(ideal * seconds)), say)
     return Bench(
@@ -103,6 +109,13 @@ def bench(spec: LabelSpec, seconds: float, on_progress: Listener | None = None) 
         decoders_wanted=math.ceil(predicted / (decoded / decoders)) or decoders,
         **run,
     )
+
+
+def _graph(job: Job, placement: Placement, process: ModelProcess) -> "ray.ObjectRef | None":
+    if not job.task.network or placement.predictor_gpus:
+        return None
+    found = PendingGraph(job, process).result(Stop())
+    return None if isinstance(found, str) else ray.put(found)
 
 
 def _first(job: Job, rows: int) -> pa.Table:
@@ -141,18 +154,26 @@ def _decode_for(
 
 
 def _predict(
-    job: Job, pixels: "ray.ObjectRef", placement: Placement, seconds: float
+    job: Job,
+    graph: "ray.ObjectRef | None",
+    pixels: "ray.ObjectRef",
+    placement: Placement,
+    seconds: float,
 ) -> tuple[float, str]:
     """(images a second of all predictors, their device)."""
     task = ray.remote(num_cpus=placement.predictor_cpus, num_gpus=placement.predictor_gpus)(
         _predict_for
     )
-    working = [task.remote(job, pixels, seconds) for _ in range(placement.predictors[1])]
+    inside = [graph] if graph is not None else []  # a list is not fetched by Ray
+    working = [task.remote(job, inside, pixels, seconds) for _ in range(placement.predictors[1])]
     found = [fetch(one) for one in working]
     return sum(rate for rate, _ in found), found[0][1]
 
 
-def _predict_for(job: Job, pixels: pa.Table, seconds: float) -> tuple[float, str]:
+def _predict_for(
+    job: Job, graphs: "list[ray.ObjectRef]", pixels: pa.Table, seconds: float
+) -> tuple[float, str]:
+    job = with_graph(job, graphs[0] if graphs else None)
     worker = job.task.load(job)
     worker(pixels)  # the first call compiles and allocates
     return _rate(worker, [pixels], seconds), worker.device

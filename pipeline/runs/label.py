@@ -10,7 +10,7 @@ import ray
 
 from pipeline.engine.placement import Placement
 from pipeline.engine.remote_tasks import in_tasks
-from pipeline.engine.session import session, totals
+from pipeline.engine.session import on_cpus_here, session, totals
 from pipeline.errors import NightlabelError, StoreError
 from pipeline.graph.committer import Committer, Written
 from pipeline.graph.driver_loop import Stream
@@ -20,6 +20,7 @@ from pipeline.graph.result_queue import Stop
 from pipeline.graph.scaling import make_room
 from pipeline.runs.derive import derive
 from pipeline.runs.finalize import Runner, delete_gone, inline, merge
+from pipeline.runs.model_process import ModelProcess
 from pipeline.runs.network_graph import PendingGraph, runtime_of
 from pipeline.runs.outcome import conclude
 from pipeline.runs.prepare import check_recipe, open_table, prepare
@@ -60,10 +61,10 @@ def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
     began = time.monotonic()
     stop = Stop()
     run_id = new_run_id(datetime.now(UTC))
-    with telling(spec, run_id) as teller, stop.on_signals():
+    with telling(spec, run_id) as teller, stop.on_signals(), ModelProcess() as process:
         listener = _both(on_progress, teller)
         listener(Progress("checking"))
-        job = prepare(spec, run_id, listener)
+        job = prepare(spec, run_id, listener, process)
         job.folder.ensure()
         with Lease(job.folder, job.run_id, take_over=spec.take_over) as lease:
             table = _open_or_create(job)
@@ -72,7 +73,8 @@ def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
             save_recipe(job.folder, job.recipe.id, job.recipe.to_json())
             teller.started(job)
             derived = derive(job, table, _summary_of(job))
-            return Run(job, table, lease, stop, teller, listener, began, derived).execute()
+            graph = PendingGraph(job, process)
+            return Run(job, table, lease, stop, teller, listener, began, graph, derived).execute()
 
 
 def fingerprint(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
@@ -97,11 +99,12 @@ class Run:
         teller: Teller,
         listener: Listener,
         began: float,
+        graph: PendingGraph,
         derived: int = 0,
     ) -> None:
         self._job, self._table, self._lease = job, table, lease
         self._stop, self._teller, self._listener, self._began = stop, teller, listener, began
-        self._derived = derived
+        self._derived, self._graph = derived, graph
         self._files = [f for f in table.live() if f.recipe == job.recipe.id]
         self._ledgers: list[Ledger] = []
         self._listed = False
@@ -166,7 +169,8 @@ class Run:
         spec = self._job.spec
         with ExitStack() as stack:
             with self._stop.gently():
-                pending = stack.enter_context(PendingGraph(self._job))
+                if self._job.task.network and on_cpus_here(self._job.spec.address):
+                    self._graph.begin()  # while Ray starts
                 stack.enter_context(session(spec.address, in_use=lambda: self._stop.graph_runs))
                 if self._stop:
                     return
@@ -177,19 +181,19 @@ class Run:
                 self._summary.hardware = {"slots": totals(), **placement.as_dict()}
                 self._took("start")
                 ledgers = self._ledger_references(placement)
-                graph = self._graph(pending, placement)
+                graph = self._network(placement)
                 survey, complete = self._stream(placement, ledgers, graph)
             self._took("label")
             self._ledgers = ray.get(ledgers)  # mapped, not copied
             run = partial(in_tasks, options=placement.elsewhere)
             self._finish(survey, complete=complete, run=run)
 
-    def _graph(self, pending: PendingGraph, placement: Placement) -> "ObjectRef | None":
+    def _network(self, placement: Placement) -> "ObjectRef | None":
         """The network for workers on CPUs, if OpenVINO runs it."""
         if not self._job.task.network:
             return None
         self._listener(Progress(LOADING))
-        found = "GPUs run it" if placement.predictor_gpus else pending.result(self._stop)
+        found = "a GPU runs it" if placement.predictor_gpus else self._graph.result(self._stop)
         self._summary.hardware["runtime"] = runtime_of(found)
         return None if isinstance(found, str) else ray.put(found)
 

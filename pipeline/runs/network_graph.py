@@ -1,29 +1,29 @@
-"""A run's network for CPUs: read from the cache, or made by a child process meanwhile.
-
-The child is the only process of a run on CPUs that imports torch and transformers.
-"""
+"""A run's network for CPUs: read from the cache, or made meanwhile by the model process."""
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYetError
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Final, Self
+from dataclasses import replace
+from functools import partial
+from threading import Thread
+from typing import Final
 
 from filelock import FileLock
 
+from pipeline.engine.session import gpu_here
 from pipeline.errors import ModelError
 from pipeline.graph.job import Job
 from pipeline.graph.result_queue import Stop
-from pipeline.isolation.child_process import Child, EndedError, Work
+from pipeline.isolation.child_process import EndedError
 from pipeline.models.backends.graph import PRECISIONS, Graph, NoGraphError
 from pipeline.models.backends.openvino_engine import runtime_name
 from pipeline.models.cache import cache_folder
 from pipeline.models.fetch import fetch
+from pipeline.runs.model_process import ModelProcess
 from pipeline.tasks.graph_cache import KIND, keep_graph, kept_graph, name_of
 from pipeline.tasks.graph_maker import GraphRequest, make_graph
 
-#: The largest networks take minutes.
-MAKE_SECONDS: Final = 1_800.0
 LOOK_SECONDS: Final = 0.2
 
 
@@ -47,30 +47,29 @@ def runtime_of(found: Graph | str) -> str:
 
 
 class PendingGraph:
-    """A graph that is read, or made, in the background; as a context, which ends the child."""
+    """A graph that is read, or made by `process`, in the background."""
 
-    def __init__(self, job: Job) -> None:
-        self._asked = request_of(job)
-        self._child: Child | None = None
-        self._thread = ThreadPoolExecutor(1, "graph")
-        self._found: Future[Graph | str] = self._thread.submit(self._find)
+    def __init__(self, job: Job, process: ModelProcess) -> None:
+        self._job, self._process = job, process
+        self._asked: GraphRequest | str = ""
+        self._found: Future[Graph | str] | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._child is not None and not self._found.done():
-            self._child.end()
-        self._thread.shutdown()
+    def begin(self) -> "Future[Graph | str]":
+        """Begin in the background, if that was not done yet."""
+        if self._found is None:
+            self._asked, self._found = request_of(self._job), Future()
+            Thread(target=self._find_in, args=(self._found,), name="graph", daemon=True).start()
+        return self._found
 
     def result(self, stop: Stop) -> Graph | str:
         """The graph, or in words why there is none. Returns at once if `stop` comes.
 
         Raises ModelError if torch cannot load the model either, or not run it in int8.
         """
+        found = self.begin()
         while not stop:
             with suppress(NotYetError):
-                return self._checked(self._found.result(LOOK_SECONDS))
+                return self._checked(found.result(LOOK_SECONDS))
         return "the run was stopped"
 
     def _checked(self, found: Graph | str) -> Graph | str:
@@ -78,6 +77,12 @@ class PendingGraph:
         if isinstance(found, str) and isinstance(asked, GraphRequest) and asked.precision == "int8":
             raise ModelError(f"--precision int8 does not work with this model: {found}; use fp32")
         return found
+
+    def _find_in(self, future: "Future[Graph | str]") -> None:
+        try:
+            future.set_result(self._find())
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            future.set_exception(error)
 
     def _find(self) -> Graph | str:
         if isinstance(self._asked, str):
@@ -94,19 +99,22 @@ class PendingGraph:
         return found
 
     def _made(self, request: GraphRequest) -> Graph | str:
-        self._child = Child(_maker)
         try:
-            found: Graph = self._child.ask(request, MAKE_SECONDS)
+            return self._process(partial(make_graph, request))
         except EndedError as ended:
             return f"making its graph {ended}"
         except NoGraphError as error:
             return str(error)
-        self._child.end()
-        return found
+        finally:
+            self._process.end()
 
 
-def _maker() -> Work:
-    return make_graph
+def job_here(job: Job, process: ModelProcess) -> tuple[Job, str]:
+    """The job with its network as a worker on this machine has it, and what runs it, in words."""
+    if not job.task.network or gpu_here():
+        return job, "torch: a GPU runs it" if job.task.network else ""
+    found = PendingGraph(job, process).result(Stop())
+    return (job if isinstance(found, str) else replace(job, graph=found)), runtime_of(found)
 
 
 @contextmanager

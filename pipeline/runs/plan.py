@@ -15,6 +15,8 @@ from pipeline.graph.job import Job
 from pipeline.graph.progress import Listener, Progress, nobody
 from pipeline.graph.stages import Decode
 from pipeline.models.backends.loading import device_count
+from pipeline.runs.model_process import ModelProcess
+from pipeline.runs.network_graph import job_here
 from pipeline.runs.prepare import check_recipe, open_table, prepare
 from pipeline.runs.promotion import current_of
 from pipeline.scan.full_scan import ledgers_of, survey
@@ -40,6 +42,7 @@ class Probe(BaseModel):
     read_and_decode_seconds: float
     predict_seconds: float
     device: str
+    runtime: str = Field("", description="what runs the network: OpenVINO, or torch and why")
     images_per_second: float
     start_seconds: float = Field(
         description="Ray's start, by experience, and the model's, measured"
@@ -70,8 +73,13 @@ def plan(spec: LabelSpec, *, probe: bool = True, listener: Listener = nobody) ->
 
     With `probe`, the first few images are labelled in this process to estimate the time.
     """
+    with ModelProcess() as process:
+        return _planned(spec, probe=probe, listener=listener, process=process)
+
+
+def _planned(spec: LabelSpec, *, probe: bool, listener: Listener, process: ModelProcess) -> Plan:
     listener(Progress("checking"))
-    job = prepare(spec, listener=listener)
+    job = prepare(spec, listener=listener, process=process)
     listener(Progress("listing"))
     table = open_table(job.folder)
     live = table.live() if table else []
@@ -86,8 +94,10 @@ def plan(spec: LabelSpec, *, probe: bool = True, listener: Listener = nobody) ->
         counts = Counts.of(found.counts)
         counts.unreadable = len(found.unreadable)
         counts.gone = count_gone(spec, found, reader, files, in_scope)
+    probed = None
     if first.refs is not None:
         listener(Progress("probing"))
+        probed = _probe(*job_here(job, process), first.refs, counts.todo)
     return Plan(
         src=job.recorded_spec["src"],
         dst=job.recorded_spec["dst"],
@@ -97,7 +107,7 @@ def plan(spec: LabelSpec, *, probe: bool = True, listener: Listener = nobody) ->
         counts=counts,
         unreadable=named_unreadable(found.unreadable),
         memory=str(budget_here(spec, job.weights, network=job.task.network)),
-        probe=_probe(job, first.refs, counts.todo) if first.refs is not None else None,
+        probe=probed,
     )
 
 
@@ -123,7 +133,7 @@ def _refusal(job: Job, table: Any) -> str | None:
     return None
 
 
-def _probe(job: Job, refs: pa.Table, todo: int) -> Probe:
+def _probe(job: Job, runtime: str, refs: pa.Table, todo: int) -> Probe:
     decode = Decode(job).pixels
     decode(refs.slice(0, 1))  # imports and connections do not count
     decoding, pixels = _timed(decode, refs)
@@ -141,6 +151,7 @@ def _probe(job: Job, refs: pa.Table, todo: int) -> Probe:
         read_and_decode_seconds=round(decoding / images, 5),
         predict_seconds=round(predicting / images, 5),
         device=worker.device,
+        runtime=runtime,
         images_per_second=round(rate, 1),
         start_seconds=round(start, 1),
         expected_seconds=round(start + todo / rate, 1),

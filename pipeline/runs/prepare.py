@@ -1,11 +1,14 @@
 """Preparation: every check that can refuse a run before the first image is read."""
 
+import sys
 from datetime import UTC, datetime
 
 from pipeline.engine.gcs import check_cluster
-from pipeline.errors import MissingError, SpecError
+from pipeline.errors import MissingError, ModelError, SpecError
 from pipeline.graph.job import Job
 from pipeline.graph.progress import Listener, Progress, nobody
+from pipeline.isolation.child_process import EndedError
+from pipeline.runs.model_process import ModelProcess
 from pipeline.runs.usage import check_usage
 from pipeline.sources import open_source
 from pipeline.spec import LabelSpec
@@ -14,12 +17,20 @@ from pipeline.store.choice import load_current
 from pipeline.store.delta.table import Table
 from pipeline.store.recipes import load_recipes
 from pipeline.store.runs import new_run_id
-from pipeline.tasks import known_recipes, task_for
+from pipeline.tasks import Task, known_recipes, task_for
+from pipeline.tasks.base import Prepared
+from pipeline.tasks.preprocess_cache import elsewhere
 
 
-def prepare(spec: LabelSpec, run_id: str | None = None, listener: Listener = nobody) -> Job:
+def prepare(
+    spec: LabelSpec,
+    run_id: str | None = None,
+    listener: Listener = nobody,
+    process: ModelProcess | None = None,
+) -> Job:
     """Resolve and check the cluster, source, model and recipe of a run with this id or a new one.
 
+    A model that this machine does not know yet is checked in `process`, if one is given.
     Raises SpecError, ClusterError, ModelError, MissingError or DeniedError; each says how to fix
     it.
     """
@@ -31,7 +42,7 @@ def prepare(spec: LabelSpec, run_id: str | None = None, listener: Listener = nob
     source.check(spec.dst)
     if task.network:
         listener(Progress("model"))
-    found = task.prepare(spec)
+    found = _prepared(task, spec, process)
     return Job(
         run_id=run_id or new_run_id(datetime.now(UTC)),
         spec=spec,
@@ -44,6 +55,19 @@ def prepare(spec: LabelSpec, run_id: str | None = None, listener: Listener = nob
         preprocess=found.preprocess,
         recipe=found.recipe,
     )
+
+
+def _prepared(task: Task, spec: LabelSpec, process: ModelProcess | None) -> Prepared:
+    if process is None or "torch" in sys.modules:  # it would import what is here already
+        return task.prepare(spec)
+    with elsewhere(process):
+        try:
+            return task.prepare(spec)
+        except EndedError as ended:
+            raise ModelError(
+                f"checking {spec.model} {ended}: look for a broken torch, or too little memory; "
+                "`nightlabel doctor` shows what is installed"
+            ) from None
 
 
 def open_table(folder: Folder) -> Table | None:

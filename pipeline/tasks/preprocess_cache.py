@@ -6,12 +6,14 @@ built without weights. That takes seconds: too long for a run with nothing new. 
 under a digest of all its inputs.
 """
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from functools import partial
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -32,13 +34,27 @@ _PACKAGES: Final = ("transformers", "pillow", "numpy", "torch", "timm", "torchvi
 
 _FITS: Final = b"fits"
 
+#: Calls what imports torch and transformers.
+Call = Callable[[Callable[[], Any]], Any]
+_elsewhere: ContextVar[Call] = ContextVar("elsewhere", default=lambda work: work())
+
+
+@contextmanager
+def elsewhere(call: Call) -> Iterator[None]:
+    """Within the block, what is not known yet is found out by `call`, say in another process."""
+    token = _elsewhere.set(call)
+    try:
+        yield
+    finally:
+        _elsewhere.reset(token)
+
 
 def preprocess_of(folder: Path) -> Preprocess:
     """`Preprocess.from_folder`, cached; raises what that raises."""
     name = f"{digest(folder)}.json"
     with suppress(OSError, ValidationError):
         return TypeAdapter(Preprocess).validate_json(kept("preprocess", name))
-    found = Preprocess.from_folder(folder)
+    found: Preprocess = _elsewhere.get()(partial(Preprocess.from_folder, folder))
     with suppress(OSError):  # then the next run computes it again
         keep("preprocess", name, TypeAdapter(Preprocess).dump_json(found))
     return found
@@ -60,7 +76,7 @@ def checked_preprocess(model: ModelFolder) -> Preprocess:
     except OSError:
         known = False
     if not known:
-        check_fit(model, shape.height, shape.width)
+        _elsewhere.get()(partial(check_fit, model, shape.height, shape.width))
         with suppress(OSError):
             keep("fits", name, _FITS)
     return shape
@@ -76,7 +92,7 @@ def checked_vectors(model: ModelFolder, purpose: Purpose) -> tuple[Preprocess, "
     name = digest(model.path, [asked, *headers(model)])
     with suppress(OSError, ValidationError):
         return shape, TypeAdapter(Vectors).validate_json(kept("fits", name))
-    found = check_fit(model, shape.height, shape.width, purpose)
+    found = _elsewhere.get()(partial(check_fit, model, shape.height, shape.width, purpose))
     if found is None:
         raise TypeError(f"{purpose} is for no vectors")
     with suppress(OSError):
