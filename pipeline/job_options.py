@@ -146,8 +146,8 @@ class JobOptions:
         Literal["auto", "fp32", "bf16", "fp16", "int8"],
         Option(
             MODEL,
-            "Number format of the weights. auto: fp16 on a GPU, fp32 on a CPU; int8 is faster on "
-            "CPUs with VNNI.",
+            "Number format of the weights. auto: fp16 on a GPU, fp32 on a CPU; on CPUs, bf16 "
+            "is faster with AMX, and int8 with VNNI.",
         ),
     ] = "auto"
     top_k: Annotated[Positive, Option(RESULT, "Labels to keep for each image.", metavar="N")] = 5

@@ -1,7 +1,8 @@
 """OpenVinoEngine: runs a graph on a CPU by OpenVINO, which needs neither torch nor transformers."""
 
+import sys
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,8 @@ from pipeline.models.backends.graph import INPUT, Graph
 
 #: ViT-Ti/16 on one thread: larger batches are no faster, see docs/performance.md.
 BATCH: Final = 16
+_CAN: Final = "OPTIMIZATION_CAPABILITIES"
+_TELEMETRY: Final = "openvino_telemetry"
 
 
 def has_runtime() -> bool:
@@ -48,7 +51,7 @@ class OpenVinoEngine:
         threads: int | None = None,
         load_exact: Callable[[], Engine] | None = None,
     ) -> None:
-        self.labels, self.precision, self.device = list(graph.labels), graph.precision, "cpu"
+        self.labels, self.precision, self.device = list(graph.labels), _computed(graph), "cpu"
         self.image_shape = (graph.height, graph.width, 3)
         self.batch_size = batch_size or BATCH
         self._top_k, self._sigmoid = min(top_k, len(self.labels)), graph.sigmoid
@@ -123,11 +126,33 @@ def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return result
 
 
+@lru_cache(maxsize=1)
+def _core() -> Any:
+    """OpenVINO without `openvino_telemetry`, which notes and sends to its makers that it is used.
+
+    Where that is not installed OpenVINO does without; so for its import it seems not to be.
+    """
+    known = sys.modules.get(_TELEMETRY)
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+    try:
+        from openvino import Core
+    finally:
+        del sys.modules[_TELEMETRY]
+        if known is not None:
+            sys.modules[_TELEMETRY] = known
+    return Core()
+
+
+def _computed(graph: Graph) -> str:
+    """The graph's precision, or fp32 where this CPU has no bf16: OpenVINO then computes in that."""
+    if graph.precision == "bf16" and "BF16" not in _core().get_property("CPU", _CAN):
+        return "fp32"
+    return graph.precision
+
+
 def _compiled(graph: Graph, threads: int | None, batch: int = -1) -> Any:
     """The network for batches of one size, or -1 for any."""
-    from openvino import Core
-
-    core = Core()
+    core = _core()
     model = core.read_model(graph.onnx)
     model.reshape([batch, graph.height, graph.width, 3])
     settings = {
