@@ -20,7 +20,7 @@ from pipeline.graph.result_queue import Stop
 from pipeline.graph.scaling import make_room
 from pipeline.runs.derive import derive
 from pipeline.runs.finalize import Runner, delete_gone, inline, merge
-from pipeline.runs.model_process import ModelProcess
+from pipeline.runs.model_process import ModelProcess, ray_early
 from pipeline.runs.network_graph import PendingGraph, runtime_of
 from pipeline.runs.outcome import conclude
 from pipeline.runs.prepare import check_recipe, open_table, prepare
@@ -61,7 +61,10 @@ def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
     began = time.monotonic()
     stop = Stop()
     run_id = new_run_id(datetime.now(UTC))
-    with telling(spec, run_id) as teller, stop.on_signals(), ModelProcess() as process:
+    with ExitStack() as stack:
+        teller = stack.enter_context(telling(spec, run_id))
+        stack.enter_context(stop.on_signals())
+        process = stack.enter_context(ModelProcess(partial(ray_early, stack, spec.address, stop)))
         listener = _both(on_progress, teller)
         listener(Progress("checking"))
         job = prepare(spec, run_id, listener, process)

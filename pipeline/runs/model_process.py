@@ -4,8 +4,14 @@ It starts when it is first needed: for a model that this machine does not know y
 """
 
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import ExitStack
+from functools import partial
+from threading import Thread
 from typing import Any, Final, Self, TypeVar
 
+from pipeline.engine.session import on_cpus_here, session
+from pipeline.graph.result_queue import Stop
 from pipeline.isolation.child_process import Child, Work
 
 Result = TypeVar("Result")
@@ -15,10 +21,14 @@ SECONDS: Final = 1_800.0
 
 
 class ModelProcess:
-    """Calls functions in a child process, one at a time; as a context, which ends the child."""
+    """Calls functions in a child process, one at a time; as a context, which ends the child.
 
-    def __init__(self) -> None:
+    `meanwhile` is called once, while the first call goes on.
+    """
+
+    def __init__(self, meanwhile: Callable[[], None] | None = None) -> None:
         self._child: Child | None = None
+        self._meanwhile = meanwhile
 
     def __enter__(self) -> Self:
         return self
@@ -31,16 +41,47 @@ class ModelProcess:
 
         Raises EndedError if the process ends.
         """
-        if self._child is None:
-            self._child = Child(_caller)
-        result: Result = self._child.ask(work, SECONDS)
-        return result
+        # Linux ends a child together with the thread that started it.
+        child = self._child = self._child or Child(_caller)
+        ask: Callable[[], Result] = partial(child.ask, work, SECONDS)
+        meanwhile, self._meanwhile = self._meanwhile, None
+        if meanwhile is None:
+            return ask()
+        answer = in_background(ask)
+        meanwhile()
+        return answer.result()
 
     def end(self) -> None:
         """End the process, whatever it does."""
         if self._child is not None:
             self._child.end()
             self._child = None
+
+
+def ray_early(stack: ExitStack, address: str | None, stop: Stop) -> None:
+    """Start an embedded Ray, which `stack` ends, while a model is checked that is new here: there
+    will be something to label.
+
+    Raises what a signal raises that came meanwhile.
+    """
+    if on_cpus_here(address):
+        with stop.gently():
+            stack.enter_context(session(address, in_use=lambda: stop.graph_runs))
+        stop.check()
+
+
+def in_background(work: Callable[[], Result]) -> "Future[Result]":
+    """Begin `work` in a thread, which does not keep this process alive."""
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            future.set_exception(error)
+
+    Thread(target=run, name="model", daemon=True).start()
+    return future
 
 
 def _caller() -> Work:

@@ -6,7 +6,6 @@ from concurrent.futures import TimeoutError as NotYetError
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from threading import Thread
 from typing import Final
 
 from filelock import FileLock
@@ -20,7 +19,7 @@ from pipeline.models.backends.graph import PRECISIONS, Graph, NoGraphError
 from pipeline.models.backends.openvino_engine import runtime_name
 from pipeline.models.cache import cache_folder
 from pipeline.models.fetch import fetch
-from pipeline.runs.model_process import ModelProcess
+from pipeline.runs.model_process import ModelProcess, in_background
 from pipeline.tasks.graph_cache import KIND, keep_graph, kept_graph, name_of
 from pipeline.tasks.graph_maker import GraphRequest, make_graph
 
@@ -57,8 +56,8 @@ class PendingGraph:
     def begin(self) -> "Future[Graph | str]":
         """Begin in the background, if that was not done yet."""
         if self._found is None:
-            self._asked, self._found = request_of(self._job), Future()
-            Thread(target=self._find_in, args=(self._found,), name="graph", daemon=True).start()
+            self._asked = request_of(self._job)
+            self._found = in_background(self._find)
         return self._found
 
     def result(self, stop: Stop) -> Graph | str:
@@ -77,12 +76,6 @@ class PendingGraph:
         if isinstance(found, str) and isinstance(asked, GraphRequest) and asked.precision == "int8":
             raise ModelError(f"--precision int8 does not work with this model: {found}; use fp32")
         return found
-
-    def _find_in(self, future: "Future[Graph | str]") -> None:
-        try:
-            future.set_result(self._find())
-        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            future.set_exception(error)
 
     def _find(self) -> Graph | str:
         if isinstance(self._asked, str):
