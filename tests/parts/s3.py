@@ -131,20 +131,19 @@ class S3Process(S3Server):
 
     def start(self) -> bool:
         """Run it, on the data it had; True once it has taken a PUT, False if it cannot run here."""
-        _remove_sockets(self._ports.values())
         with (self._folder / "weed.log").open("ab") as log:
             self._process = _start(self._folder, self._ports, self.env, log)
         return _ready(self, self._process)
 
     def kill(self) -> None:
-        """SIGKILL; `start` runs it again."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
+        """SIGKILL; `start` runs it again, on what it had taken.
 
-    def end(self) -> None:
+        On SIGTERM it would first wait up to ten seconds for its own components, which hold
+        streams open to each other.
+        """
         if self._process is not None:
-            _end(self._process)
+            self._process.kill()
+            self._process.wait()
         _remove_sockets(self._ports.values())
 
 
@@ -168,7 +167,7 @@ def serve(folder: Path) -> Iterator[S3Process]:
                 yield server
                 return
         finally:
-            server.end()
+            server.kill()
     raise RuntimeError(f"no S3 server after {STARTS} starts:\n{_tail(folder / 'weed.log')}")
 
 
@@ -263,15 +262,6 @@ def _ready(server: S3Server, process: subprocess.Popen[bytes]) -> bool:
         else:
             return True
     return False
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _remove_sockets(ports: Iterable[int]) -> None:
