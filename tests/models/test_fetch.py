@@ -97,6 +97,8 @@ def test_pickled_weights_are_refused(own_vit: Path) -> None:
     (own_vit / "model.safetensors").rename(own_vit / "pytorch_model.bin")
     message = refusal(own_vit)
     assert "only pickled weights (pytorch_model.bin)" in message
+    assert "AutoModelForImageClassification" in message
+    assert "(a backbone without a class head: AutoModel)" in message
     assert "save_pretrained(FOLDER)" in message
 
 
