@@ -12,6 +12,7 @@ from pipeline.errors import DeniedError, MissingError, SpecError, StoreError
 from pipeline.runs.scopes import covers
 from pipeline.schema import object_id
 from pipeline.sources import kind_of, wants_of
+from pipeline.sources.containers.zip_directory import TAIL_BYTES
 from pipeline.spec import make_spec
 from pipeline.storage import Rules, read_many
 from tests.parts.http import serving
@@ -130,6 +131,21 @@ def test_behind_a_web_address_by_ranges_alone() -> None:
         assert taken < 2 * 2**17 + sum(map(len, IMAGES.values())) + 100 * len(IMAGES)
         assert len(asked) == 2 + len(IMAGES)
         assert rows["modified"].null_count == rows.num_rows
+
+
+def test_a_version_s_directory_is_read_once() -> None:
+    """By all the listings of a process; the end is read again, since it says which version it is."""
+    count = 2_000  # a directory that is longer than what is read of the end
+    files = {"a.zip": zip_of({f"a/{number:040}.jpg": b"" for number in range(count)})}
+    with range_server(files) as (url, asked):
+        for _ in range(3):
+            made = checked(f"{url}/a.zip", allow_private=True)
+            assert refs(made).num_rows == count
+        ends = [first for _, first, _ in asked if first == len(files["a.zip"]) - TAIL_BYTES]
+        assert len(asked) == len(ends) + 1
+        files["a.zip"] = zip_of({f"a/{number:040}.jpg": b"new" for number in range(count)})
+        assert refs(made).num_rows == count
+        assert len(asked) == len(ends) + 4
 
 
 def test_a_signature_is_no_part_of_a_member(tmp_path: Path) -> None:
