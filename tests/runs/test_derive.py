@@ -144,6 +144,22 @@ def test_only_what_is_in_scope(five: Path, model: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "fields", [{"limit": 3}, {"modified_since": "2020-01-01"}, {"src": "list.txt"}]
+)
+def test_where_only_the_scope_of_a_run_tells(
+    five: Path, model: str, fields: dict[str, object]
+) -> None:
+    """Nothing of a run with another scope; all of one that had the same."""
+    Path("list.txt").write_text("".join(f"photos/{name}\n" for name in NAMES))
+    spec = spec_of(model, **fields)
+    assert derived(spec) == 0
+    job = prepare(spec_of(model, **fields | {"top_k": 4}))
+    night(job.folder, "photos", job.recipe.id, scope=job.source.scope)
+    save_recipe(job.folder, job.recipe.id, job.recipe.to_json())
+    assert derived(spec) == 6
+
+
+@pytest.mark.parametrize(
     "fields",
     [{"top_k": 5}, {"top_k": 6}, {"exif": False}, {"decode": "fast"}, {"new_recipe": False}],
 )
