@@ -134,7 +134,7 @@ def test_behind_a_web_address_by_ranges_alone() -> None:
 
 
 def test_a_version_s_directory_is_read_once() -> None:
-    """By all the listings of a process; the end is read again, since it says which version it is."""
+    """By all listings of a process; its end is read each time, and says which version it is."""
     count = 2_000  # a directory that is longer than what is read of the end
     files = {"a.zip": zip_of({f"a/{number:040}.jpg": b"" for number in range(count)})}
     with range_server(files) as (url, asked):
