@@ -56,9 +56,9 @@ def account(contender: Contender, images: Path, model: Path) -> dict[str, float]
 def _watched(command: Sequence[str]) -> list[Process]:
     processes: dict[int, Process] = defaultdict(Process)
     with (
-        tempfile.TemporaryFile("w+") as told,
+        tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=told, cwd=ROOT, env=environ()
+            command, stdout=subprocess.DEVNULL, stderr=log, cwd=ROOT, env=environ()
         ) as driver,
     ):
         try:
@@ -70,9 +70,9 @@ def _watched(command: Sequence[str]) -> list[Process]:
         finally:
             driver.terminate()  # it has ended, unless this is interrupted
         if driver.returncode:
-            told.seek(0)
+            log.seek(0)
             raise RuntimeError(
-                f"{command[0]} ended with {driver.returncode}:\n{told.read()[-4000:]}"
+                f"{command[0]} ended with {driver.returncode}:\n{log.read()[-4000:]}"
             )
     processes[driver.pid].role = "driver"
     return list(processes.values())

@@ -38,7 +38,7 @@ _PATTERNS = (
 )
 
 
-def stranger(data: bytes) -> str | None:
+def undecoded_format(data: bytes) -> str | None:
     """The Pillow format that `data` seems to be in, in lower case, or None."""
     for prefix, name in _PREFIXES:
         if data.startswith(prefix):

@@ -117,10 +117,10 @@ def _device() -> str:
     from pipeline.models.backends.loading import device_name, pick_device, pick_precision
 
     device = pick_device()
-    told = f"{device_name(device)}, --precision auto is {pick_precision('auto', device)}"
+    text = f"{device_name(device)}, --precision auto is {pick_precision('auto', device)}"
     if device.type == "cpu" and not integers_pay():
-        told += ", int8 is no faster (the CPU lacks AVX-512 VNNI and AMX)"
-    return told
+        text += ", int8 is no faster (the CPU lacks AVX-512 VNNI and AMX)"
+    return text
 
 
 def _formats() -> str:
@@ -141,10 +141,10 @@ def _source(src: str, allow_private: bool) -> str:
     source = open_source(_spec_of(src, allow_private))
     source.check()
     first = next((page for s in source.shards() for page in source.refs(s)), None)
-    told = f"{first.refs.num_rows if first else 0} images in the first page"
+    text = f"{first.refs.num_rows if first else 0} images in the first page"
     for uri, why in first.unreadable.items() if first else ():
-        told += f"; cannot read {public(uri)}: {why}"
-    return told
+        text += f"; cannot read {public(uri)}: {why}"
+    return text
 
 
 def _spec_of(src: str, allow_private: bool) -> LabelSpec:

@@ -23,7 +23,7 @@ from pipeline.runs.finalize import Runner, delete_gone, inline, merge
 from pipeline.runs.outcome import conclude
 from pipeline.runs.prepare import check_recipe, open_table, prepare
 from pipeline.runs.promotion import Promotion
-from pipeline.runs.reporting import Teller, telling
+from pipeline.runs.reporting import Reporter, reporting
 from pipeline.scan.gone import confirmed, count_gone, without_hidden
 from pipeline.scan.ledgers import LOCAL_ROWS, FileReader, ledger_shards, local_ledger, rows_of
 from pipeline.scan.quick_scan import nothing_to_label
@@ -59,8 +59,8 @@ def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
     began = time.monotonic()
     stop = Stop()
     run_id = new_run_id(datetime.now(UTC))
-    with telling(spec, run_id) as teller, stop.on_signals():
-        listener = _both(on_progress, teller)
+    with reporting(spec, run_id) as reporter, stop.on_signals():
+        listener = _both(on_progress, reporter)
         listener(Progress("checking"))
         job = prepare(spec, run_id, listener)
         job.folder.ensure()
@@ -69,9 +69,9 @@ def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
             check_recipe(job, table)
             table.add_columns(job.task.columns)
             save_recipe(job.folder, job.recipe.id, job.recipe.to_json())
-            teller.started(job)
+            reporter.started(job)
             derived = derive(job, table, _summary_of(job))
-            return Run(job, table, lease, stop, teller, listener, began, derived).execute()
+            return Run(job, table, lease, stop, reporter, listener, began, derived).execute()
 
 
 def fingerprint(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
@@ -93,13 +93,13 @@ class Run:
         table: Table,
         lease: Lease,
         stop: Stop,
-        teller: Teller,
+        reporter: Reporter,
         listener: Listener,
         began: float,
         derived: int = 0,
     ) -> None:
         self._job, self._table, self._lease = job, table, lease
-        self._stop, self._teller, self._listener, self._began = stop, teller, listener, began
+        self._stop, self._reporter, self._listener, self._began = stop, reporter, listener, began
         self._derived = derived
         self._files = [f for f in table.live() if f.recipe == job.recipe.id]
         self._ledgers: list[Ledger] = []
@@ -238,10 +238,10 @@ class Run:
         self._listener(progress)
         if progress.stage == LABELLING and "load" not in self._summary.seconds:
             self._took("load")
-        self._teller.measured(progress, self._committer)
+        self._reporter.measured(progress, self._committer)
 
     def _committed(self, written: Written) -> None:
-        self._teller.committed(written, self._committer)
+        self._reporter.committed(written, self._committer)
 
     def _count_labels(self) -> None:
         counts = self._summary.counts
@@ -260,7 +260,7 @@ class Run:
         )
         summary.status, summary.exit_code, summary.reason = status, int(code), reason
         self._promotion.end(summary)
-        self._teller.finished(self._saved())
+        self._reporter.finished(self._saved())
         return summary
 
     def _failed(self, error: NightlabelError) -> None:
@@ -269,7 +269,7 @@ class Run:
         summary.reason = redacted(str(error))
         with suppress(StoreError):  # this may be the part that failed; the error says more
             self._saved()
-        self._teller.finished(summary)
+        self._reporter.finished(summary)
 
     def _saved(self) -> RunSummary:
         self._summary.finished = datetime.now(UTC)
@@ -314,10 +314,10 @@ def _summary_of(job: Job) -> RunSummary:
     )
 
 
-def _both(listener: Listener | None, teller: Teller) -> Listener:
+def _both(listener: Listener | None, reporter: Reporter) -> Listener:
     def listen(progress: Progress) -> None:
         if listener is not None:
             listener(progress)
-        teller.progress(progress)
+        reporter.progress(progress)
 
     return listen

@@ -19,7 +19,7 @@ _GRACE_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class NewImages:
     """Images without a label of a recipe. `unlabelled` is None if they cannot be counted, which
     `problem` explains; there may be more unless `complete`."""
 
@@ -31,7 +31,7 @@ class News:
         return asdict(self)
 
 
-def count_news(spec: LabelSpec, recipe: str | None) -> News:
+def count_new_images(spec: LabelSpec, recipe: str | None) -> NewImages:
     """How many images at SRC have no row of `recipe` (None: the store's current one).
 
     The submitting machine may have no access to the archive, so this never raises NightlabelError,
@@ -41,18 +41,18 @@ def count_news(spec: LabelSpec, recipe: str | None) -> News:
     try:
         return within(COUNT_SECONDS + _GRACE_SECONDS, lambda: _count(spec, recipe, until))
     except TimeoutError:
-        return News(None, False, f"no answer from storage within {COUNT_SECONDS:.0f} s")
+        return NewImages(None, False, f"no answer from storage within {COUNT_SECONDS:.0f} s")
     except NightlabelError as error:
-        return News(None, False, str(error))
+        return NewImages(None, False, str(error))
 
 
-def _count(spec: LabelSpec, recipe: str | None, until: float) -> News:
+def _count(spec: LabelSpec, recipe: str | None, until: float) -> NewImages:
     store = LabelStore(spec.dst)
     files = store.live(recipe)
     if not files:
         raise MissingError(f"{spec.dst}, as seen from here, has no labels of this job")
     if rows_of(files) > LOCAL_ROWS:
-        return News(
+        return NewImages(
             None, False, f"{rows_of(files):,} labels are too many to look through from here"
         )
     source = open_source(spec)
@@ -63,8 +63,8 @@ def _count(spec: LabelSpec, recipe: str | None, until: float) -> News:
     for shard in source.shards():
         for _ in survey.remaining(source, shard, ledgers, retry_errors=False):
             if time.monotonic() > until:
-                return News(_todo(survey), complete=False)
-    return News(_todo(survey), complete=True)
+                return NewImages(_todo(survey), complete=False)
+    return NewImages(_todo(survey), complete=True)
 
 
 def _todo(survey: Survey) -> int:

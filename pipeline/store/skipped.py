@@ -8,17 +8,17 @@ from typing import Final
 from pipeline.errors import printable
 
 #: This many are named.
-TOLD: Final = 3
+NAMED: Final = 3
 
 
-def tell_passed_over(problems: Sequence[str]) -> None:
+def warn_of_skipped(problems: Sequence[str]) -> None:
     """A warning for each of the first few, once in a process."""
-    for problem in problems[:TOLD]:
-        _tell(f"{problem}; it is skipped")
-    if len(problems) > TOLD:
-        _tell(f"{len(problems) - TOLD:,} more such files are skipped, like {problems[0]}")
+    for problem in problems[:NAMED]:
+        _warn(f"{problem}; it is skipped")
+    if len(problems) > NAMED:
+        _warn(f"{len(problems) - NAMED:,} more such files are skipped, like {problems[0]}")
 
 
 @lru_cache(maxsize=1000)
-def _tell(line: str) -> None:
+def _warn(line: str) -> None:
     logging.getLogger("nightlabel").warning("nightlabel: %s", printable(line))

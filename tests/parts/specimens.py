@@ -20,7 +20,7 @@ class Specimen(NamedTuple):
 
 @cache
 def specimens() -> list[Specimen]:
-    return [*_pngs(), *_jpegs(), *_tiffs(), *_webps(), *_others(), *_strangers()]
+    return [*_pngs(), *_jpegs(), *_tiffs(), *_webps(), *_others(), *_undecoded()]
 
 
 def _moving(format_: str, mode: str = "RGB") -> bytes:
@@ -94,7 +94,7 @@ def _others() -> Iterator[Specimen]:
         yield Specimen("jpeg2000", "bare", encode(picture("L"), "JPEG2000", no_jp2=True))
 
 
-def _strangers() -> Iterator[Specimen]:
+def _undecoded() -> Iterator[Specimen]:
     """What else Pillow opens by content; a name that ends in .jpg may hold it."""
     for format_ in ("DDS", "ICNS", "ICO", "PCX", "PPM", "QOI", "SGI", "TGA"):
         yield Specimen("other", format_, encode(picture(), format_))

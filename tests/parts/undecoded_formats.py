@@ -62,7 +62,7 @@ _BY_HAND = {
 }
 
 
-def strangers() -> Iterator[tuple[str, bytes]]:
+def undecoded_files() -> Iterator[tuple[str, bytes]]:
     """(Pillow's name of the format, a file in it)."""
     yield from _BY_HAND.items()
     for name, mode in _WRITTEN.items():

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.scan import news
-from pipeline.scan.news import News, count_news
+from pipeline.scan import new_images
+from pipeline.scan.new_images import NewImages, count_new_images
 from pipeline.sources.lists import gathering
 from pipeline.spec import LabelSpec, make_spec
 from pipeline.storage import Folder
@@ -40,22 +40,22 @@ def job(labels: Folder, images: int) -> LabelSpec:
 def test_what_has_no_row_is_counted(
     labels: Folder, images: int, unlabelled: int, recipe: str | None
 ) -> None:
-    assert count_news(job(labels, images), recipe) == News(unlabelled, complete=True)
+    assert count_new_images(job(labels, images), recipe) == NewImages(unlabelled, complete=True)
 
 
 def test_when_the_time_is_up_there_may_be_more(
     labels: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(news, "COUNT_SECONDS", 0.0)
+    monkeypatch.setattr(new_images, "COUNT_SECONDS", 0.0)
     monkeypatch.setattr(gathering, "BATCH", 15)
-    assert count_news(job(labels, 22), RECIPE) == News(5, complete=False)
+    assert count_new_images(job(labels, 22), RECIPE) == NewImages(5, complete=False)
 
 
 def test_what_cannot_be_seen_from_here_is_said(labels: Folder, tmp_path: Path) -> None:
     told = [
-        count_news(make_spec(src="s3://photos", dst=str(tmp_path / "none")), RECIPE),
-        count_news(make_spec(src=str(tmp_path / "none"), dst=labels.uri), RECIPE),
-        count_news(job(labels, 10), "r0000other"),
+        count_new_images(make_spec(src="s3://photos", dst=str(tmp_path / "none")), RECIPE),
+        count_new_images(make_spec(src=str(tmp_path / "none"), dst=labels.uri), RECIPE),
+        count_new_images(job(labels, 10), "r0000other"),
     ]
     assert [(one.unlabelled, one.complete) for one in told] == [(None, False)] * 3
     assert ["none" in (one.problem or "") for one in told] == [True, True, False]
@@ -65,12 +65,12 @@ def test_what_cannot_be_seen_from_here_is_said(labels: Folder, tmp_path: Path) -
 def test_storage_that_never_answers_is_not_waited_for(
     labels: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(news, "COUNT_SECONDS", 0.2)
-    monkeypatch.setattr(news, "_GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(new_images, "COUNT_SECONDS", 0.2)
+    monkeypatch.setattr(new_images, "_GRACE_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         src = f"http://127.0.0.1:{silent.getsockname()[1]}/list.txt"
         began = time.monotonic()
-        found = count_news(make_spec(src=src, dst=labels.uri, allow_private=True), RECIPE)
+        found = count_new_images(make_spec(src=src, dst=labels.uri, allow_private=True), RECIPE)
     assert time.monotonic() - began < 5
     assert found.unlabelled is None
     assert "no answer from storage" in (found.problem or "")

@@ -112,8 +112,8 @@ def find_directory(file: Ranged) -> Directory:
     if shift < 0:
         raise ImageError(ErrorCode.TRUNCATED, "the zip file's directory does not lie inside it")
     if size > DIRECTORY_BYTES:
-        told = f"a zip file with a directory of over {DIRECTORY_BYTES >> 20} MiB; divide it"
-        raise ImageError(ErrorCode.TOO_LARGE, told)
+        problem = f"a zip file with a directory of over {DIRECTORY_BYTES >> 20} MiB; divide it"
+        raise ImageError(ErrorCode.TOO_LARGE, problem)
     return Directory(offset + shift, size, min(count, size // _HEADER.size), shift)
 
 
