@@ -23,6 +23,9 @@ test-fast: $(VENV)/.dev-ready
 test: $(VENV)/.dev-ready
 	$(MAKE) --jobs=2 --keep-going test-ray test-rest
 
+# Tests start hundreds of Pythons, each of which would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 PARTS := fast-s3 fast-run fast-rest test-ray test-rest
 fast-s3: PART := --without ray --without torch -m "$(SHORT) and s3" --ignore=tests/chaos
 fast-run: PART := --without ray --without torch -m "$(SHORT) and not s3" $(ENGINE)
