@@ -8,6 +8,10 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+#: How often a server looks whether it shall end; by default twice a second, for which hundreds of
+#: tests would wait.
+POLL_SECONDS = 0.01
+
 
 class _Server(ThreadingHTTPServer):
     """Clients keep connections for later. A thread that waits at one when Python ends is ended
@@ -43,7 +47,7 @@ class _Server(ThreadingHTTPServer):
 def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     """Run `handler` on a free port until the block ends; yields the url without a slash."""
     server = _Server(handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(POLL_SECONDS,))
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

@@ -30,6 +30,7 @@ from pipeline.storage import (
     translate,
 )
 from pipeline.storage.clients import peers
+from tests.parts.http import POLL_SECONDS
 from tests.sources.listed import refs
 from tests.storage.clients.hostile_addresses import NAMED, PUBLIC, Ports, addresses
 
@@ -89,7 +90,7 @@ class _PublicServer(ThreadingHTTPServer):
 @contextmanager
 def public_server() -> Iterator[int]:
     server = _PublicServer((PUBLIC_ADDRESS, 0), _Public)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(POLL_SECONDS,))
     thread.start()
     try:
         yield server.server_port
