@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 KERNEL := pipeline/images/_resample.c pipeline/images/_resample_avx2.h
 # Every file that is installed is held to its digest in locks/; pip resolves nothing.
 INSTALL := .ci/install.py
-# The folders of tests around a run.
-ENGINE := tests/engine tests/graph tests/isolation tests/runs tests/scan
+# The folders of tests around a run, and some more: a third of the time.
+RUN := tests/engine tests/graph tests/images tests/isolation tests/runs tests/scan tests/sources
 SHORT := not slow and not chaos and not gpu and not orchestrators
 
 .PHONY: demo test test-fast fast-s3 fast-run fast-rest test-ray test-rest test-slow acceptance chaos test-orchestrators test-wheel wheel test-gpu bench bench-quick bench-gpu lint audit audit-online format docs env constraints clean
@@ -23,10 +23,13 @@ test-fast: $(VENV)/.dev-ready
 test: $(VENV)/.dev-ready
 	$(MAKE) --jobs=2 --keep-going test-ray test-rest
 
+# Tests start hundreds of Pythons, each of which would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 PARTS := fast-s3 fast-run fast-rest test-ray test-rest
 fast-s3: PART := --without ray --without torch -m "$(SHORT) and s3" --ignore=tests/chaos
-fast-run: PART := --without ray --without torch -m "$(SHORT) and not s3" $(ENGINE)
-fast-rest: PART := --without ray --without torch -m "$(SHORT) and not s3" --ignore=tests/chaos $(ENGINE:%=--ignore=%)
+fast-run: PART := --without ray --without torch -m "$(SHORT) and not s3" $(RUN)
+fast-rest: PART := --without ray --without torch -m "$(SHORT) and not s3" --ignore=tests/chaos $(RUN:%=--ignore=%)
 test-ray: PART := -m "$(SHORT) and ray"
 test-rest: PART := --without ray -m "$(SHORT)"
 $(PARTS): SHELL := bash

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.race import Contender, environ, rows_of, steady_part
-from tests.parts.archives import ROOT
-from tests.parts.family import below, stat, title
-from tests.parts.watch import role_of
+from tests.parts.archives.real_archives import ROOT
+from tests.parts.processes.process_tree import below, stat, title
+from tests.parts.processes.watch import role_of
 
 EVERY: Final = 0.5
 TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
@@ -56,9 +56,9 @@ def account(contender: Contender, images: Path, model: Path) -> dict[str, float]
 def _watched(command: Sequence[str]) -> list[Process]:
     processes: dict[int, Process] = defaultdict(Process)
     with (
-        tempfile.TemporaryFile("w+") as told,
+        tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=told, cwd=ROOT, env=environ()
+            command, stdout=subprocess.DEVNULL, stderr=log, cwd=ROOT, env=environ()
         ) as driver,
     ):
         try:
@@ -70,9 +70,9 @@ def _watched(command: Sequence[str]) -> list[Process]:
         finally:
             driver.terminate()  # it has ended, unless this is interrupted
         if driver.returncode:
-            told.seek(0)
+            log.seek(0)
             raise RuntimeError(
-                f"{command[0]} ended with {driver.returncode}:\n{told.read()[-4000:]}"
+                f"{command[0]} ended with {driver.returncode}:\n{log.read()[-4000:]}"
             )
     processes[driver.pid].role = "driver"
     return list(processes.values())

@@ -55,7 +55,7 @@ ERRORS_ALLOWED = 100
 
 #: Omitted from a job where they are not used: the record, the JSON and the hash of a job that only
 #: classifies stay as they were before there were other tasks.
-_UNTOLD: Final = {
+_OMITTED: Final = {
     "task": DEFAULT_TASK,
     "pooling": None,
     "vector_dtype": "float16",
@@ -143,8 +143,8 @@ class LabelSpec(JobOptions, BaseModel):
 
     @model_serializer(mode="wrap")
     def _without_what_says_nothing(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        told: dict[str, Any] = fields(self)
-        return {k: v for k, v in told.items() if k not in _UNTOLD or v != _UNTOLD[k]}
+        dumped: dict[str, Any] = fields(self)
+        return {k: v for k, v in dumped.items() if k not in _OMITTED or v != _OMITTED[k]}
 
     @property
     def predictor_range(self) -> tuple[int, int] | None:

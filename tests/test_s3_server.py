@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.parts import s3 as bench
-from tests.parts.s3 import S3Server
+from tests.parts.servers import s3 as bench
+from tests.parts.servers.s3 import S3Server
 
 pytestmark = pytest.mark.s3
 
@@ -54,9 +54,21 @@ def test_starts_elsewhere_when_its_ports_are_taken(
     assert not answers
 
 
+def test_killed_it_loses_nothing(tmp_path: Path) -> None:
+    """So it is ended by a kill: asked to end, it takes ten seconds and more."""
+    with bench.serve(tmp_path) as server:
+        first, second = f"{server.bucket()}/a", f"{server.bucket()}/b"
+        assert server.put_many([(first, b"one"), (second, b"two")]) == 2
+        server.kill()
+        assert not _servers_in(tmp_path)
+        assert server.start()
+        assert [server.get(first), server.get(second)] == [b"one", b"two"]
+    assert not _servers_in(tmp_path)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux's parent-death signal")
 def test_the_command_dies_with_its_parent(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.parts.s3", str(tmp_path / "data")]
+    command = [sys.executable, "-m", "tests.parts.servers.s3", str(tmp_path / "data")]
     process = subprocess.Popen(
         command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True
     )

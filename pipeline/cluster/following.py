@@ -26,7 +26,7 @@ class Follower:
 
     def __init__(self, server: JobServer, job_id: str, listen: Callable[[str], None]) -> None:
         self._server, self._id, self._listen = server, job_id, listen
-        self._told = 0
+        self._printed = 0
         self._answered = time.monotonic()
         self.log = ""
 
@@ -62,9 +62,9 @@ class Follower:
     def _tell(self, log: str, *, whole: bool) -> None:
         self.log = log
         end = len(log) if whole else log.rfind("\n") + 1
-        for line in log[self._told : end].splitlines():
+        for line in log[self._printed : end].splitlines():
             self._listen(line)
-        self._told = max(self._told, end)
+        self._printed = max(self._printed, end)
 
 
 def wait_until_over(server: JobServer, job_id: str, seconds: float) -> Job:

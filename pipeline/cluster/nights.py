@@ -60,7 +60,7 @@ def job_id(spec: LabelSpec, night: str, attempt: int) -> str:
     ends = {"src": canonical(spec.src), "dst": canonical(spec.dst)}
     ends["model"] = whole_model(spec.model)
     fields = spec.model_dump(mode="json", exclude={"address", "events", "notify"}) | ends
-    told = {name: identity(one) if isinstance(one, str) else one for name, one in fields.items()}
-    document = json.dumps(told, sort_keys=True)
+    named = {name: identity(one) if isinstance(one, str) else one for name, one in fields.items()}
+    document = json.dumps(named, sort_keys=True)
     first = f"{PREFIX}{night}-{blake2b(document.encode(), digest_size=_HASH_BYTES).hexdigest()}"
     return first if attempt == 1 else f"{first}-{attempt}"

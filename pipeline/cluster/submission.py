@@ -54,9 +54,9 @@ def _start(
     with tempfile.TemporaryDirectory(prefix="nightlabel-") as made:
         folder = Path(made)
         pack(spec, folder, now, with_package=with_package)
-        told = {"night": night, "src": _told(spec.src), "dst": _told(spec.dst)}
-        return server.start(name, ENTRYPOINT, folder, told)
+        metadata = {"night": night, "src": _shown(spec.src), "dst": _shown(spec.dst)}
+        return server.start(name, ENTRYPOINT, folder, metadata)
 
 
-def _told(uri: str) -> str:
+def _shown(uri: str) -> str:
     return public(canonical(uri))

@@ -56,17 +56,17 @@ def check_answers(address: str | None) -> str | None:
     if place is None:
         return None
     host, port = place
-    told = f"{host}:{port}"
+    target = f"{host}:{port}"
     try:
         greeting = within(PROBE_SECONDS, lambda: _greeting(host, port))
     except TimeoutError:
-        raise _away(told, "there is no answer; a firewall may drop what is sent there") from None
+        raise _away(target, "there is no answer; a firewall may drop what is sent there") from None
     except socket.gaierror as error:
-        raise _away(told, f"the name {host} does not resolve: {error.strerror}") from None
+        raise _away(target, f"the name {host} does not resolve: {error.strerror}") from None
     except OSError as error:
-        raise _away(told, (error.strerror or str(error)).lower()) from None
-    _check_greeting(told, greeting)
-    return f"[{host}]:{port}" if ":" in host else told
+        raise _away(target, (error.strerror or str(error)).lower()) from None
+    _check_greeting(target, greeting)
+    return f"[{host}]:{port}" if ":" in host else target
 
 
 def _host_and_port(address: str | None) -> tuple[str, int] | None:
@@ -102,24 +102,24 @@ def _greeting(host: str, port: int) -> bytes:
         return found
 
 
-def _check_greeting(told: str, greeting: bytes) -> None:
+def _check_greeting(target: str, greeting: bytes) -> None:
     if not greeting:
-        raise _away(told, "the connection was closed without an answer")
+        raise _away(target, "the connection was closed without an answer")
     if greeting.startswith((b"HTTP/", b"<")):  # some servers answer with a page alone
         raise SpecError(
             "address",
-            told,
+            target,
             "a web server answers there, and no Ray cluster; if it is a job server "
             f"(port 8265), `nightlabel submit` takes it: {_OURS}",
         )
     if len(greeting) < _FRAME_HEAD or greeting[3] != _SETTINGS:
-        raise not_a_cluster(told)
+        raise not_a_cluster(target)
 
 
-def not_a_cluster(told: str) -> SpecError:
+def not_a_cluster(target: str) -> SpecError:
     """The error for a server that is not a Ray cluster."""
-    return SpecError("address", told, f"what answers there is no Ray cluster: {_OURS}")
+    return SpecError("address", target, f"what answers there is no Ray cluster: {_OURS}")
 
 
-def _away(told: str, why: str) -> ClusterError:
-    return ClusterError(f"no Ray cluster answers at {told}: {why}; check --address (or {_RAY})")
+def _away(target: str, why: str) -> ClusterError:
+    return ClusterError(f"no Ray cluster answers at {target}: {why}; check --address (or {_RAY})")

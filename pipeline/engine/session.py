@@ -55,9 +55,8 @@ def session(address: str | None, in_use: Callable[[], bool] = _never) -> Iterato
         with _border():
             yield totals()
     finally:
-        # Ray aborts the process if it is shut down while a thread uses it. It ends with this
+        # Ray aborts the process if it is shut down while a thread uses it; then it ends with this
         # process.
-        # with this process then.
         if not in_use():
             if address is None:
                 end_at_once()

@@ -39,7 +39,7 @@ class EventLog:
         """Raises SpecError for a target that cannot be written to."""
         return cls(_target(uri, run_id))
 
-    def tell(self, event: Event) -> None:
+    def add(self, event: Event) -> None:
         self._queue.put(event.line())
 
     def close(self, seconds: float) -> str | None:

@@ -1,14 +1,14 @@
 """What the first bytes of an object say, for files that Pillow could not open.
 
-File names are ignored. Pillow recognises what it can decode. This table, and that of strangers.py,
-is used afterwards, to distinguish "no image at all", "an image that ends too soon" and "a format
-not decoded here".
+File names are ignored. Pillow recognises what it can decode. This table, and that of
+undecoded_formats.py, is used afterwards, to distinguish "no image at all", "an image that ends too
+soon" and "a format not decoded here".
 """
 
 import re
 from collections.abc import Callable, Iterator
 
-from pipeline.images.strangers import stranger
+from pipeline.images.undecoded_formats import undecoded_format
 
 #: ISO base media brands (ISO/IEC 23008-12, AVIF 1.1) of still images, and of other content.
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
@@ -97,7 +97,7 @@ def sniff(data: bytes) -> str | None:
         return _iso_media(data)
     if data[128:132] == b"DICM":
         return "dicom"
-    return "svg" if _is_svg(data[:_XML_BYTES]) else stranger(data)
+    return "svg" if _is_svg(data[:_XML_BYTES]) else undecoded_format(data)
 
 
 def _iso_media(data: bytes) -> str:

@@ -72,8 +72,9 @@ def no_safetensors(name: str, files: Iterable[str]) -> BadModelError:
         return BadModelError(f"{name} holds no weights: neither {SINGLE} nor {INDEX}")
     return BadModelError(
         f"{name} has only pickled weights ({pickled[0]}), which can run code and are not loaded; "
-        "convert it once where you trust it: AutoModelForImageClassification.from_pretrained"
-        f"({name!r}).save_pretrained(FOLDER), then --model FOLDER"
+        "convert it once where you trust it, with AutoModelForImageClassification of transformers "
+        f"(a backbone without a class head: AutoModel): .from_pretrained({name!r})"
+        ".save_pretrained(FOLDER), then --model FOLDER"
     )
 
 

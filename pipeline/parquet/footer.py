@@ -80,12 +80,12 @@ def _is_below(path: str, names: Collection[str]) -> bool:
     return any(".".join(parts[:count]) in names for count in range(1, len(parts) + 1))
 
 
-def place_of(told: Fields) -> tuple[int, int]:
+def place_of(metadata: Fields) -> tuple[int, int]:
     """Where a column chunk begins, as Arrow computes it, and its bytes. Raises Malformed."""
-    start = number(told, 9, wide=True)
-    if 11 in told and 0 < (dictionary := number(told, 11, wide=True)) < start:
+    start = number(metadata, 9, wide=True)
+    if 11 in metadata and 0 < (dictionary := number(metadata, 11, wide=True)) < start:
         start = dictionary
-    return start, number(told, 7, wide=True)
+    return start, number(metadata, 7, wide=True)
 
 
 def ranges_of(

@@ -97,8 +97,8 @@ def chunks_of(
             yield _chunk(data, group.columns[leaf], columns[leaf], ordinal, group.rows)
 
 
-def _chunk(data: Data, told: Fields, column: Any, group: int, rows: int) -> Chunk:
-    values, (start, size) = number(told, 5, wide=True), place_of(told)
+def _chunk(data: Data, metadata: Fields, column: Any, group: int, rows: int) -> Chunk:
+    values, (start, size) = number(metadata, 5, wide=True), place_of(metadata)
     if values < rows or (column.max_repetition_level == 0 and values != rows):
         raise Malformed("a column has a different number of values than rows")
     width = _WIDTHS.get(column.physical_type, max(0, column.length or 0))
@@ -115,7 +115,7 @@ def _chunk(data: Data, told: Fields, column: Any, group: int, rows: int) -> Chun
             indices += page.values
         elif page.encoding == PREFIXED:
             raise Malformed("a column is encoded by prefixes")
-    codec = number(told, 4)
+    codec = number(metadata, 4)
     return Chunk(str(column.path), group, codec, rows, count, largest, certain, indices, dictionary)
 
 

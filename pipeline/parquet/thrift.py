@@ -25,7 +25,7 @@ Data = bytes | mmap
 Fields = dict[int, tuple[int, Any]]
 
 
-class Malformed(ValueError):  # noqa: N818 - it is told on as what it says
+class Malformed(ValueError):  # noqa: N818 - callers report it with its text
     """Bytes that are not such a struct."""
 
 

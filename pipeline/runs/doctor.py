@@ -117,13 +117,13 @@ def _device() -> str:
     from pipeline.models.backends.openvino_engine import has_runtime, multiplies_bytes, runtime_name
 
     device = pick_device()
-    told = f"{device_name(device)}, --precision auto is {pick_precision('auto', device)}"
+    text = f"{device_name(device)}, --precision auto is {pick_precision('auto', device)}"
     if device.type == "cpu":
-        told += (
+        text += (
             f", by {runtime_name()}" if has_runtime() else ", by torch: install openvino for speed"
         )
-        told += "" if multiplies_bytes() else ", int8 is no faster (the CPU lacks VNNI)"
-    return told
+        text += "" if multiplies_bytes() else ", int8 is no faster (the CPU lacks VNNI)"
+    return text
 
 
 def _formats() -> str:
@@ -144,10 +144,10 @@ def _source(src: str, allow_private: bool) -> str:
     source = open_source(_spec_of(src, allow_private))
     source.check()
     first = next((page for s in source.shards() for page in source.refs(s)), None)
-    told = f"{first.refs.num_rows if first else 0} images in the first page"
+    text = f"{first.refs.num_rows if first else 0} images in the first page"
     for uri, why in first.unreadable.items() if first else ():
-        told += f"; cannot read {public(uri)}: {why}"
-    return told
+        text += f"; cannot read {public(uri)}: {why}"
+    return text
 
 
 def _spec_of(src: str, allow_private: bool) -> LabelSpec:

@@ -25,7 +25,12 @@ from pipeline.sources.containers import kind_by_name
 from pipeline.sources.manifest import HashRange, ManifestSource, is_manifest
 from pipeline.storage import MEMBER_MARK, Folder, canonical, identities, identity, public, recorded
 from pipeline.store.delta.actions import LiveFile
-from pipeline.store.delta.log import Traces, oldest_version, remove_up_to_the_last, tell_of
+from pipeline.store.delta.log import (
+    Traces,
+    files_with_traces,
+    oldest_version,
+    remove_up_to_the_last,
+)
 from pipeline.store.delta.table import Table
 from pipeline.store.erase import DOCUMENTS, Objects, Search, documents_that_name
 from pipeline.store.lease import Lease
@@ -124,15 +129,15 @@ def _forget(folder: Folder, table: Table, run_id: str, asked: Objects) -> Forgot
     _refuse_unread(folder, files, search)
     holding = [file for file in files if file.path in search.held]
     names = objects.uris.to_pylist(), objects.members
-    telling = tell_of(folder, Traces.of(set(search.held), search.clean, *names))
+    traced = files_with_traces(folder, Traces.of(set(search.held), search.clean, *names))
     rewritten: list[Part] = []
     log_files = 0
-    if search.held or telling:
+    if search.held or traced:
         rewritten = _rewrite(folder, search, holding, run_id)
         table.commit(added=rewritten, removed=holding)
-    if telling:
+    if traced:
         table.checkpoint()
-        log_files = remove_up_to_the_last(folder, telling)
+        log_files = remove_up_to_the_last(folder, traced)
     # It packs documents that may name an object, into a form that nobody can search.
     folder.delete([INDEX])
     # Also if nothing was found: a call that died may have left its parts.

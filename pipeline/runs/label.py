@@ -25,7 +25,7 @@ from pipeline.runs.network_graph import PendingGraph, runtime_of
 from pipeline.runs.outcome import conclude
 from pipeline.runs.prepare import check_recipe, open_table, prepare
 from pipeline.runs.promotion import Promotion
-from pipeline.runs.reporting import Teller, telling
+from pipeline.runs.reporting import Reporter, reporting
 from pipeline.scan.gone import confirmed, count_gone, without_hidden
 from pipeline.scan.ledgers import LOCAL_ROWS, FileReader, ledger_shards, local_ledger, rows_of
 from pipeline.scan.quick_scan import nothing_to_label
@@ -62,10 +62,10 @@ def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
     stop = Stop()
     run_id = new_run_id(datetime.now(UTC))
     with ExitStack() as stack:
-        teller = stack.enter_context(telling(spec, run_id))
+        reporter = stack.enter_context(reporting(spec, run_id))
         stack.enter_context(stop.on_signals())
         process = stack.enter_context(ModelProcess(partial(ray_early, stack, spec.address, stop)))
-        listener = _both(on_progress, teller)
+        listener = _both(on_progress, reporter)
         listener(Progress("checking"))
         job = prepare(spec, run_id, listener, process)
         job.folder.ensure()
@@ -74,10 +74,10 @@ def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
             check_recipe(job, table)
             table.add_columns(job.task.columns)
             save_recipe(job.folder, job.recipe.id, job.recipe.to_json())
-            teller.started(job)
+            reporter.started(job)
             derived = derive(job, table, _summary_of(job))
             graph = PendingGraph(job, process)
-            return Run(job, table, lease, stop, teller, listener, began, graph, derived).execute()
+            return Run(job, table, lease, stop, reporter, listener, began, graph, derived).execute()
 
 
 def fingerprint(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
@@ -99,14 +99,14 @@ class Run:
         table: Table,
         lease: Lease,
         stop: Stop,
-        teller: Teller,
+        reporter: Reporter,
         listener: Listener,
         began: float,
         graph: PendingGraph,
         derived: int = 0,
     ) -> None:
         self._job, self._table, self._lease = job, table, lease
-        self._stop, self._teller, self._listener, self._began = stop, teller, listener, began
+        self._stop, self._reporter, self._listener, self._began = stop, reporter, listener, began
         self._derived, self._graph = derived, graph
         self._files = [f for f in table.live() if f.recipe == job.recipe.id]
         self._ledgers: list[Ledger] = []
@@ -259,10 +259,10 @@ class Run:
         self._listener(progress)
         if progress.stage == LABELLING and "load" not in self._summary.seconds:
             self._took("load")
-        self._teller.measured(progress, self._committer)
+        self._reporter.measured(progress, self._committer)
 
     def _committed(self, written: Written) -> None:
-        self._teller.committed(written, self._committer)
+        self._reporter.committed(written, self._committer)
 
     def _count_labels(self) -> None:
         counts = self._summary.counts
@@ -281,7 +281,7 @@ class Run:
         )
         summary.status, summary.exit_code, summary.reason = status, int(code), reason
         self._promotion.end(summary)
-        self._teller.finished(self._saved())
+        self._reporter.finished(self._saved())
         return summary
 
     def _failed(self, error: NightlabelError) -> None:
@@ -290,7 +290,7 @@ class Run:
         summary.reason = redacted(str(error))
         with suppress(StoreError):  # this may be the part that failed; the error says more
             self._saved()
-        self._teller.finished(summary)
+        self._reporter.finished(summary)
 
     def _saved(self) -> RunSummary:
         self._summary.finished = datetime.now(UTC)
@@ -335,10 +335,10 @@ def _summary_of(job: Job) -> RunSummary:
     )
 
 
-def _both(listener: Listener | None, teller: Teller) -> Listener:
+def _both(listener: Listener | None, reporter: Reporter) -> Listener:
     def listen(progress: Progress) -> None:
         if listener is not None:
             listener(progress)
-        teller.progress(progress)
+        reporter.progress(progress)
 
     return listen

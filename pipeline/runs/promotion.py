@@ -10,9 +10,9 @@ from pipeline.runs.scopes import Scope, uncovered, widest, words
 from pipeline.storage import Folder
 from pipeline.store.choice import Choice, choose, clear_dead_drop, load_current
 from pipeline.store.delta.table import Table
-from pipeline.store.passed_over import tell_passed_over
 from pipeline.store.run_index import RunIndex
 from pipeline.store.runs import RunSummary, read_runs
+from pipeline.store.skipped import warn_of_skipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Promotion:
         moves = self.seen.recipe not in (None, self.recipe)
         # A change of what readers see is based on the run documents, not on their index.
         runs = read_runs(self.folder, None if moves else RunIndex.read(self.folder))
-        tell_passed_over(runs.unread)
+        warn_of_skipped(runs.unread)
         why = why_not(run, self.seen.recipe, runs.found)
         if why is None and runs.unread and moves:
             why = f"nobody can tell what {self.seen.recipe} covers: {runs.unread[0]}"

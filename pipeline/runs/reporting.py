@@ -48,23 +48,23 @@ _SIGNALLED: Final = (Exit.INTERRUPTED, Exit.TERMINATED)
 
 
 @contextmanager
-def telling(spec: LabelSpec, run_id: str) -> Iterator["Teller"]:
+def reporting(spec: LabelSpec, run_id: str) -> Iterator["Reporter"]:
     """Report on the run within the block; its end is reported however it ends.
 
     Raises SpecError if `spec` names an event log that cannot be written to. Later failures
     are warnings of Python's logger `nightlabel`.
     """
-    teller = Teller(spec, run_id)
+    reporter = Reporter(spec, run_id)
     try:
-        yield teller
+        yield reporter
     except BaseException as error:
-        teller.failed(error)
+        reporter.failed(error)
         raise
     finally:
-        teller.close()
+        reporter.close()
 
 
-class Teller:
+class Reporter:
     """Receives what happens in a run. Only `close` blocks."""
 
     def __init__(self, spec: LabelSpec, run_id: str) -> None:
@@ -73,14 +73,14 @@ class Teller:
         self._log = EventLog.open(spec.events, run_id) if spec.events else None
         self._meters, self._done = Meters.of(spec.dst), words_of(spec).done
         self._began = time.monotonic()
-        self._told_at, self._stage = 0.0, ""
+        self._progress_at, self._stage = 0.0, ""
         self._counted = Progress(LABELLING)
         self._recipe: str | None = None
         self._end: Finished | None = None
 
     def started(self, job: "Job") -> None:
         self._recipe = job.recipe.id
-        self._tell(
+        self._send(
             Started(
                 run_id=self._run_id,
                 dst=self._dst,
@@ -98,10 +98,10 @@ class Teller:
         else:
             progress = replace(self._counted, stage=progress.stage)
         now = time.monotonic()
-        if progress.stage == self._stage and now - self._told_at < PROGRESS_SECONDS:
+        if progress.stage == self._stage and now - self._progress_at < PROGRESS_SECONDS:
             return
-        self._told_at, self._stage = now, progress.stage
-        self._tell(Progressed(run_id=self._run_id, dst=self._dst, **asdict(progress)))
+        self._progress_at, self._stage = now, progress.stage
+        self._send(Progressed(run_id=self._run_id, dst=self._dst, **asdict(progress)))
 
     def measured(self, progress: Progress, committer: "Committer") -> None:
         """Update the gauges of a run whose Ray runs."""
@@ -117,7 +117,7 @@ class Teller:
         for code, rows in written.errors.items():
             self._meters.add(IMAGES, rows, code)
         self._meters.set(STORE_ROWS, committer.store_rows)
-        self._tell(
+        self._send(
             Committed(
                 run_id=self._run_id,
                 dst=self._dst,
@@ -137,7 +137,7 @@ class Teller:
                 errors=summary.counts.failed,
                 reason=summary.reason or "",
             )
-            self._tell(gate)
+            self._send(gate)
         self._finish(summary.status, summary.exit_code, summary.reason, summary.counts)
 
     def failed(self, error: BaseException) -> None:
@@ -182,11 +182,11 @@ class Teller:
             text=f"nightlabel: {self._dst}: {status}{because}, {labelled:,} {self._done}, "
             f"{failed:,} failed",
         )
-        self._tell(self._end)
+        self._send(self._end)
 
-    def _tell(self, event: Event) -> None:
+    def _send(self, event: Event) -> None:
         if self._log is not None:
-            self._log.tell(event)
+            self._log.add(event)
 
 
 def _model(model: str | None) -> str | None:

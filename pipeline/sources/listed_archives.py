@@ -55,7 +55,7 @@ def _listed(address: str, choice: Choice, rules: Rules) -> Iterator[Page]:
             yield failed_page(want, name, problem.row, hidden=not problem.is_gone)
         elif problem.refused:
             # The credentials may be at fault, which no row may record permanently.
-            told = {want.uri: problem.row.message}
-            yield Page(schema.REFS.empty_table(), 0, unreadable=told)
+            unreadable = {want.uri: problem.row.message}
+            yield Page(schema.REFS.empty_table(), 0, unreadable=unreadable)
         else:
             raise problem.whole from None

@@ -86,8 +86,8 @@ class Sorter:
 
     def last(self) -> Page | None:
         """What was reported after the last page, if anything."""
-        told = self._excluded or self._left_out or self._unreadable
-        return self.page(NOTHING) if told else None
+        anything = self._excluded or self._left_out or self._unreadable
+        return self.page(NOTHING) if anything else None
 
     def _count(self, verdict: bool | str | None) -> None:
         if verdict is False:

@@ -44,7 +44,7 @@ _GONE: Final = frozenset({Kind.MISSING, Kind.NO_BUCKET})
 _UNANSWERED: Final = frozenset({Kind.TRANSIENT, Kind.OTHER})
 _SUSPECT: Final = _REFUSED | _GONE | _UNANSWERED
 
-Told = Mapping[str, Want]
+Known = Mapping[str, Want]
 
 
 def _store(uri: str) -> str:
@@ -70,7 +70,7 @@ class Canaries:
     def __init__(
         self,
         *,
-        ask: Callable[[], Told] = dict,
+        ask: Callable[[], Known] = dict,
         tell: Callable[[str, Want], object] | None = None,
     ) -> None:
         self._ask, self._tell = ask, tell

@@ -50,7 +50,7 @@ def _connect(root: str) -> "ObjectStore":
     return connect(root, retry=False)
 
 
-class Unread(Exception):  # noqa: N818 - a fault that is not told yet
+class Unread(Exception):  # noqa: N818 - not yet a row's error or the run's
     """An archive, or its directory, that cannot be read: becomes a row's error or the run's."""
 
     def __init__(self, fault: Fault, uri: str) -> None:

@@ -146,12 +146,12 @@ def read_part(
     before it is unpacked, for one that would take more memory than a file of ours.
     """
     path = file if isinstance(file, str) else file.path
-    told = None if isinstance(file, str) else file.size_bytes
+    logged = None if isinstance(file, str) else file.size_bytes
     try:
         if whole or columns is None:
-            return unpack(read_whole(folder, path, told), columns, file)
+            return unpack(read_whole(folder, path, logged), columns, file)
         with folder.ranges(path) as source:
-            part = Projection(folder, path, source, told)
+            part = Projection(folder, path, source, logged)
             part.read_footer()
             return unpack(part.data, columns, file, part.fetch)
     except UNREADABLE as error:
@@ -274,10 +274,10 @@ def bounds_of_text(text: str) -> tuple[str, str]:
 def _put(folder: Folder, path: str, recipe: str, parquet: bytes) -> Part:
     footer = pq.read_metadata(pa.BufferReader(parquet))
     stats = _stats(footer)
-    told = json.dumps(stats, allow_nan=False)
+    document = json.dumps(stats, allow_nan=False)
     errors = footer.num_rows - stats["nullCount"]["error_code"]
     folder.put(path, parquet)
-    return Part(path, recipe, footer.num_rows, errors, len(parquet), told)
+    return Part(path, recipe, footer.num_rows, errors, len(parquet), document)
 
 
 def _stats(footer: pq.FileMetaData) -> dict[str, Any]:

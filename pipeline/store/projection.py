@@ -20,36 +20,36 @@ _TAIL_BYTES: Final = 32 * 2**10
 _TRAILER_BYTES: Final = 8
 
 
-def read_whole(folder: Folder, path: str, told: int | None) -> bytes:
+def read_whole(folder: Folder, path: str, logged: int | None) -> bytes:
     """All bytes of a file, as many as the log says. Raises StoreError if there are more
     or fewer."""
-    data = folder.read(path, at_most=FILE_BYTES if told is None else min(told, FILE_BYTES))
-    if told is not None:
-        refuse_other_size(folder, path, len(data), told)
+    data = folder.read(path, at_most=FILE_BYTES if logged is None else min(logged, FILE_BYTES))
+    if logged is not None:
+        refuse_other_size(folder, path, len(data), logged)
     return data
 
 
-def refuse_other_size(folder: Folder, path: str, size: int, told: int) -> None:
+def refuse_other_size(folder: Folder, path: str, size: int, logged: int) -> None:
     """Raises StoreError if a file's size differs from the log's."""
-    if size != told:
+    if size != logged:
         raise StoreError(
             f"{public(folder.uri_of(path))} has {size:,} bytes, the table's log says "
-            f"{told:,}: it was changed since, or another program has written here"
+            f"{logged:,}: it was changed since, or another program has written here"
         )
 
 
 class Projection:
     """A file to be read in part. `data` has at least its footer, once `read_footer` was called."""
 
-    def __init__(self, folder: Folder, path: str, source: Ranges, told: int | None) -> None:
-        """Reads the end of the file. Raises StoreError if the log `told` another size."""
-        size = source.size() if told is None else told
+    def __init__(self, folder: Folder, path: str, source: Ranges, logged: int | None) -> None:
+        """Reads the end of the file. Raises StoreError if the log says another size."""
+        size = source.size() if logged is None else logged
         folder.refuse_large(path, size, FILE_BYTES)
         whole = size <= source.near
         start = 0 if whole else max(0, size - _TAIL_BYTES)
         (tail,) = source.read([(start, size)]) if size else [b""]
-        if told is not None:
-            refuse_other_size(folder, path, source.size(), told)
+        if logged is not None:
+            refuse_other_size(folder, path, source.size(), logged)
         self._file = None if whole else PartialFile(folder.uri_of(path), source, size, tail)
         self.data: Data = bytes(tail) if self._file is None else self._file.data
 

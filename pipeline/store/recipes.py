@@ -7,8 +7,8 @@ from typing import Final
 
 from pipeline.errors import DeniedError, MissingError, StoreError
 from pipeline.storage import Folder
-from pipeline.store.passed_over import tell_passed_over
 from pipeline.store.runs import LISTED
+from pipeline.store.skipped import warn_of_skipped
 
 RECIPES: Final = "_nightlabel/recipes/"
 #: One has some 3 KB.
@@ -50,5 +50,5 @@ def load_recipes(folder: Folder, only: Iterable[str] | None = None) -> dict[str,
             raise
         except StoreError as error:
             unread.append(str(error))
-    tell_passed_over(unread)
+    warn_of_skipped(unread)
     return found

@@ -23,8 +23,8 @@ from pipeline import schema
 from pipeline.errors import DeniedError, MissingError, StoreError
 from pipeline.storage import Entry, Folder, public, recorded
 from pipeline.storage.folder import DOCUMENT_BYTES
-from pipeline.store.passed_over import tell_passed_over
 from pipeline.store.run_index import RunIndex
+from pipeline.store.skipped import warn_of_skipped
 from pipeline.store.states import FAILED_BEFORE
 
 RUNS: Final = "_nightlabel/runs/"
@@ -303,7 +303,7 @@ def load_runs(folder: Folder, index: RunIndex | None = None) -> list[RunSummary]
     """The newest runs, the oldest of them first. Files that are no summary are reported and
     skipped."""
     runs = read_runs(folder, index)
-    tell_passed_over(runs.unread)
+    warn_of_skipped(runs.unread)
     return runs.found
 
 

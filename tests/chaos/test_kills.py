@@ -14,8 +14,8 @@ from tests.chaos.conftest import Worlds
 from tests.chaos.processes import Night, night
 from tests.chaos.world import World
 from tests.integration.conftest import nightlabel
-from tests.parts.faults import FaultProxy, faulty
-from tests.parts.s3 import S3Process
+from tests.parts.servers.faults import FaultProxy, faulty
+from tests.parts.servers.s3 import S3Process
 
 pytestmark = [pytest.mark.s3, pytest.mark.ray]
 
@@ -207,8 +207,10 @@ def test_a_run_survives_its_writers(s3: S3Process, world: World) -> None:
 
 
 def test_a_decoder_a_predictor_and_a_driver_between_part_and_commit(
-    s3: S3Process, world: World
+    s3: S3Process, worlds: Worlds
 ) -> None:
+    world = worlds(size=300)
+    world.settle()
     world.change(replaced=200, added=1000)
     with night(world.arguments) as running:
         killed = [_kill_some(world, running, kind, 1) for kind in ("decoder", "predictor")]

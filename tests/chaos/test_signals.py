@@ -14,10 +14,10 @@ import pytest
 
 from pipeline.graph.progress import STAGES
 from pipeline.store.runs import RunSummary, load_runs
-from tests.integration.conftest import Archive, Ran, command, nightlabel, uris_of
-from tests.parts.faults import FaultProxy, faulty
-from tests.parts.s3 import S3Server
-from tests.parts.tiny import archive
+from tests.integration.conftest import Archive, Ran, command, measure, nightlabel, uris_of
+from tests.parts.models.tiny import archive
+from tests.parts.servers.faults import FaultProxy, faulty
+from tests.parts.servers.s3 import S3Server
 
 pytestmark = [pytest.mark.s3, pytest.mark.ray]
 
@@ -36,16 +36,16 @@ def last_run(found: Archive) -> RunSummary:
     return list(load_runs(found.folder))[-1]
 
 
-def completes(found: Archive, model: Path) -> None:
-    rest = nightlabel(*label(found, model))
+def completes(found: Archive, job: list[object]) -> None:
+    rest = nightlabel(*job)
     assert rest.code == 0, rest.err
     assert uris_of(found.delta()) == uris_of(found.plain()) == found.uris()
 
 
 def stopped(
-    found: Archive, model: Path, proxy: FaultProxy, moment: dict[str, Any], *numbers: int
+    job: list[object], proxy: FaultProxy, moment: dict[str, Any], *numbers: int
 ) -> tuple[Ran, float]:
-    """A run that is sent `numbers` at `moment`; how it ended, and how long after that."""
+    """A run of `job` that is sent `numbers` at `moment`; how it ended, and how long after that."""
     process: list[subprocess.Popen[str]] = []
     sent: list[float] = []
 
@@ -59,7 +59,7 @@ def stopped(
     proxy.rule(**moment, times=1, before=send)
     process.append(
         subprocess.Popen(
-            command(*label(found, model)),
+            command(*job),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -81,25 +81,22 @@ def stopped(
     ],
     ids=["TERM", "INT"],
 )
-def test_a_signal_at_every_stage(
-    s3: S3Server, tiny_model: Path, number: signal.Signals, code: int
-) -> None:
+def test_a_signal_at_every_stage(s3: S3Server, number: signal.Signals, code: int) -> None:
     """While it checks, before Ray, while that starts, and in the merge; the next run goes on."""
     found = Archive(s3, archive(60))
+    job = measure(found)  # none of these stages knows a network
     with faulty(s3) as proxy:
-        early, took = stopped(found, tiny_model, proxy, CHECK, number)
+        early, took = stopped(job, proxy, CHECK, number)
         assert (early.code, took < 10) == (code, True), early.err
         assert list(found.folder.list()) == []
 
-        starting, took = stopped(found, tiny_model, proxy, START, number)
+        starting, took = stopped(job, proxy, START, number)
         assert (starting.code, took < 10) == (code, True), starting.err
         assert found.delta().num_rows == 0
         assert found.folder.stat("_nightlabel/lease.json") is None
         assert last_run(found).exit_code == code
 
-        process = subprocess.Popen(
-            command(*label(found, tiny_model)), stderr=subprocess.PIPE, text=True
-        )
+        process = subprocess.Popen(command(*job), stderr=subprocess.PIPE, text=True)
         assert process.stderr is not None
         while STAGES["starting"] not in process.stderr.readline():
             assert process.poll() is None
@@ -110,14 +107,14 @@ def test_a_signal_at_every_stage(
         process.communicate()
         assert found.delta().num_rows == 0
 
-        merging, took = stopped(found, tiny_model, proxy, MERGE, number)
+        merging, took = stopped(job, proxy, MERGE, number)
         assert (merging.code, took < 10) == (code, True), merging.err
         assert uris_of(found.delta()) == found.uris()
         assert last_run(found).status == json.loads(merging.out)["status"] == "interrupted"
         assert last_run(found).counts.labelled == 60
         for ended in (early, starting, merging):
             assert "Traceback" not in ended.err
-    completes(found, tiny_model)
+    completes(found, job)
     assert last_run(found).counts.done == 60
 
 
@@ -131,7 +128,7 @@ def test_a_signal_while_tasks_list(
     images = [uri for uri in found.uris() if uri.endswith(".jpg")]
     with faulty(s3) as proxy:
         moment = {"method": "GET", "path": "list-type=2&prefix=photos.*start-after", "skip": 1}
-        ended, took = stopped(found, tiny_model, proxy, moment, *numbers)
+        ended, took = stopped(label(found, tiny_model), proxy, moment, *numbers)
     assert (ended.code, took < 10) == (143, True), ended.err
     assert "Traceback" not in ended.err
     assert last_run(found).status == "interrupted"
@@ -148,9 +145,9 @@ def test_a_signal_while_the_store_hangs(s3: S3Server, tiny_model: Path) -> None:
     with faulty(s3) as proxy:
         moment = {"method": "PUT", "path": "/_parts/"}
         proxy.rules.clear()
-        ended, took = stopped(found, tiny_model, proxy, moment | {"after": _hang(60)}, 15)
+        ended, took = stopped(label(found, tiny_model), proxy, moment | {"after": _hang(60)}, 15)
     assert (ended.code, took < 10) == (143, True), ended.err
-    completes(found, tiny_model)
+    completes(found, label(found, tiny_model))
 
 
 def _hang(seconds: float) -> Callable[[str], None]:
@@ -182,7 +179,7 @@ def test_a_deadline_before_anything_is_labelled(s3: S3Server, tiny_model: Path) 
     soft = nightlabel(*label(found, tiny_model, "--deadline", "1s", "--partial-ok"))
     assert (soft.code, soft.json["status"]) == (0, "incomplete")
     assert soft.json["reason"] == "the deadline was reached"
-    completes(found, tiny_model)
+    completes(found, label(found, tiny_model))
 
 
 @pytest.mark.chaos

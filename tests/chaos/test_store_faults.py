@@ -10,9 +10,9 @@ import pytest
 from pipeline.store.runs import load_runs
 from tests.chaos.scores import Scores
 from tests.integration.conftest import Archive, Ran, nightlabel, uris_of
-from tests.parts.faults import FaultProxy, faulty
-from tests.parts.s3 import S3Server
-from tests.parts.tiny import archive
+from tests.parts.models.tiny import archive
+from tests.parts.servers.faults import FaultProxy, faulty
+from tests.parts.servers.s3 import S3Server
 
 pytestmark = [pytest.mark.s3, pytest.mark.ray]
 
@@ -30,8 +30,17 @@ def proxy(s3: S3Server, scores: Scores) -> Iterator[FaultProxy]:
 
 
 def label(found: Archive, model: object, proxy: FaultProxy, *more: str) -> Ran:
-    arguments = [found.src, found.dst, "--model", model, "--json", "--commit-seconds", 1, *more]
-    return nightlabel("label", *arguments, env={**os.environ, **proxy.env})
+    return _night("label", found, proxy, "--model", model, *more)
+
+
+def fingerprint(found: Archive, proxy: FaultProxy) -> Ran:
+    """The same without a network, for what the store does to any task."""
+    return _night("fingerprint", found, proxy)
+
+
+def _night(task: str, found: Archive, proxy: FaultProxy, *more: object) -> Ran:
+    arguments = [found.src, found.dst, "--json", "--commit-seconds", 1, *more]
+    return nightlabel(task, *arguments, env={**os.environ, **proxy.env})
 
 
 def fails(ran: Ran, words: str) -> None:
@@ -57,25 +66,23 @@ def errors(found: Archive) -> dict[str, int]:
     ],
 )
 def test_a_store_that_refuses_from_a_moment_on(
-    s3: S3Server, proxy: FaultProxy, tiny_model: object, status: int, code: str
+    s3: S3Server, proxy: FaultProxy, status: int, code: str
 ) -> None:
     found = Archive(s3, archive(600))
     proxy.rule(method="GET", path=IMAGE, skip=200, status=status, code=code)
-    broken = label(found, tiny_model, proxy)
+    broken = fingerprint(found, proxy)
     assert broken.code == 1, broken.err
     assert "Traceback" not in broken.err
     assert errors(found) == {}
     assert found.delta().num_rows <= 200
     proxy.rules.clear()
-    mended = label(found, tiny_model, proxy)
-    assert mended.code == 0, mended.err
+    again = fingerprint(found, proxy)
+    assert again.code == 0, again.err
     assert errors(found) == {}
     assert uris_of(found.delta()) == uris_of(found.plain()) == found.uris()
 
 
-def test_bursts_of_everything_end_in_right_rows(
-    s3: S3Server, proxy: FaultProxy, tiny_model: object
-) -> None:
+def test_bursts_of_everything_end_in_right_rows(s3: S3Server, proxy: FaultProxy) -> None:
     """Throttling, resets, cut, damaged and late bodies, lost answers to commits."""
     found = Archive(s3, archive(400))
     proxy.rule(method="GET", path=IMAGE, chance=0.05, status=503)
@@ -87,7 +94,7 @@ def test_bursts_of_everything_end_in_right_rows(
     proxy.rule(method="PUT", path="/_parts/", times=1, status=503)
     proxy.rule(method="PUT", path="/_delta_log/", skip=1, times=1, status=503)
     proxy.rule(method="PUT", path="/_delta_log/", skip=1, times=1, lose_answer=True)
-    ran = label(found, tiny_model, proxy)
+    ran = fingerprint(found, proxy)
     kinds = {id(rule) for _, _, rule in proxy.fired}
     assert ran.code == 0, ran.err
     assert len(kinds) >= 8
@@ -107,9 +114,7 @@ def long_archive(s3: S3Server) -> tuple[Archive, list[str]]:
     return found, [uri for uri in found.uris() if uri.endswith(".jpg")]
 
 
-def test_pages_that_fail_and_reads_that_crawl(
-    s3: S3Server, proxy: FaultProxy, tiny_model: object
-) -> None:
+def test_pages_that_fail_and_reads_that_crawl(s3: S3Server, proxy: FaultProxy) -> None:
     """A listing has all its pages or none; a read may take its time."""
     found, images = long_archive(s3)
     # Every other request for it: each is asked for again.
@@ -117,7 +122,7 @@ def test_pages_that_fail_and_reads_that_crawl(
     for number, fault in enumerate(faults):
         proxy.rule(path=SECOND_PAGE, times=1, skip=number, **fault)
     proxy.rule(method="GET", path=r"/photos/(z/)?[ab]/", bytes_per_second=1000)
-    ran = label(found, tiny_model, proxy)
+    ran = fingerprint(found, proxy)
     kinds = {id(rule) for _, _, rule in proxy.fired}
     assert ran.code == 0, ran.err
     assert len(kinds) == 5
@@ -234,9 +239,9 @@ def test_every_kind_of_put_fails_for_good(
         rows = len(seen)
         assert rows == (60 if number >= 7 else 0), path
     proxy.rules.clear()
-    mended = label(found, tiny_model, proxy)
-    assert mended.code == 0, mended.err
-    assert mended.json["counts"]["done"] == 60
+    again = label(found, tiny_model, proxy)
+    assert again.code == 0, again.err
+    assert again.json["counts"]["done"] == 60
     assert uris_of(found.delta()) == uris_of(found.plain()) == found.uris()
 
 
@@ -265,6 +270,6 @@ def test_a_lease_that_cannot_be_renewed(
     assert 90 < time.monotonic() - began < 240
     fails(ran, "the lease could not be renewed for 90 s")
     proxy.rules.clear()
-    mended = label(found, tiny_model, proxy)
-    assert mended.code == 0, mended.err
+    again = label(found, tiny_model, proxy)
+    assert again.code == 0, again.err
     assert uris_of(found.delta()) == uris_of(found.plain()) == found.uris()

@@ -22,16 +22,16 @@ from pipeline.runs.finalize import compact_store
 from pipeline.runs.recipes import list_recipes
 from pipeline.storage import Folder
 from pipeline.store.choice import load_current
-from pipeline.store.delta.log import Traces, tell_of
+from pipeline.store.delta.log import Traces, files_with_traces
 from pipeline.store.erase import Objects, Search, documents_that_name
 from pipeline.store.failed import failed_rows
 from pipeline.store.lease import read_holder
 from pipeline.store.reader import LabelStore
 from pipeline.store.runs import read_runs
 from tests.chaos.scores import SEED, Scores
-from tests.parts.memory import status_bytes
-from tests.parts.stored import Mutant, copy_of, documents, little_store, mutant
-from tests.parts.traffic import ranges_alone
+from tests.parts.processes.memory import status_bytes
+from tests.parts.servers.traffic import ranges_alone
+from tests.parts.stores.store_mutants import Mutant, copy_of, documents, little_store, mutant
 
 QUICK_SEED: Final = 20_260_101
 QUICK: Final = 150
@@ -134,7 +134,7 @@ def _reads(folder: Folder, had: Counter[str] | None) -> str | None:
 def _forgets(folder: Folder, _: Any) -> None:
     search = Search()
     search.look(folder, Objects.of([URI], [schema.object_id(URI)]))
-    tell_of(folder, Traces.of(set(search.held), search.clean, [URI]))
+    files_with_traces(folder, Traces.of(set(search.held), search.clean, [URI]))
     documents_that_name(folder, Objects.of([URI], [schema.object_id(URI)]))
 
 

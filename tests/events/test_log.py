@@ -11,7 +11,7 @@ from pipeline.errors import SpecError, StoreError
 from pipeline.events.kinds import Committed
 from pipeline.events.log import EventLog
 from pipeline.storage import Folder
-from tests.parts.s3 import S3Server
+from tests.parts.servers.s3 import S3Server
 
 RUN = "20260131T020000Z-00000000"
 
@@ -42,7 +42,7 @@ def test_lines_are_appended(tmp_path: Path, target: str, file: str) -> None:
     for first in (0, 10):
         log = EventLog.open(f"{tmp_path}/{target}", RUN)
         for number in range(first, first + 10):
-            log.tell(event(number))
+            log.add(event(number))
         close(log)
     assert told((tmp_path / file).read_bytes()) == list(range(20))
 
@@ -55,7 +55,7 @@ def test_a_bucket_has_all_lines_of_the_run(s3: S3Server, target: str, file: str)
     bucket = s3.bucket()
     log = EventLog.open(f"{bucket}/events{target}", RUN)
     for number in range(1000):
-        log.tell(event(number))
+        log.add(event(number))
     close(log)
     assert told(Folder(f"{bucket}/events").read(file)) == list(range(1000))
 
@@ -91,7 +91,7 @@ def test_what_could_not_be_written_is_written_later() -> None:
     target = Away(3)
     log = EventLog(target)
     for number in range(5):
-        log.tell(event(number))
+        log.add(event(number))
         while target.failures > 2 - number:
             pass
     close(log)
@@ -100,7 +100,7 @@ def test_what_could_not_be_written_is_written_later() -> None:
 
 def test_what_stays_unwritten_is_told_at_the_end() -> None:
     log = EventLog(Away(10**6))
-    log.tell(event(0))
+    log.add(event(0))
     assert log.close(10) == "it is away"
 
 
@@ -114,7 +114,7 @@ def test_a_target_that_hangs_holds_nobody_up() -> None:
             free.wait(60)
 
     log = EventLog(Hanging())
-    log.tell(event(0))
+    log.add(event(0))
     assert log.close(0.1) == "not written in time"
     free.set()
 
@@ -130,7 +130,7 @@ def test_lines_of_a_while_are_written_together() -> None:
 
     log = EventLog(Slow())
     for number in range(7):
-        log.tell(event(number))
+        log.add(event(number))
     close(log)
     assert writes == [list(range(7))]
 
@@ -157,6 +157,6 @@ def test_a_link_that_comes_later_is_refused_too(tmp_path: Path) -> None:
     log = EventLog.open(str(shared / "night.jsonl"), RUN)
     (shared / "night.jsonl").unlink()
     (shared / "night.jsonl").symlink_to(victim)
-    log.tell(event(1))
+    log.add(event(1))
     assert "is a symbolic link" in str(log.close(10))
     assert victim.read_bytes() == b"mine"

@@ -13,12 +13,12 @@ from pipeline.images import decode, supported_formats
 from pipeline.images.formats import FORMATS, formats
 from pipeline.images.reference import reference_pixels
 from tests.golden.reference import PROCESSORS
-from tests.parts.forge import encode, picture
-from tests.parts.hostile import entries, no_images
-from tests.parts.strangers import strangers
+from tests.parts.images.forge import encode, picture
+from tests.parts.images.hostile import entries, no_images
+from tests.parts.images.undecoded_formats import undecoded_files
 
 Image.init()
-STRANGERS = list(strangers())
+UNDECODED = list(undecoded_files())
 REGISTERED = [name for name in Image.OPEN if name not in FORMATS]
 
 
@@ -52,11 +52,11 @@ def refusal(data: bytes) -> ImageError:
 
 
 def test_there_is_a_file_for_each_plugin_that_is_not_decoded() -> None:
-    assert set(REGISTERED) - {name for name, _ in STRANGERS} == set()
+    assert set(REGISTERED) - {name for name, _ in UNDECODED} == set()
     assert len(REGISTERED) > 25
 
 
-@pytest.mark.parametrize("entry", STRANGERS, ids=[name for name, _ in STRANGERS])
+@pytest.mark.parametrize("entry", UNDECODED, ids=[name for name, _ in UNDECODED])
 def test_a_format_that_is_not_decoded_is_refused_by_name_and_its_plugin_never_runs(
     entry: tuple[str, bytes], entered: list[str]
 ) -> None:
@@ -84,7 +84,7 @@ def test_no_hostile_file_reaches_another_plugin(entered: list[str]) -> None:
             decode(data)
         except ImageError:
             continue
-    for name, data in STRANGERS:
+    for name, data in UNDECODED:
         for size in (3, 8, 16, 40, 200, len(data) // 2):
             assert refusal(data[:size]).code != ErrorCode.CRASHED, name
     assert entered == []

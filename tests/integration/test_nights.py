@@ -6,14 +6,17 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import MissingError
-from tests.integration.conftest import Archive, command, label, nightlabel, uris_of
-from tests.parts.s3 import S3Server
-from tests.parts.tiny import archive, image_bytes
+from tests.integration.conftest import Archive, command, label, measure, nightlabel, uris_of
+from tests.parts.models.tiny import archive, image_bytes
+from tests.parts.servers.faults import faulty
+from tests.parts.servers.s3 import S3Server
 
 pytestmark = [pytest.mark.s3, pytest.mark.ray]
 
@@ -96,15 +99,37 @@ def _kill_after_rows(arguments: list[str], found: Archive, rows: int) -> None:
         process.wait()
 
 
-def test_while_a_run_lasts_readers_see_no_row_twice(s3: S3Server, slow_model: Path) -> None:
+@contextmanager
+def slow_reads(server: S3Server, **seconds: float) -> Iterator[dict[str, str]]:
+    """An environment in which an image takes so long to come, by its folder: a run lasts, and
+    works little."""
+    with faulty(server) as proxy:
+        for folder, delay in seconds.items():
+            proxy.rule(method="GET", path=f"/photos/{folder}/", delay=delay)
+        yield {**os.environ, **proxy.env}
+
+
+def test_while_a_run_lasts_readers_see_no_row_twice(s3: S3Server) -> None:
     found = Archive(s3, archive(100))
-    assert nightlabel(*label(found, slow_model)).code == 0
+    assert nightlabel(*measure(found)).code == 0
     finished_night = uris_of(found.plain())
     replaced = {name: image_bytes(2000 + n) for n, name in enumerate(archive(20))}
     found.put(archive(600, first=1000) | replaced)
-    process = subprocess.Popen(
-        command(*label(found, slow_model, "--commit-seconds", 0.3)), stdout=subprocess.DEVNULL
-    )
+    with slow_reads(s3, a=0.2, b=1.2) as env:  # so that batches end at different times
+        process = subprocess.Popen(
+            command(*measure(found, "--commit-seconds", 0.3)), stdout=subprocess.DEVNULL, env=env
+        )
+        grew = _watched_by_readers(process, found, finished_night)
+    assert process.returncode == 0
+    print(sorted(grew))
+    assert len(grew) > 2
+    assert uris_of(found.plain()) == found.uris()
+
+
+def _watched_by_readers(
+    process: "subprocess.Popen[bytes]", found: Archive, finished_night: list[str]
+) -> set[int]:
+    """The numbers of rows that a Delta reader saw."""
     grew = set()
     while process.poll() is None:
         seen = uris_of(found.delta())
@@ -117,16 +142,14 @@ def test_while_a_run_lasts_readers_see_no_row_twice(s3: S3Server, slow_model: Pa
         assert len(plain) == len(set(plain))
         if found.delta().num_rows < 700:  # still, so there was no merge meanwhile
             assert plain == finished_night
-    assert process.returncode == 0
-    assert len(grew) > 2
-    assert uris_of(found.plain()) == found.uris()
+    return grew
 
 
-def test_of_two_runs_at_once_one_wins(s3: S3Server, tiny_model: Path) -> None:
+def test_of_two_runs_at_once_one_wins(s3: S3Server) -> None:
     found = Archive(s3, archive(200))
     pair = [
         subprocess.Popen(
-            command(*label(found, tiny_model)),
+            command(*measure(found)),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -174,13 +197,14 @@ def test_a_signal_commits_what_is_done(
     assert uris_of(found.plain()) == found.uris()
 
 
-def test_a_deadline_commits_what_is_done(s3: S3Server, slow_model: Path) -> None:
+def test_a_deadline_commits_what_is_done(s3: S3Server) -> None:
     found = Archive(s3, archive(1500))
-    stopped = nightlabel(*label(found, slow_model, "--deadline", "13s"))
+    with slow_reads(s3, a=0.1, b=3.0) as env:  # a batch of the latter lasts longer than the night
+        stopped = nightlabel(*measure(found, "--deadline", "10s"), env=env)
     assert stopped.code == 4
     assert stopped.json["reason"] == "the deadline was reached"
     assert found.delta().num_rows == stopped.json["counts"]["labelled"] < 1500
-    assert stopped.json["seconds"]["all"] < 13 + 10
-    rest = nightlabel(*label(found, slow_model))
+    assert stopped.json["seconds"]["all"] < 10 + 10
+    rest = nightlabel(*measure(found))
     assert rest.code == 0
     assert uris_of(found.plain()) == found.uris()

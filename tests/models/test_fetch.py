@@ -1,4 +1,4 @@
-"""Folders, here and on S3: found, checked, refused with the mend."""
+"""Folders, here and on S3: found, checked, refused with a fix."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ from pipeline.models.reference import ReferenceModel
 from pipeline.tasks.preprocess_cache import checked_preprocess
 from tests.golden.pictures import picture, png
 from tests.models import tiny
-from tests.parts.s3 import S3Server
+from tests.parts.servers.s3 import S3Server
 
 
 def refusal(model: Path | str, revision: str | None = None) -> str:
@@ -97,6 +97,8 @@ def test_pickled_weights_are_refused(own_vit: Path) -> None:
     (own_vit / "model.safetensors").rename(own_vit / "pytorch_model.bin")
     message = refusal(own_vit)
     assert "only pickled weights (pytorch_model.bin)" in message
+    assert "AutoModelForImageClassification" in message
+    assert "(a backbone without a class head: AutoModel)" in message
     assert "save_pretrained(FOLDER)" in message
 
 

@@ -48,6 +48,15 @@ def _makers(item: pytest.Item) -> set[str]:
     return {f"{made.func.__module__}.{made.func.__name__}" for every in known for made in every}
 
 
+class _Module(pytest.Module):
+    """pytest would read the source of all that leads to a refusal, which is long."""
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> object:
+        if isinstance(excinfo.value, sitecustomize.Refused):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo)
+
+
 class Without:
     """The plugin of a session without `marks`. `log` is what the processes write to."""
 
@@ -64,6 +73,12 @@ class Without:
         left_out = [item for item in items if any(map(item.get_closest_marker, self._marks))]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in set(left_out)]
+
+    def pytest_pycollect_makemodule(
+        self, module_path: Path, parent: pytest.Collector
+    ) -> pytest.Module:
+        module: pytest.Module = _Module.from_parent(parent, path=module_path)
+        return module
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(

@@ -24,8 +24,8 @@ from pipeline.tasks.classify import ClassifyRecipe as Recipe
 from pipeline.tasks.rows import RowMaker
 from tests.models import tiny
 from tests.models.tables import pixel_table
-from tests.parts.labelled import NAMES, counts_of, night, photos_at
-from tests.parts.tiny import image_bytes, make_model
+from tests.parts.models.tiny import image_bytes, make_model
+from tests.parts.stores.labelled import NAMES, counts_of, night, photos_at
 from tests.runs.test_recipes import Died, dies_at_write, document
 from tests.store.stores import LABELS
 
@@ -141,6 +141,22 @@ def test_only_what_is_in_scope(five: Path, model: str) -> None:
     recipe = prepare(spec_of(model)).recipe.id
     assert {Path(row["uri"]).parts[-3] for row in rows_of(recipe)} == {"others"}
     assert counts_of("others", recipe)["gone"] == 0
+
+
+@pytest.mark.parametrize(
+    "fields", [{"limit": 3}, {"modified_since": "2020-01-01"}, {"src": "list.txt"}]
+)
+def test_where_only_the_scope_of_a_run_tells(
+    five: Path, model: str, fields: dict[str, object]
+) -> None:
+    """Nothing of a run with another scope; all of one that had the same."""
+    Path("list.txt").write_text("".join(f"photos/{name}\n" for name in NAMES))
+    spec = spec_of(model, **fields)
+    assert derived(spec) == 0
+    job = prepare(spec_of(model, **fields | {"top_k": 4}))
+    night(job.folder, "photos", job.recipe.id, scope=job.source.scope)
+    save_recipe(job.folder, job.recipe.id, job.recipe.to_json())
+    assert derived(spec) == 6
 
 
 @pytest.mark.parametrize(

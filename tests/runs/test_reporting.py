@@ -11,7 +11,7 @@ import pytest
 from pipeline.errors import BusyError, NightlabelError, SpecError, Terminated
 from pipeline.events.kinds import KINDS
 from pipeline.graph.progress import Progress
-from pipeline.runs.reporting import telling
+from pipeline.runs.reporting import reporting
 from pipeline.spec import LabelSpec, make_spec
 from pipeline.store.runs import Counts, RunSummary
 from tests.events.test_webhook import hook
@@ -44,9 +44,11 @@ def test_a_gate_is_told_before_the_end(tmp_path: Path) -> None:
     log = tmp_path / "night.jsonl"
     with (
         hook(200) as receiver,
-        telling(spec_of(tmp_path, events=str(log), notify=receiver.url), RUN) as teller,
+        reporting(spec_of(tmp_path, events=str(log), notify=receiver.url), RUN) as reporter,
     ):
-        teller.finished(summary(status="gate", exit_code=3, reason="2 errors, over the 1 allowed"))
+        reporter.finished(
+            summary(status="gate", exit_code=3, reason="2 errors, over the 1 allowed")
+        )
     gate, end = events(log)
     assert (gate["event"], gate["errors"]) == ("gate", 2)
     assert (end["event"], end["status"], end["exit_code"]) == ("finished", "gate", 3)
@@ -71,7 +73,7 @@ def test_an_end_without_a_summary(
     tmp_path: Path, error: BaseException, status: str, code: int, reason: str
 ) -> None:
     log = tmp_path / "night.jsonl"
-    with pytest.raises(type(error)), telling(spec_of(tmp_path, events=str(log)), RUN):
+    with pytest.raises(type(error)), reporting(spec_of(tmp_path, events=str(log)), RUN):
         raise error
     [end] = events(log)
     assert (end["status"], end["exit_code"], end["reason"]) == (status, code, reason)
@@ -80,27 +82,27 @@ def test_an_end_without_a_summary(
 
 def test_an_end_is_told_once(tmp_path: Path) -> None:
     log = tmp_path / "night.jsonl"
-    with telling(spec_of(tmp_path, events=str(log)), RUN) as teller:
-        teller.finished(summary(status="failed", exit_code=1, reason="the store is away"))
-        teller.failed(NightlabelError("the store is away"))
+    with reporting(spec_of(tmp_path, events=str(log)), RUN) as reporter:
+        reporter.finished(summary(status="failed", exit_code=1, reason="the store is away"))
+        reporter.failed(NightlabelError("the store is away"))
     assert [one["reason"] for one in events(log)] == ["the store is away"]
 
 
 def test_progress_is_told_now_and_then_and_where_a_stage_begins(tmp_path: Path) -> None:
     log = tmp_path / "night.jsonl"
-    with telling(spec_of(tmp_path, events=str(log)), RUN) as teller:
-        teller.progress(Progress("listing"))
+    with reporting(spec_of(tmp_path, events=str(log)), RUN) as reporter:
+        reporter.progress(Progress("listing"))
         for listed in range(100):
-            teller.progress(Progress("labelling", listed=listed))
-        teller.progress(Progress("merging"))
+            reporter.progress(Progress("labelling", listed=listed))
+        reporter.progress(Progress("merging"))
     told = [(one.get("stage"), one["listed"]) for one in events(log)]
     assert told == [("listing", 0), ("labelling", 0), ("merging", 99)]
 
 
 def test_nobody_there_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     spec = spec_of(tmp_path, notify="http://127.0.0.1:9/s3cr3t", events=str(tmp_path / "e.jsonl"))
-    with caplog.at_level(logging.WARNING, "nightlabel"), telling(spec, RUN) as teller:
-        teller.finished(summary(status="interrupted", exit_code=143))
+    with caplog.at_level(logging.WARNING, "nightlabel"), reporting(spec, RUN) as reporter:
+        reporter.finished(summary(status="interrupted", exit_code=143))
     [warning] = caplog.messages
     assert warning.startswith("nightlabel: could not notify: 127.0.0.1: ")
     assert "s3cr3t" not in warning
@@ -110,8 +112,8 @@ def test_nobody_there_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixt
 def test_names_of_any_letters_are_told(tmp_path: Path, name: str) -> None:
     log = tmp_path / "é" / "night.jsonl"
     spec = make_spec(src=f"s3://b/{name}", dst=f"s3://b/{name}", events=str(log))
-    with telling(spec, RUN) as teller:
-        teller.finished(summary(status="failed", exit_code=1, reason=f"{name}\udce4"))
+    with reporting(spec, RUN) as reporter:
+        reporter.finished(summary(status="failed", exit_code=1, reason=f"{name}\udce4"))
     [end] = events(log)
     assert end["dst"] == f"s3://b/{name}"
     assert end["reason"] == f"{name}?"
@@ -131,8 +133,8 @@ def test_an_address_that_is_none_is_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, url: str
 ) -> None:
     spec = spec_of(tmp_path, notify=url)
-    with caplog.at_level(logging.WARNING, "nightlabel"), telling(spec, RUN) as teller:
-        teller.finished(summary(status="interrupted", exit_code=143))
+    with caplog.at_level(logging.WARNING, "nightlabel"), reporting(spec, RUN) as reporter:
+        reporter.finished(summary(status="interrupted", exit_code=143))
     assert "could not notify" in caplog.text
     assert "s3cr3t" not in caplog.text
 

@@ -12,12 +12,13 @@ from pipeline.errors import DeniedError, MissingError, SpecError, StoreError
 from pipeline.runs.scopes import covers
 from pipeline.schema import object_id
 from pipeline.sources import kind_of, wants_of
+from pipeline.sources.containers.zip_directory import TAIL_BYTES
 from pipeline.spec import make_spec
 from pipeline.storage import Rules, read_many
-from tests.parts.http import serving
-from tests.parts.s3 import S3Server
-from tests.parts.tiny import archive
-from tests.parts.zips import range_server, zip_of
+from tests.parts.archives.zips import range_server, zip_of
+from tests.parts.models.tiny import archive
+from tests.parts.servers.http import serving
+from tests.parts.servers.s3 import S3Server
 from tests.sources.listed import checked, refs, source
 from tests.storage.servers import Handler
 
@@ -74,7 +75,7 @@ def test_what_is_in_the_scope_of_a_container(tmp_path: Path) -> None:
     assert not covers(folder.scope, whole)
 
 
-def test_a_container_without_images_is_refused_with_the_mend(tmp_path: Path) -> None:
+def test_a_container_without_images_is_refused_with_a_fix(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     for members, fields, problem in (
         ({"a.txt": b""}, {}, "no image among 1 members; name them with --include"),
@@ -132,6 +133,21 @@ def test_behind_a_web_address_by_ranges_alone() -> None:
         assert rows["modified"].null_count == rows.num_rows
 
 
+def test_a_version_s_directory_is_read_once() -> None:
+    """By all listings of a process; its end is read each time, and says which version it is."""
+    count = 2_000  # a directory that is longer than what is read of the end
+    files = {"a.zip": zip_of({f"a/{number:040}.jpg": b"" for number in range(count)})}
+    with range_server(files) as (url, asked):
+        for _ in range(3):
+            made = checked(f"{url}/a.zip", allow_private=True)
+            assert refs(made).num_rows == count
+        ends = [first for _, first, _ in asked if first == len(files["a.zip"]) - TAIL_BYTES]
+        assert len(asked) == len(ends) + 1
+        files["a.zip"] = zip_of({f"a/{number:040}.jpg": b"new" for number in range(count)})
+        assert refs(made).num_rows == count
+        assert len(asked) == len(ends) + 4
+
+
 def test_a_signature_is_no_part_of_a_member(tmp_path: Path) -> None:
     with range_server({"a.zip": ZIP}) as (url, _):
         nights = [
@@ -150,7 +166,7 @@ def test_a_signature_is_no_part_of_a_member(tmp_path: Path) -> None:
         assert read(source(str(listed), allow_private=True)) == found
 
 
-def test_a_server_without_ranges_is_told_with_the_mend() -> None:
+def test_a_server_without_ranges_is_refused_with_a_fix() -> None:
     with range_server({"a.zip": ZIP}) as (url, _):
         with pytest.raises(SpecError, match="no range requests; copy the archive to a disk"):
             checked(f"{url}/plain/a.zip", allow_private=True)

@@ -11,7 +11,7 @@ from pipeline import schema
 from pipeline.errors import DeniedError, MissingError, SpecError
 from pipeline.sources import kind_of, prefix
 from pipeline.spec import make_spec
-from tests.parts.s3 import S3Server
+from tests.parts.servers.s3 import S3Server
 from tests.sources.listed import excluded, refs, source, uris
 
 IMAGES = ("a.jpg", "b.PNG", "x/c.webp", "x/y/d.jpg", "x2/f.jpg")
@@ -169,7 +169,7 @@ def test_memory_through_fsspec() -> None:
     ]
 
 
-def test_check_passes_on_images_and_names_the_mend_otherwise(photos: str, tmp_path: Path) -> None:
+def test_check_passes_on_images_or_says_how_to_fix_it(photos: str, tmp_path: Path) -> None:
     source(photos).check(f"{tmp_path}/labels")
     with pytest.raises(MissingError, match="nowhere/: no such folder"):
         source(f"{tmp_path}/nowhere").check()

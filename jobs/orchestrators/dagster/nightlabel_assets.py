@@ -54,8 +54,8 @@ def labels(context: dg.AssetExecutionContext, config: Night) -> dg.MaterializeRe
     reason = summary.get("reason") or document.get("message") or "see the log"
     metadata = metadata_of(summary)
     if code not in (0, INCOMPLETE):
-        told = f"nightlabel: exit {code}: {reason}"
-        raise dg.Failure(told, metadata=metadata, allow_retries=code not in FINAL)
+        text = f"nightlabel: exit {code}: {reason}"
+        raise dg.Failure(text, metadata=metadata, allow_retries=code not in FINAL)
     complete = dg.AssetCheckResult(
         check_name="complete",
         passed=code == 0,

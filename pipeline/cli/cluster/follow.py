@@ -45,8 +45,8 @@ def say_end(
 
     code = int(exit_code(job))
     if as_json:
-        told = summary.model_dump(mode="json") if summary else None
-        document = {"job": job.id, "status": job.status, "exit_code": code, "summary": told}
+        found = summary.model_dump(mode="json") if summary else None
+        document = {"job": job.id, "status": job.status, "exit_code": code, "summary": found}
         say_json(document | dict(facts))
     elif summary:
         say_summary(summary)

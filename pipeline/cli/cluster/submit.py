@@ -86,14 +86,14 @@ def submit(
     if submitted.attached and job.over:
         return say_completed(server, spec, night, job, as_json=as_json)
     facts = {"attached": submitted.attached, "already_completed": False, "night": night}
-    told = f"job {job.id} {'already exists' if submitted.attached else 'submitted'}"
+    line = f"job {job.id} {'already exists' if submitted.attached else 'submitted'}"
     if wait:
         if not no_progress:
-            say(told, err=True)
+            say(line, err=True)
         silent = no_progress
         return follow_to_the_end(server, job.id, silent=silent, as_json=as_json, facts=facts)
     if as_json:
         say_json({"job": job.id, "status": job.status} | facts)
     else:
-        say(told)
+        say(line)
     return Exit.OK

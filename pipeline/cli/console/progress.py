@@ -47,16 +47,16 @@ def line_of(progress: "Progress", rate: float, words: Words = LABELLED) -> str:
     if progress.stage not in COUNTED:
         return stage
     listed = f"{progress.listed:,}" + ("" if progress.listing_complete else "+")
-    told = [f"listed {listed}", f"to {words.verb} {progress.todo:,}"]
+    parts = [f"listed {listed}", f"to {words.verb} {progress.todo:,}"]
     if progress.stage != LABELLING:
-        return " · ".join([stage, *told])
-    told += [f"processed {progress.labelled:,}", f"failed {progress.errors:,}"]
+        return " · ".join([stage, *parts])
+    parts += [f"processed {progress.labelled:,}", f"failed {progress.errors:,}"]
     if rate:
-        told.append(f"{rate:,.1f} img/s")
+        parts.append(f"{rate:,.1f} img/s")
         if progress.listing_complete:
             left = max(0, progress.todo - progress.labelled)
-            told.append(f"{duration(left / rate)} left")
-    return " · ".join(told)
+            parts.append(f"{duration(left / rate)} left")
+    return " · ".join(parts)
 
 
 def live_line(progress: "Progress", rate: float, words: Words = LABELLED) -> str:
@@ -69,16 +69,16 @@ def live_line(progress: "Progress", rate: float, words: Words = LABELLED) -> str
     more = "" if progress.listing_complete else "+"
     if progress.stage != LABELLING:
         return f"{stage} · {progress.todo:,}{more} to {words.verb}"
-    told = [f"{progress.labelled:,} of {progress.todo:,}{more}"]
+    parts = [f"{progress.labelled:,} of {progress.todo:,}{more}"]
     if rate:
-        told.append(f"{rate:,.1f} img/s")
+        parts.append(f"{rate:,.1f} img/s")
         if progress.listing_complete:
-            told.append(f"{duration(max(0, progress.todo - progress.labelled) / rate)} left")
+            parts.append(f"{duration(max(0, progress.todo - progress.labelled) / rate)} left")
     if progress.errors:
-        told.append(f"{progress.errors:,} failed")
+        parts.append(f"{progress.errors:,} failed")
     if not progress.listing_complete:
-        told.append(f"listed {progress.listed:,} so far")
-    return " · ".join(told)
+        parts.append(f"listed {progress.listed:,} so far")
+    return " · ".join(parts)
 
 
 @contextmanager

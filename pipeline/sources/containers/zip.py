@@ -170,6 +170,6 @@ def _refusal(record: Record, least: int, room: int) -> Refusal | None:
     if least > room:
         return Refusal(ErrorCode.UNSUPPORTED, "overlaps another member of its archive")
     if record.size > BOMB_BYTES and record.size > BOMB_RATIO * record.packed:
-        told = f"unpacks {record.packed:,} bytes to {record.size:,}, as only bombs do"
-        return Refusal(ErrorCode.TOO_LARGE, told)
+        problem = f"unpacks {record.packed:,} bytes to {record.size:,}, as only bombs do"
+        return Refusal(ErrorCode.TOO_LARGE, problem)
     return None

@@ -8,7 +8,7 @@ exception.
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pipeline.errors import ErrorCode, ImageError
 from pipeline.storage import Ranged
@@ -32,6 +32,11 @@ TAIL_BYTES: Final = _END.size + _MAX16 + _LOCATOR.size + _END64.size
 #: Limit of a directory, which is in memory while it is read: some three million members.
 DIRECTORY_BYTES: Final = 256 * 2**20
 _CHUNK: Final = 8 * 2**20
+#: A run lists an archive several times: to check it, to see whether anything is new, to label. So
+#: the directory that was read last is kept, if it is no larger than this.
+KEPT_BYTES: Final = 32 * 2**20
+
+_kept: dict[tuple[Any, ...], bytes] = {}
 
 
 class Record(NamedTuple):
@@ -71,9 +76,17 @@ class Directory:
 
     def read(self, file: Ranged) -> bytes:
         """All of it. Raises Unread."""
+        want = file.want
+        key = (want.uri, want.etag, want.size, want.modified_us, self)
+        if key in _kept:
+            return _kept[key]
         end = self.start + self.size
         starts = range(self.start, end, _CHUNK)
-        return b"".join(file.read(at, min(end, at + _CHUNK)) for at in starts)
+        data = b"".join(file.read(at, min(end, at + _CHUNK)) for at in starts)
+        _kept.clear()
+        if self.size <= KEPT_BYTES and (want.etag or want.modified_us) is not None:
+            _kept[key] = data
+        return data
 
 
 def find_directory(file: Ranged) -> Directory:
@@ -99,8 +112,8 @@ def find_directory(file: Ranged) -> Directory:
     if shift < 0:
         raise ImageError(ErrorCode.TRUNCATED, "the zip file's directory does not lie inside it")
     if size > DIRECTORY_BYTES:
-        told = f"a zip file with a directory of over {DIRECTORY_BYTES >> 20} MiB; divide it"
-        raise ImageError(ErrorCode.TOO_LARGE, told)
+        problem = f"a zip file with a directory of over {DIRECTORY_BYTES >> 20} MiB; divide it"
+        raise ImageError(ErrorCode.TOO_LARGE, problem)
     return Directory(offset + shift, size, min(count, size // _HEADER.size), shift)
 
 

@@ -91,23 +91,23 @@ def oldest_version(folder: Folder) -> int:
     return min((file.version for file in files if file.is_checkpoint), default=-1)
 
 
-def tell_of(folder: Folder, traces: Traces) -> list[LogFile]:
+def files_with_traces(folder: Folder, traces: Traces) -> list[LogFile]:
     """The files of the log with a trace of the objects."""
-    return [file for file in log_files(folder) if _tells(folder, file, traces)]
+    return [file for file in log_files(folder) if _has_trace(folder, file, traces)]
 
 
-def remove_up_to_the_last(folder: Folder, telling: Sequence[LogFile]) -> int:
-    """Delete the beginning of the log, up to the last of `telling`; returns how many files.
+def remove_up_to_the_last(folder: Folder, traced: Sequence[LogFile]) -> int:
+    """Delete the beginning of the log, up to the last of `traced`; returns how many files.
 
     There must be a checkpoint after the last of them.
     """
     files = log_files(folder)
-    last = max(file.version for file in telling)
+    last = max(file.version for file in traced)
     clean = [file.version for file in files if file.is_checkpoint and file.version > last]
     if not clean:
         raise StoreError(f"{public(folder.uri)}: its Delta log has no checkpoint after {last}")
     before = min(clean) if last >= 0 else 0
-    temporary = {file.path for file in telling if file.version < 0}
+    temporary = {file.path for file in traced if file.version < 0}
     gone = [file for file in files if 0 <= file.version < before or file.path in temporary]
     for file in gone:  # one by one, the oldest first: a bulk request has no order
         folder.delete([file.path])
@@ -139,7 +139,7 @@ def _log_file(name: str) -> LogFile:
     return LogFile(int(found[1]), found[2].startswith("checkpoint"), name)
 
 
-def _tells(folder: Folder, file: LogFile, traces: Traces) -> bool:
+def _has_trace(folder: Folder, file: LogFile, traces: Traces) -> bool:
     data = folder.read(file.path, at_most=LOG_FILE_BYTES)
     actions = _of_checkpoint if file.path.endswith(".parquet") else _of_commit
     try:

@@ -186,8 +186,8 @@ class Table:
 
         readable = oldest_version(folder)
         with _translated(folder.uri):
-            told = [one for one in self._delta.history() if one.get("version", -1) >= readable]
-            oldest = told[-1].get("timestamp") if told else None
+            history = [one for one in self._delta.history() if one.get("version", -1) >= readable]
+            oldest = history[-1].get("timestamp") if history else None
             if not isinstance(oldest, int) or moment.timestamp() * 1000 < oldest:
                 return set()
             then = DeltaTable(self._root.url, storage_options=folder.delta_options)

@@ -1,4 +1,4 @@
-"""OpenVINO sends nobody a word: its telemetry is not even imported, and nothing is noted at home."""
+"""OpenVINO tells nobody that it is used: its telemetry is not imported, nothing is noted at home."""
 
 import os
 import subprocess

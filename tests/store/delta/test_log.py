@@ -10,10 +10,10 @@ from pipeline.errors import StoreError
 from pipeline.storage import Folder
 from pipeline.store.delta.log import (
     Traces,
+    files_with_traces,
     log_files,
     oldest_version,
     remove_up_to_the_last,
-    tell_of,
 )
 from pipeline.store.delta.table import Table
 from pipeline.store.parts import write_part
@@ -68,15 +68,15 @@ def test_the_log_is_cut_at_the_first_checkpoint_without_a_trace(
     clean = table.version
     grow(folder, table, "c")
     table.checkpoint()
-    telling = tell_of(folder, Traces.of({file.path}, set(), ["s3://photos/a"]))
-    assert [one.version for one in telling] == [1]
-    assert remove_up_to_the_last(folder, telling) == clean
+    traced = files_with_traces(folder, Traces.of({file.path}, set(), ["s3://photos/a"]))
+    assert [one.version for one in traced] == [1]
+    assert remove_up_to_the_last(folder, traced) == clean
     assert oldest_version(folder) == clean
 
 
 def test_a_log_without_a_later_checkpoint_is_not_cut(folder: Folder, table: Table) -> None:
     grow(folder, table, "a")
-    telling = tell_of(folder, Traces.of(set(), set(), ["s3://photos/a"]))
+    traced = files_with_traces(folder, Traces.of(set(), set(), ["s3://photos/a"]))
     with pytest.raises(StoreError, match="no checkpoint after 1"):
-        remove_up_to_the_last(folder, telling)
+        remove_up_to_the_last(folder, traced)
     assert oldest_version(folder) == 0
