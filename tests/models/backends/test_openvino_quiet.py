@@ -1,4 +1,4 @@
-"""OpenVINO tells nobody that it is used: its telemetry is not imported, nothing is noted at home."""
+"""OpenVINO tells nobody that it is used: its telemetry is not imported, nothing is left at home."""
 
 import os
 import subprocess
