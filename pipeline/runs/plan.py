@@ -13,7 +13,7 @@ from pipeline.engine.session import cores
 from pipeline.errors import SpecError
 from pipeline.graph.job import Job
 from pipeline.graph.progress import Listener, Progress, nobody
-from pipeline.graph.stages import Decode
+from pipeline.graph.stages.image_loader import ImageLoader
 from pipeline.models.backends.loading import device_count
 from pipeline.runs.prepare import check_recipe, open_table, prepare
 from pipeline.runs.promotion import current_of
@@ -124,7 +124,7 @@ def _refusal(job: Job, table: Any) -> str | None:
 
 
 def _probe(job: Job, refs: pa.Table, todo: int) -> Probe:
-    decode = Decode(job).pixels
+    decode = ImageLoader(job).pixels
     decode(refs.slice(0, 1))  # imports and connections do not count
     decoding, pixels = _timed(decode, refs)
     began = time.perf_counter()
