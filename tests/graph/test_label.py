@@ -48,8 +48,11 @@ class Means:
     """A task whose network says how light an image is."""
 
     network = True
+    #: What was done to make a process ready.
+    order: ClassVar[list[str]] = []
 
     def load(self, job: Job) -> "Light":
+        self.order.append("network")
         return Light(float(job.model or 0.0))
 
 
@@ -80,9 +83,10 @@ def calls() -> list[int]:
 @pytest.fixture(autouse=True)
 def kept(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What that is worth, tests/test_heap.py shows; here it would change the tests' own heap."""
-    called: list[str] = []
-    monkeypatch.setattr("pipeline.graph.stages.label.keep_heap", lambda: called.append("all"))
-    return called
+    Means.order.clear()
+    keep = "pipeline.graph.stages.label.keep_photographs"
+    monkeypatch.setattr(keep, lambda: Means.order.append("heap"))
+    return Means.order
 
 
 def _job(src: str, seconds: float = 0.0, **fields: Any) -> Job:
@@ -122,7 +126,7 @@ def test_a_batch_is_predicted_in_parts_and_its_rows_are_in_order(
     job = _job(str(photos))
     refs = _refs(job)
     rows = unpack(_label(job)(pack(refs)))
-    assert (calls, kept) == ([32, 32, 16], ["all"])
+    assert (calls, kept) == ([32, 32, 16], ["network", "heap"])
     assert rows["uri"] == refs["uri"]
     assert [row["light"] is None for row in rows.to_pylist()] == [n % 7 == 3 for n in range(ROWS)]
     whole = unpack(_label(_job(str(photos), batch_size=ROWS))(pack(refs)))

@@ -12,7 +12,7 @@ from pipeline.graph.metrics import Meters, Watch
 from pipeline.graph.stages.failures import ending_without_memory, reporting_errors
 from pipeline.graph.stages.image_loader import READS_IN_FLIGHT, ImageLoader, Reads
 from pipeline.graph.stages.network import Network
-from pipeline.heap import keep_heap
+from pipeline.heap import keep_photographs
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -30,12 +30,12 @@ class Label:
     """
 
     def __init__(self, sealed: Sealed, coordinator: "ActorHandle") -> None:
-        # A process that decodes alone keeps less. Here the layers of the network are what needs the
-        # heap most, and what they need is more than an image that is decoded without asking.
-        keep_heap()
         job = sealed.job
         self._coordinator = coordinator
         self._network = Network(job, coordinator)
+        # After the network, whose own setting keeps all: libwebp's canvases would then be made of
+        # kept memory and filled with zeros, by images that still wait for their room.
+        keep_photographs()
         self._images = ImageLoader(job, coordinator)
         self._rows = rows_at_once(job.spec.batch_size)
         self._core = Lock()
