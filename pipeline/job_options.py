@@ -225,9 +225,9 @@ class JobOptions:
         str | None,
         Option(
             CLUSTER,
-            "Number of predictors, or the least and the most.",
+            "Number of predictors, or the least and the most; without a GPU each also decodes.",
             metavar="N|MIN:MAX",
-            default="one a GPU, else by cores",
+            default="one a GPU, else one a core",
         ),
     ] = None
     gpus_per_predictor: Annotated[

@@ -35,5 +35,7 @@ def test_a_process_has_the_most_telling_of_its_roles() -> None:
     assert role_of(raylet) == "raylet"
     worker = role_of("python /x/ray/_private/workers/default_worker.py", role_of(raylet))
     assert worker == "task worker"
-    assert role_of("ray::IDLE", role_of("ray::MapWorker(MapBatches(Predict))")) == "predictor"
+    for stage in ("Predict", "Label"):
+        working = role_of(f"ray::MapWorker(MapBatches({stage}))")
+        assert role_of("ray::IDLE", working) == "predictor"
     assert role_of("", worker) == worker

@@ -79,7 +79,7 @@ def bench(
 def _say(found: "Bench", words: Words = LABELLING) -> None:
     rows: list[tuple[str, object]] = [
         ("images", f"{found.images:,} of {size(found.mean_bytes)} each"),
-        ("read and decode", _rate(found.decode_per_second, found.decoders, "decoders")),
+        ("read and decode", _rate(found.decode_per_second, found.decoders, _processes(found)[0])),
         *_predicted(found),
         ("a whole run", _whole(found)),
         (
@@ -98,9 +98,16 @@ def _predicted(found: "Bench") -> list[tuple[str, object]]:
     if not found.predictors:  # decoders do all the work
         return []
     return [
-        ("predict", _rate(found.predict_per_second, found.predictors, "predictors")),
+        ("predict", _rate(found.predict_per_second, found.predictors, _processes(found)[1])),
         ("at best, both", f"{found.ideal_per_second:,.1f} img/s"),
     ]
+
+
+def _processes(found: "Bench") -> tuple[str, str]:
+    """What decodes and what predicts: on CPUs the same processes."""
+    if found.predictors and found.device == "cpu":
+        return "processes", "processes"
+    return "decoders", "predictors"
 
 
 def _rate(per_second: float, number: int, name: str) -> str:

@@ -6,8 +6,9 @@
                    a quarter of the node's memory at least
 
 Ray ends workers at 95% of the node's memory. A decoder's 0.75 GiB are Python, its read-ahead
-(256 MiB) and one image that is small enough to skip this budget (`SMALL_BYTES`). An image that
-needs more than the whole budget is decoded alone. One that would not fit beside the node's
+(256 MiB) and one image that is small enough to skip this budget (`SMALL_BYTES`). Without GPUs a
+process is both, and takes both: it has one Python, but reads ahead for the next batch too. An image
+that needs more than the whole budget is decoded alone. One that would not fit beside the node's
 processes is `too_large`.
 """
 
@@ -66,12 +67,13 @@ def budget_here(
 
 
 def _processes(node: Node, spec: LabelSpec, *, on_gpus: bool) -> tuple[int, int]:
-    """How many decoders and predictors a node may have, see placement.py."""
+    """How many decoders and predictors a node may have, see placement.py; without GPUs, processes
+    that are both."""
     cpus = max(1, int(node.cpus))
     if on_gpus:
         return cpus, int(node.gpus / (spec.gpus_per_predictor or 1.0))
-    predictors = min(cpus, spec.predictor_range[1] if spec.predictor_range else cpus)
-    return 2 * cpus - predictors, predictors
+    both = min(cpus, spec.predictor_range[1] if spec.predictor_range else cpus)
+    return both, both
 
 
 def process_memory(spec: LabelSpec, *, sizes_known: bool = True) -> int:

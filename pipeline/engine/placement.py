@@ -1,5 +1,9 @@
 """Placement: from a cluster's resources to the number, size and place of decoders and
-predictors."""
+predictors.
+
+With GPUs, decoders are tasks on the cores and predictors are actors on the devices. Without, a
+predictor is an actor that has a core, and decodes there too: pixels stay in one process.
+"""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -8,14 +12,10 @@ from typing import Any, Final
 
 from pipeline.errors import PlacementError
 
-#: CPUs that a decoder and a predictor request. With GPUs, a decoder owns a core. Without, each core
-#: has one of each, and works for whichever is not waiting for the other. All requests are a little
-#: below what there is. Otherwise the listers, which wait in the middle of their work, would take
-#: what the last decoder needs, and everything would deadlock. Decoders and predictors never request
-#: the same amount, or Ray would fuse them and they would run in lockstep.
-DECODE_SHARE: Final = 0.98
-SHARED_DECODE_SHARE: Final = 0.48
-SHARED_PREDICTOR_SHARE: Final = 0.49
+#: CPUs that a process requests which owns a core: a decoder, or a predictor without a GPU. A little
+#: below one. Otherwise the listers, which wait in the middle of their work, would take what the
+#: last such process needs, and everything would deadlock.
+CORE_SHARE: Final = 0.98
 #: Listing and writing wait for the store most of the time; they must never wait for a core. This is
 #: the smallest share that Ray counts. Zero would let them run on a head node that runs no tasks.
 IO_SHARE: Final = 0.0001
@@ -34,8 +34,8 @@ CPU_BATCH_RANGE: Final = (16, 256)
 
 #: Batches at a predictor: one in work and the others queued, until Ray Data looks again. It looks
 #: some six times a second, and hands out no more than is missing: with two, an H200 never got more
-#: than 12.5 batches a second. Where predicting takes seconds, one queued batch is enough, and the
-#: first predictor that is ready leaves some for the others.
+#: than 12.5 batches a second. Where predicting takes seconds, one more batch is enough, whose
+#: images are read meanwhile, and the first predictor that is ready leaves some for the others.
 CPU_IN_FLIGHT: Final = 2
 GPU_IN_FLIGHT: Final = 4
 
@@ -104,12 +104,11 @@ class Placement:
     reserved: tuple[str, ...] = ()
 
     def growing(self, wanted: tuple[int, int] | None) -> "Placement":
-        """The same on a cluster that nodes may join: as many predictors on GPUs as are wanted.
+        """The same on a cluster that nodes may join: as many predictors as are wanted.
 
-        Predictors without room yet request it from an autoscaler. Without GPUs they would take the
-        decoders' cores, so there are never more than there were cores at the start.
+        Predictors without room yet request it from an autoscaler.
         """
-        if not self.predictor_gpus or wanted is None:
+        if not self.most or wanted is None:
             return self
         return replace(self, most=max(wanted[1], self.most))
 
@@ -131,9 +130,14 @@ class Placement:
         return {"label_selector": {NODE_ID: f"!in({','.join(self.reserved)})"}}
 
     @property
+    def predictors_decode(self) -> bool:
+        """Whether predictors read and decode their images themselves, and there are no decoders."""
+        return bool(self.most) and not self.predictor_gpus
+
+    @property
     def in_flight(self) -> int:
         """Batches at one predictor."""
-        return GPU_IN_FLIGHT if self.predictor_gpus else CPU_IN_FLIGHT
+        return CPU_IN_FLIGHT if self.predictors_decode else GPU_IN_FLIGHT
 
     @property
     def bounds(self) -> Bounds:
@@ -145,9 +149,8 @@ class Placement:
         cpus = int(resources.get("CPU", 0.0))
         if not self.most:
             return self._bounds(max(1, cpus), 0)
-        if not self.predictor_gpus:
-            predictors = self.predictors[1]
-            return self._bounds(max(1, _shared_slots(cpus, predictors)), predictors)
+        if self.predictors_decode:
+            return self._bounds(0, max(1, min(self.most, cpus)))
         fit = _fitting(int(resources.get("GPU", 0.0)), self.predictor_gpus)
         return self._bounds(max(1, cpus), max(1, min(self.most, fit)))
 
@@ -155,36 +158,32 @@ class Placement:
         """Bounds for this many decoder slots and predictors.
 
         A decoder that finishes needs another batch at hand, since Ray Data looks for work only
-        ten times a second; so does a predictor.
+        ten times a second; so does a predictor. Without decoder slots, predictors decode.
         """
-        decoding = 2 * decode_slots
+        decoding = 2 * (decode_slots or predictors)
         return Bounds(
             listing=self.listers,
             listed=max(min(ROWS_AHEAD // self.batch_rows, BATCHES_AHEAD), 2 * decoding),
             decoding=decoding,
-            decoded=decoding + 2 * predictors,
+            decoded=decoding + (2 * predictors if decode_slots else 0),
         )
 
     @property
     def cores(self) -> int:
-        """Cores for decoders; without GPUs, for predictors too."""
-        if self.predictor_gpus or not self.most:
-            return self.decode_slots
-        return (self.decode_slots + self.predictors[1]) // 2
+        """Cores that decode: those of decoders, or of predictors that decode themselves."""
+        return self.predictors[1] if self.predictors_decode else self.decode_slots
 
     def rate(self, decoded: float, predicted: float) -> float:
         """Best possible images a second, from the rates of one decoder and one predictor alone.
 
-        With GPUs the slower stage is the limit. On CPUs both stages work on the same cores, so each
-        image takes the sum of both times; predictors, which may be fewer than cores, do no more
-        than they can. Without predictors there is one decoder a core and no other work.
+        With GPUs the slower stage is the limit. On CPUs a process does both, so each image takes
+        the sum of both times. Without predictors there is one decoder a core and no other work.
         """
         if not self.most:
             return self.cores * decoded
-        most = predicted * self.predictors[1]
-        if self.predictor_gpus:
-            return min(self.cores * decoded, most)
-        return min(self.cores / (1 / decoded + 1 / predicted), most)
+        if self.predictors_decode:
+            return self.cores / (1 / decoded + 1 / predicted)
+        return min(self.cores * decoded, predicted * self.predictors[1])
 
     def as_dict(self) -> dict[str, object]:
         return {
@@ -241,8 +240,8 @@ def place(
     """Choose the graph's numbers for a cluster's total `resources` ("CPU", "GPU").
 
     With GPUs: as many predictors as fit, which take no CPU, and a decoder on each core of
-    the unreserved `nodes`. Without: one of each on every core, with one thread each. Giving
-    `gpus_each` requires GPUs. Raises PlacementError, which names what is missing,
+    the unreserved `nodes`. Without: a predictor on every core, which also decodes and has one
+    thread. Giving `gpus_each` requires GPUs. Raises PlacementError, which names what is missing,
     if the graph cannot run on these resources.
     """
     cpus, gpus = resources.get("CPU", 0.0), int(resources.get("GPU", 0))
@@ -273,7 +272,7 @@ def place_decoders(resources: Mapping[str, float]) -> Placement:
         most=0,
         predictor_cpus=0.0,
         predictor_gpus=0.0,
-        decoder_cpus=DECODE_SHARE,
+        decoder_cpus=CORE_SHARE,
         decode_slots=cpus,
         batch_rows=min(DECODED_BATCH_ROWS * larger, GPU_BATCH_ROWS),
         listers=io_tasks(cpus),
@@ -313,7 +312,7 @@ def _on_gpus(
         most=high,
         predictor_cpus=0.0,
         predictor_gpus=gpus_each,
-        decoder_cpus=DECODE_SHARE,
+        decoder_cpus=CORE_SHARE,
         decode_slots=int(cpus),
         batch_rows=GPU_BATCH_ROWS,
         listers=io_tasks(cpus),
@@ -331,10 +330,10 @@ def _on_cpus(cpus: int, wanted: tuple[int, int] | None) -> Placement:
     return Placement(
         predictors=(low, high),
         most=high,
-        predictor_cpus=SHARED_PREDICTOR_SHARE,
+        predictor_cpus=CORE_SHARE,
         predictor_gpus=0.0,
-        decoder_cpus=SHARED_DECODE_SHARE,
-        decode_slots=_shared_slots(cpus, high),
+        decoder_cpus=0.0,
+        decode_slots=0,
         batch_rows=CPU_BATCH_ROWS,
         listers=io_tasks(cpus),
     )
@@ -343,8 +342,3 @@ def _on_cpus(cpus: int, wanted: tuple[int, int] | None) -> Placement:
 def _fitting(gpus: int, each: float) -> int:
     """How many predictors fit if each takes this share of one GPU."""
     return gpus * int(1 / each + 1e-9)
-
-
-def _shared_slots(cpus: int, predictors: int) -> int:
-    """Decoder slots: a core has two slots, and a predictor takes one."""
-    return 2 * cpus - min(predictors, cpus)

@@ -7,8 +7,12 @@ listed: one task decodes it, one call predicts it.
 """
 
 from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from typing import Final
 
 import pyarrow as pa
+
+_DIGEST_BYTES: Final = 8
 
 
 def pack(images: pa.Table) -> pa.Table:
@@ -53,6 +57,12 @@ def evenly(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
         held = [whole.slice(whole.num_rows - count)]
     if count:
         yield pa.concat_tables(held)
+
+
+def digest(refs: pa.Table) -> bytes:
+    """The name of a batch: the same for the same objects in the same order."""
+    ids = refs["object_id"].to_pylist()
+    return blake2b(b"".join(ids), digest_size=_DIGEST_BYTES).digest()
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

@@ -1,6 +1,7 @@
 """The Ray Data graph: shards in, labelled blocks out.
 
 shards ─▶ List (tasks that wait) ─▶ Decode (CPU tasks) ─▶ Predict (a pool of actors, if any)
+shards ─▶ List (tasks that wait) ─▶ Label (a pool of actors, if the cluster has no GPU)
 
 One block is one row is one batch of images, see batches.py.
 """
@@ -16,13 +17,18 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 import ray
 import ray.data
+from ray.data.context import AutoscalingConfig
 
 from pipeline.engine.placement import IO_SHARE, Placement
 from pipeline.engine.ray_compat import started_node
 from pipeline.engine.single_node import alone
 from pipeline.graph.backpressure import Live, keep_lean
 from pipeline.graph.job import Job, Sealed
-from pipeline.graph.stages import TASK_RETRIES, Decode, List, Predict
+from pipeline.graph.stages.decode import Decode
+from pipeline.graph.stages.failures import TASK_RETRIES
+from pipeline.graph.stages.label import CALLS, Label
+from pipeline.graph.stages.list import List
+from pipeline.graph.stages.predict import Predict
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -38,11 +44,11 @@ class Stages:
     """The stages of the graph; each maps one table to one or more tables.
 
     `predict` is a class; each actor creates one object of it with these `arguments`. Without
-    `predict` the decode stage yields the rows.
+    `predict` the decode stage yields the rows; without `decode`, actors read and decode themselves.
     """
 
     list: Callable[[pa.Table], Iterator[pa.Table]]
-    decode: Callable[[pa.Table], pa.Table]
+    decode: Callable[[pa.Table], pa.Table] | None
     predict: type | None
     arguments: tuple[Any, ...]
 
@@ -57,8 +63,11 @@ class Stages:
     ) -> Self:
         """The stages of a run."""
         lister = List(job, ledgers, coordinator, placement.batch_rows)
+        arguments = (Sealed(job), coordinator, graph)
+        if placement.predictors_decode:
+            return cls(lister, None, Label, arguments)
         predict = Predict if job.task.network else None
-        return cls(lister, Decode(job, coordinator), predict, (Sealed(job), coordinator, graph))
+        return cls(lister, Decode(job, coordinator), predict, arguments)
 
 
 def labelled_blocks(
@@ -69,7 +78,7 @@ def labelled_blocks(
     The graph holds no more than `live` allows. Only references reach the driver. Closing the
     iterator ends the graph.
     """
-    _set_up(live)
+    _set_up(live, placement)
     with alone() if started_node() else nullcontext():
         for bundle in _graph(stages, placement, shards).iter_internal_ref_bundles():
             for block in bundle.blocks:
@@ -90,16 +99,26 @@ def _graph(stages: Stages, placement: Placement, shards: Sequence[Any]) -> "ray.
         _generator_backpressure_num_objects=UNREAD_OBJECTS,
         **placement.elsewhere,
     )
-    decoded = listed.map_batches(
-        stages.decode,
+    decoded = listed if stages.decode is None else _decoded(listed, stages.decode, placement)
+    return decoded if stages.predict is None else _predicted(decoded, stages, placement)
+
+
+def _decoded(
+    listed: "ray.data.Dataset", decode: Callable[[pa.Table], pa.Table], placement: Placement
+) -> "ray.data.Dataset":
+    return listed.map_batches(
+        decode,
         batch_size=1,
         batch_format="pyarrow",
         num_cpus=placement.decoder_cpus,
         max_retries=TASK_RETRIES,
         **placement.elsewhere,
     )
-    if stages.predict is None:
-        return decoded
+
+
+def _predicted(
+    decoded: "ray.data.Dataset", stages: Stages, placement: Placement
+) -> "ray.data.Dataset":
     return decoded.map_batches(
         stages.predict,
         fn_constructor_args=stages.arguments,
@@ -109,22 +128,32 @@ def _graph(stages: Stages, placement: Placement, shards: Sequence[Any]) -> "ray.
             min_size=placement.predictors[0],
             max_size=placement.most,
             max_tasks_in_flight_per_actor=placement.in_flight,
-            # Calls still run one at a time. Without this, Ray would run the call in a separate
-            # thread, in which a retry cannot know that it is a retry.
+            max_concurrent_calls_per_actor=CALLS if placement.predictors_decode else None,
+            # Without this, Ray would run the call in a separate thread, in which a retry cannot
+            # know that it is a retry.
             enable_true_multi_threading=True,
         ),
         num_cpus=placement.predictor_cpus,
         num_gpus=placement.predictor_gpus,
         max_restarts=-1,
-        max_task_retries=-1,  # Predict limits them itself
+        max_task_retries=-1,  # the stage limits them itself
     )
 
 
-def _set_up(live: Live) -> None:
+def _set_up(live: Live, placement: Placement) -> None:
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = 1  # byte: each row is passed on alone, at once
+    context.autoscaling_config = _scaling(placement)
     keep_lean(context, live)
     _quiet(context)
+
+
+def _scaling(placement: Placement) -> AutoscalingConfig:
+    """When another predictor of a range starts."""
+    if not placement.predictors_decode:
+        return AutoscalingConfig()
+    # Once the others have all that they may have in flight: the default asks for more than that.
+    return AutoscalingConfig(actor_pool_util_upscaling_threshold=placement.in_flight / CALLS)
 
 
 def _quiet(context: ray.data.DataContext) -> None:

@@ -40,8 +40,8 @@ STAGE_SECONDS: Final = Metric(
     "counter",
     "nightlabel_stage_seconds_total",
     "time of workers: `read` waits for images, `decode` decodes them, `wait` is a predictor "
-    "without pixels, `predict` one with, `measure` is a task without a network, `write` writes "
-    "parts",
+    "without work, `predict` one that predicts, `measure` is a task without a network, `write` "
+    "writes parts",
     "stage",
 )
 STORE_ROWS: Final = Metric("gauge", "nightlabel_store_rows", "rows of this recipe in the store")

@@ -1,16 +1,17 @@
-"""Builds a PIXELS table, with all images side by side in one buffer."""
+"""Builds PIXELS tables, with all images side by side in one buffer."""
 
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipeline import schema
 from pipeline.errors import ImageError, TransientError
 
 
 class Pixels:
-    """One outcome for each row of `refs`, added in any order; the table keeps the order of `refs`.
+    """One outcome for each row of `refs`, added in any order; tables keep the order of `refs`.
 
     So a retried task gives the same blocks, whichever read finished first.
     """
@@ -24,7 +25,7 @@ class Pixels:
             name: [None] * rows
             for name in ("width", "height", "format", "error_code", "error_message")
         }
-        self._missing = set(range(rows))
+        self._known = np.zeros(rows, bool)
 
     def put(self, index: int, image: Any, width: int, height: int, kind: str) -> None:
         """`image`: uint8 (H, W, 3) of row `index` of the refs; width and height as seen."""
@@ -35,29 +36,40 @@ class Pixels:
         self._failed[index] = True
         self._set(index, error_code=str(error.code), error_message=error.message)
 
-    def table(self) -> pa.Table:
-        """The PIXELS table. Raises ValueError if a row has no outcome: no stage may drop a row."""
-        if self._missing:
-            raise ValueError(f"{len(self._missing)} refs have no outcome")
+    def lacks(self, start: int, rows: int) -> bool:
+        """Whether any of these rows has no outcome yet."""
+        return not self._known[start : start + rows].all()
+
+    def table(self, start: int = 0, rows: int | None = None) -> pa.Table:
+        """PIXELS of these rows, or of all. Raises ValueError if one has no outcome: no stage may
+        drop a row."""
+        rows = len(self._known) - start if rows is None else rows
+        if self.lacks(start, rows):
+            raise ValueError(f"{np.count_nonzero(~self._known)} refs have no outcome")
+        part = slice(start, start + rows)
         added = {
-            name: pa.array(values, schema.PIXELS.field(name).type)
+            name: pa.array(values[part], schema.PIXELS.field(name).type)
             for name, values in self._columns.items()
         }
-        columns = {name: self._refs[name] for name in schema.REFS.names} | added
-        columns["pixels"] = self._binary()
+        refs = self._refs.slice(start, rows)
+        columns = {name: refs[name] for name in schema.REFS.names} | added
+        columns["pixels"] = _binary(self._buffer[part], self._failed[part])
         return pa.table([columns[name] for name in schema.PIXELS.names], schema=schema.PIXELS)
 
     def _set(self, index: int, **values: Any) -> None:
+        if self._known[index]:
+            raise KeyError(index)
         for name, value in values.items():
             self._columns[name][index] = value
-        self._missing.remove(index)
+        self._known[index] = True
 
-    def _binary(self) -> pa.Array:
-        """The images of rows that did not fail, back to back; the others are null and take no
-        bytes."""
-        kept = self._buffer if not self._failed.any() else self._buffer[~self._failed]
-        size = int(np.prod(self._buffer.shape[1:]))
-        offsets = np.concatenate([[0], np.cumsum(~self._failed, dtype=np.int64) * size])
-        valid = np.packbits(~self._failed, bitorder="little")
-        buffers = [pa.py_buffer(array) for array in (valid, offsets, kept.reshape(-1))]
-        return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(self._failed), buffers)
+
+def _binary(images: NDArray[np.uint8], failed: NDArray[np.bool_]) -> pa.Array:
+    """The images of rows that did not fail, back to back; the others are null and take no
+    bytes."""
+    kept = images if not failed.any() else images[~failed]
+    size = int(np.prod(images.shape[1:]))
+    offsets = np.concatenate([[0], np.cumsum(~failed, dtype=np.int64) * size])
+    valid = np.packbits(~failed, bitorder="little")
+    buffers = [pa.py_buffer(array) for array in (valid, offsets, kept.reshape(-1))]
+    return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(failed), buffers)

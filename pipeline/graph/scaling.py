@@ -59,7 +59,9 @@ def _least(job: Job) -> Bundles:
     spec = job.spec
     predictors = spec.predictor_range[0] if spec.predictor_range else 1
     each = spec.gpus_per_predictor
-    return [{"CPU": 1.0}, *[{"CPU": 1.0} if each is None else {"GPU": each}] * predictors]
+    if each is None:
+        return [{"CPU": 1.0}] * predictors
+    return [{"CPU": 1.0}, *[{"GPU": each}] * predictors]
 
 
 @contextmanager

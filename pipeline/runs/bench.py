@@ -24,7 +24,7 @@ from pipeline.graph.job import Job, with_graph
 from pipeline.graph.progress import Listener, Progress
 from pipeline.graph.result_queue import Stop
 from pipeline.graph.scaling import placed
-from pipeline.graph.stages import Decode
+from pipeline.graph.stages.decode import Decode
 from pipeline.runs.label import label
 from pipeline.runs.model_process import ModelProcess
 from pipeline.runs.network_graph import PendingGraph
@@ -130,7 +130,8 @@ def _decode(
     job: Job, refs: pa.Table, placement: Placement, decoders: int, seconds: float
 ) -> tuple[float, "ray.ObjectRef"]:
     """(images a second of all decoders, one batch of decoded images)."""
-    task = ray.remote(num_cpus=placement.decoder_cpus, num_returns=2)(_decode_for)
+    share = placement.decoder_cpus or placement.predictor_cpus
+    task = ray.remote(num_cpus=share, num_returns=2)(_decode_for)
     coordinator = CoordinatorClient().actor
     batches = ray.put(list(evenly([refs], placement.batch_rows)))
     working = [

@@ -13,7 +13,7 @@ from pipeline.engine.session import cores
 from pipeline.errors import SpecError
 from pipeline.graph.job import Job
 from pipeline.graph.progress import Listener, Progress, nobody
-from pipeline.graph.stages import Decode
+from pipeline.graph.stages.image_loader import ImageLoader
 from pipeline.models.backends.loading import device_count
 from pipeline.runs.model_process import ModelProcess
 from pipeline.runs.network_graph import job_here
@@ -134,7 +134,7 @@ def _refusal(job: Job, table: Any) -> str | None:
 
 
 def _probe(job: Job, runtime: str, refs: pa.Table, todo: int) -> Probe:
-    decode = Decode(job).pixels
+    decode = ImageLoader(job).pixels
     decode(refs.slice(0, 1))  # imports and connections do not count
     decoding, pixels = _timed(decode, refs)
     began = time.perf_counter()

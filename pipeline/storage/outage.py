@@ -60,7 +60,7 @@ def _suspects(store: str) -> frozenset[Kind]:
 
 
 class Canaries:
-    """Objects that were read successfully in this run, the latest of each store.
+    """Objects that were read successfully in this run, the latest of each store. For all threads.
 
     `ask` returns what other workers read, by store; it is called only for a store of which this
     process knows nothing. `tell` is called with the first object that this process reads of each
@@ -97,9 +97,9 @@ class Canaries:
             return list(self._good[store]), True
         near = [
             want
-            for other, wants in self._good.items()
+            for other, wants in list(self._good.items())  # another thread may add to it
             if store == _WEB or scheme(other) == scheme(store)
-            for want in wants
+            for want in list(wants)
         ]
         return near[-_CANARIES:], False
 

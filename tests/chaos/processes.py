@@ -62,12 +62,13 @@ class Night:
         """What it started, at any depth, whose command line holds `name`."""
         return [pid for pid in below(self.pid) if name in title(pid)]
 
-    def kill_one(self, name: str, seconds: float = 120.0) -> bool:
-        """SIGKILL the next process of that name; False if the run ended before there was one."""
+    def kill_one(self, name: str, seconds: float = 120.0, root: int | None = None) -> bool:
+        """SIGKILL the next process of that name that it, or `root`, started; False if the run ended
+        before there was one."""
         until = time.monotonic() + seconds
         while not self.over and time.monotonic() < until:
-            for pid in self.processes(name):
-                if _kill(pid):
+            for pid in below(root or self.pid):
+                if name in title(pid) and _kill(pid):
                     return True
             time.sleep(0.005)
         return False

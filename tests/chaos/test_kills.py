@@ -5,7 +5,7 @@ A seed decides the random ones; it is printed, and CHAOS_SEED sets it.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import pytest
@@ -14,6 +14,7 @@ from tests.chaos.conftest import Worlds
 from tests.chaos.processes import Night, night
 from tests.chaos.world import World
 from tests.integration.conftest import nightlabel
+from tests.parts.clusters.cluster import logical_gpus
 from tests.parts.servers.faults import FaultProxy, faulty
 from tests.parts.servers.s3 import S3Process
 
@@ -156,18 +157,28 @@ def test_killed_at_any_moment(world: World, power: bool) -> None:
     world.prove()
 
 
+#: Without GPUs predictors decode too.
 WORKERS: Final = {
+    "predictor": "ray::MapWorker(MapBatches(Label))",
+    "lister": "ray::MapBatches(List)",
+}
+WITH_GPUS: Final = {
     "predictor": "ray::MapWorker(MapBatches(Predict))",
     "decoder": "ray::MapBatches(Decode)",
     "lister": "ray::MapBatches(List)",
 }
 
 
-def _kill_some(world: World, running: Night, kind: str, times: int) -> int:
+def _kill_some(
+    world: World, running: Night, kind: str, times: int, *, on_cluster: bool = False
+) -> int:
     killed = 0
     for _ in range(times):
         time.sleep(world.random.uniform(0, 0.5))
-        killed += running.kill_one(WORKERS[kind])
+        if on_cluster:
+            killed += running.kill_one(WITH_GPUS[kind], root=os.getpid())
+        else:
+            killed += running.kill_one(WORKERS[kind])
     world.scores.count(f"{kind} killed", killed)
     return killed
 
@@ -185,6 +196,28 @@ def test_a_run_survives_its_workers(world: World, kind: str) -> None:
         assert ran.code == 0, ran.err
         world.settle()
     assert killed >= 6
+    world.prove()
+
+
+@pytest.fixture(scope="module")
+def gpus() -> Iterator[str]:
+    """The address of a cluster on which decoders and predictors are processes of their own."""
+    with logical_gpus(2) as address:
+        yield address
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("kind", WITH_GPUS)
+def test_a_run_on_gpus_survives_its_workers(world: World, gpus: str, kind: str) -> None:
+    killed = 0
+    for _ in range(3):
+        world.change(replaced=200, added=600)
+        with night([*world.arguments, "--address", gpus]) as running:
+            killed += _kill_some(world, running, kind, 3, on_cluster=True)
+            ran = running.end(world.scores)
+        assert ran.code == 0, ran.err
+        world.settle()
+    assert killed >= 3
     world.prove()
 
 
@@ -206,16 +239,14 @@ def test_a_run_survives_its_writers(s3: S3Process, world: World) -> None:
     world.prove()
 
 
-def test_a_decoder_a_predictor_and_a_driver_between_part_and_commit(
-    s3: S3Process, worlds: Worlds
-) -> None:
+def test_predictors_and_a_driver_between_part_and_commit(s3: S3Process, worlds: Worlds) -> None:
     world = worlds(size=300)
     world.settle()
     world.change(replaced=200, added=1000)
     with night(world.arguments) as running:
-        killed = [_kill_some(world, running, kind, 1) for kind in ("decoder", "predictor")]
+        killed = _kill_some(world, running, "predictor", 2)
         ran = running.end(world.scores)
-    assert killed == [1, 1]
+    assert killed == 2
     assert ran.code == 0, ran.err
     world.look()
     with faulty(s3) as proxy:

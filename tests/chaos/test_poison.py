@@ -2,6 +2,7 @@
 
 import io
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from tests.chaos.scores import Scores
 from tests.integration.conftest import Ran, nightlabel
+from tests.parts.clusters.cluster import logical_gpus
 from tests.parts.images.poison import poison, poisoned
 from tests.parts.models.tiny import archive, make_model
 
@@ -45,7 +47,10 @@ def grey(shade: int) -> bytes:
 
 
 @pytest.mark.ray
-def test_every_kind_of_poison_costs_one_row(tmp_path: Path, scores: Scores) -> None:
+@pytest.mark.parametrize(
+    "gpus", [0, pytest.param(1, marks=pytest.mark.chaos)], ids=["one stage", "two stages"]
+)
+def test_every_kind_of_poison_costs_one_row(tmp_path: Path, scores: Scores, gpus: int) -> None:
     """In decoders and in predictors, in one run, among images that are well."""
     decoders = {
         "a/00050.jpg": ("segfault", "decoding this image ended its process (signal 11)"),
@@ -62,7 +67,9 @@ def test_every_kind_of_poison_costs_one_row(tmp_path: Path, scores: Scores) -> N
     objects |= {name: grey(shade) for name, (shade, _, _) in predictors.items()}
     folder = Folder(tmp_path, objects)
     env = poisoned(tmp_path / "site", {shade: deed for shade, deed, _ in predictors.values()})
-    ran = folder.label(env, "--max-seconds", 10, "--max-pixels", 20_000_000)
+    options = ["--max-seconds", 10, "--max-pixels", 20_000_000]
+    with logical_gpus(gpus, env) if gpus else nullcontext() as address:
+        ran = folder.label(env, *options, *(["--address", address] if gpus else []))
     assert ran.code == 0, ran.err
     assert ran.json["counts"]["errors"] == {"crashed": 6}
     rows = folder.rows()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.cli.bench import _limit, _whole
+from pipeline.cli.bench import _limit, _predicted, _processes, _whole
 from tests.runs.test_bench import FOUND
 
 
@@ -15,6 +15,15 @@ from tests.runs.test_bench import FOUND
 )
 def test_a_run_that_was_too_short_to_time_says_so(per_second: float, said: str) -> None:
     assert _whole(FOUND.model_copy(update={"run_per_second": per_second})) == said
+
+
+def test_on_cpus_one_kind_of_process_does_both() -> None:
+    assert _processes(FOUND) == ("decoders", "predictors")
+    on_cpus = FOUND.model_copy(update={"device": "cpu", "predictors": 4})
+    assert _processes(on_cpus) == ("processes", "processes")
+    assert _predicted(on_cpus)[0] == ("predict", "5,200.0 img/s (4 processes, 1,300.0 each)")
+    without_network = on_cpus.model_copy(update={"predictors": 0})
+    assert _processes(without_network)[0] == "decoders"
 
 
 def test_the_limit_names_the_cores_that_devices_want() -> None:

@@ -36,6 +36,6 @@ def test_a_node_that_comes_back_in_time_is_waited_for() -> None:
 def test_one_that_does_not_ends_the_run() -> None:
     cluster = Cluster()
     cluster.live(100, FULL)
-    with pytest.raises(PlacementError, match=r"lost nodes: 2.44 CPUs are needed and 2 are there"):
+    with pytest.raises(PlacementError, match=r"lost nodes: 3.92 CPUs are needed and 2 are there"):
         cluster.live(330, SHRUNK)
     assert 400 < cluster.now < 430

@@ -17,11 +17,17 @@ from pipeline.errors import PlacementError
 
 
 @pytest.mark.parametrize("cores", [1, 2, 4, 64])
-def test_without_gpus_every_core_predicts_and_decodes(cores: int) -> None:
+def test_without_gpus_every_core_has_a_process_that_predicts_and_decodes(cores: int) -> None:
     placement = place({"CPU": cores}, None)
     assert placement.predictors == (cores, cores)
-    assert placement.decode_slots == cores
-    assert placement.predictor_cpus != placement.decoder_cpus  # else Ray fuses them
+    assert placement.predictors_decode
+    assert (placement.decode_slots, placement.decoder_cpus) == (0, 0.0)
+    assert 0.9 < placement.predictor_cpus < 1
+
+
+def test_with_gpus_predictors_do_not_decode() -> None:
+    assert not place({"CPU": 32.0, "GPU": 4.0}, None).predictors_decode
+    assert not place_decoders({"CPU": 32.0}).predictors_decode
 
 
 def test_every_gpu_gets_a_predictor_that_takes_no_cpu() -> None:
@@ -74,17 +80,15 @@ def test_where_most_cores_are_beside_gpus_all_decode(cluster: list[Node]) -> Non
     assert placement.decode_slots == cpus
 
 
-def test_cores_that_are_shared_do_one_after_the_other() -> None:
+def test_a_process_that_does_both_does_one_after_the_other() -> None:
     assert place({"CPU": 4.0}, None).rate(1000.0, 250.0) == pytest.approx(4 * 200.0)
-    # Two predictors of four cores are idle at no time; the other cores only decode.
-    assert place({"CPU": 4.0}, (1, 2)).rate(1000.0, 250.0) == pytest.approx(2 * 250.0)
-    assert place({"CPU": 4.0}, (1, 2)).rate(100.0, 1000.0) == pytest.approx(4 / 0.011)
+    assert place({"CPU": 4.0}, (1, 2)).rate(1000.0, 250.0) == pytest.approx(2 * 200.0)
 
 
-@pytest.mark.parametrize("wanted", [None, (1, 1), (2, 3)])
-def test_every_core_decodes_however_few_predict(wanted: tuple[int, int] | None) -> None:
-    assert place({"CPU": 4.0}, wanted).cores == 4
-    assert place({"CPU": 8.0, "GPU": 2.0}, None).cores == 8
+@pytest.mark.parametrize(("wanted", "cores"), [(None, 4), ((1, 1), 1), ((2, 3), 3)])
+def test_cores_that_decode(wanted: tuple[int, int] | None, cores: int) -> None:
+    assert place({"CPU": 4.0}, wanted).cores == cores
+    assert place({"CPU": 8.0, "GPU": 2.0}, wanted and (1, 1)).cores == 8
 
 
 def test_on_gpus_the_slower_kind_is_the_limit() -> None:
@@ -144,7 +148,7 @@ def test_a_forward_pass_that_was_asked_for_is_not_cut() -> None:
 def test_a_range_is_kept_within_what_there_is() -> None:
     assert place({"CPU": 8, "GPU": 4}, (1, 16)).predictors == (1, 4)
     assert place({"CPU": 6}, (1, 16)).predictors == (1, 6)
-    assert place({"CPU": 6}, (2, 2)).decode_slots == 10
+    assert place({"CPU": 6}, (2, 2)).predictors == (2, 2)
 
 
 def test_decoders_and_predictors_have_a_batch_at_hand_and_hold_no_more() -> None:
@@ -154,10 +158,15 @@ def test_decoders_and_predictors_have_a_batch_at_hand_and_hold_no_more() -> None
     assert place({"CPU": 192, "GPU": 8}, None).bounds.listed == 768  # two for each decoder's two
 
 
-@pytest.mark.parametrize("resources", [{"CPU": 4.0, "GPU": 2.0}, {"CPU": 4.0}])
-def test_the_graph_holds_as_much_as_nodes_that_come_and_go_can_work_on(
-    resources: dict[str, float],
-) -> None:
+def test_processes_that_do_both_have_a_batch_at_hand_and_hold_no_more() -> None:
+    placement = place({"CPU": 16}, None)
+    assert (placement.bounds.decoding, placement.bounds.decoded) == (32, 32)
+    assert placement.in_flight == 2  # one on the core, and one that is being read
+    assert place({"CPU": 16, "GPU": 2}, None).in_flight == 4
+
+
+def test_the_graph_holds_as_much_as_nodes_that_come_and_go_can_work_on() -> None:
+    resources = {"CPU": 4.0, "GPU": 2.0}
     placement = place(resources, (1, 2))
     assert placement.bounds_now(resources) == placement.bounds
     more = placement.bounds_now(resources | {"CPU": 64.0})
@@ -178,8 +187,16 @@ def test_predictors_on_gpus_come_with_their_nodes() -> None:
     assert growing.lacking({"CPU": 1.0, "GPU": 1.0}) == ""
 
 
-def test_predictors_on_cpus_leave_decoders_their_cores() -> None:
-    assert place({"CPU": 4.0}, (1, 8)).growing((1, 8)).most == 4
+def test_predictors_on_cpus_come_with_their_nodes() -> None:
+    placement = place({"CPU": 4.0}, (1, 8))
+    growing = placement.growing((1, 8))
+    assert (placement.predictors, placement.most) == ((1, 4), 4)
+    assert (growing.predictors, growing.most) == ((1, 4), 8)
+    assert growing.bounds == placement.bounds
+    decoded = [growing.bounds_now({"CPU": cpus}).decoded for cpus in (0.0, 1.0, 6.0, 99.0)]
+    assert decoded == [2 * predictors for predictors in (1, 1, 6, 8)]
+    assert growing.lacking({"CPU": 1.0}) == ""
+    assert place({"CPU": 4.0}, None).growing(None).most == 4
 
 
 @pytest.mark.parametrize(
@@ -201,7 +218,7 @@ def test_what_cannot_be_placed_is_refused_with_what_is_missing(
 def test_a_cluster_that_has_shrunk_lacks_what_the_graph_needs() -> None:
     on_cpus = place({"CPU": 4}, None)
     assert on_cpus.lacking({"CPU": 4}) == ""
-    assert on_cpus.lacking({"CPU": 2}) == "2.44 CPUs are needed and 2 are there"
+    assert on_cpus.lacking({"CPU": 2}) == "3.92 CPUs are needed and 2 are there"
     on_gpus = place({"CPU": 8, "GPU": 2}, None)
     assert on_gpus.lacking({"CPU": 1, "GPU": 2}) == ""
     assert on_gpus.lacking({"CPU": 8, "GPU": 1}) == "2 GPUs are needed and 1 are there"

@@ -85,30 +85,33 @@ def _once_it_stands_still(look: Callable[[], tuple[int, int]]) -> tuple[int, int
     return seen
 
 
-def _listed(folder: Path) -> int:
+def _count_listed(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir())
 
 
-def _graph(listed: Path, decode: Decode, go: Path) -> "ray.data.Dataset":
+def _listed(listed: Path) -> "ray.data.Dataset":
     shards = [pa.table({"shard": [shard]}) for shard in range(SHARDS)]
-    return (
-        ray.data.from_arrow(shards)
-        .map_batches(
-            List(listed),
-            batch_size=None,
-            batch_format="pyarrow",
-            num_cpus=IO_SHARE,
-        )
-        .map_batches(decode, batch_size=1, batch_format="pyarrow", num_cpus=0.48)
-        .map_batches(
-            Predict,
-            fn_constructor_args=(go,),
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=1, max_tasks_in_flight_per_actor=2),
-            num_cpus=0.49,
-        )
+    return ray.data.from_arrow(shards).map_batches(
+        List(listed), batch_size=None, batch_format="pyarrow", num_cpus=IO_SHARE
     )
+
+
+def _predicted(before: "ray.data.Dataset", actor: type, *told: object) -> "ray.data.Dataset":
+    return before.map_batches(
+        actor,
+        fn_constructor_args=told,
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=1, max_tasks_in_flight_per_actor=2),
+        num_cpus=0.49,
+    )
+
+
+def _graph(listed: Path, decode: Decode, go: Path) -> "ray.data.Dataset":
+    decoded = _listed(listed).map_batches(
+        decode, batch_size=1, batch_format="pyarrow", num_cpus=0.48
+    )
+    return _predicted(decoded, Predict, go)
 
 
 @pytest.mark.parametrize("stands_still", ["decoders", "predictor"])
@@ -126,7 +129,7 @@ def test_each_stage_waits_for_the_next_and_all_comes_out(
         with ThreadPoolExecutor(1) as reader:
             rows = reader.submit(_rows, _graph(listed, decode, go))
             _wait_until(lambda: _count(here) > 0)
-            ahead, decoding = _once_it_stands_still(lambda: (_listed(listed), _count(here)))
+            ahead, decoding = _once_it_stands_still(lambda: (_count_listed(listed), _count(here)))
             shards_at_once = _count(listed)
             go.touch()
             assert sorted(rows.result(120)) == list(range(SHARDS * BATCHES))
@@ -135,7 +138,25 @@ def test_each_stage_waits_for_the_next_and_all_comes_out(
     assert AHEAD <= ahead < SHARDS * BATCHES / 2
     # The predictor has taken two; the decoders' slots take three at a time.
     assert decoding <= (8 if stands_still == "predictor" else 4)
-    assert _listed(listed) == SHARDS * BATCHES
+    assert _count_listed(listed) == SHARDS * BATCHES
+
+
+def test_where_actors_decode_the_listing_waits_for_them(two_slots: None, tmp_path: Path) -> None:
+    """There is no stage between: what is listed waits at the actors."""
+    listed, here, go = (tmp_path / name for name in ("listed", "here", "go"))
+    listed.mkdir()
+    here.mkdir()
+    context = ray.data.DataContext.get_current().copy()
+    context.target_max_block_size = 1
+    keep_lean(context, Live(Bounds(listing=2, listed=AHEAD, decoding=2, decoded=2)))
+    with ray.data.DataContext.current(context), ThreadPoolExecutor(1) as reader:
+        rows = reader.submit(_rows, _predicted(_listed(listed), Decode, here, go))
+        _wait_until(lambda: _count(here) > 0)
+        ahead, working = _once_it_stands_still(lambda: (_count_listed(listed), _count(here)))
+        go.touch()
+        assert sorted(rows.result(120)) == list(range(SHARDS * BATCHES))
+    assert working == 1
+    assert AHEAD <= ahead < SHARDS * BATCHES / 2
 
 
 def _count(folder: Path) -> int:

@@ -42,6 +42,23 @@ def test_rows_keep_the_order_of_their_refs(order: list[int]) -> None:
     assert found[:, 0, 0, 0].tolist() == [0, 3]
 
 
+def test_a_part_of_the_rows_is_a_table_once_it_is_whole() -> None:
+    asked = refs(["a", "b", "c", "d", "e"])
+    pixels = Pixels(asked, 4, 6)
+    assert pixels.lacks(0, 2)
+    for index in (4, 1, 2):
+        pixels.put(index, image(index), 60, 40, "png")
+        assert pixels.lacks(0, 2)
+    pixels.fail(0, ImageError(ErrorCode.EMPTY, "no bytes"))
+    assert (pixels.lacks(0, 2), pixels.lacks(2, 2), pixels.lacks(4, 2)) == (False, True, False)
+    pixels.put(3, image(3), 60, 40, "png")
+    parts = [pixels.table(start, 2) for start in (0, 2, 4)]
+    assert [part.num_rows for part in parts] == [2, 2, 1]
+    assert pa.concat_tables(parts) == pixels.table()
+    for part in parts:
+        part.validate(full=True)
+
+
 def test_a_ref_that_came_to_nothing_is_an_error() -> None:
     pixels = Pixels(refs(["a", "b"]), 4, 6)
     pixels.put(0, image(0), 1, 1, "png")

@@ -13,11 +13,13 @@ import ray
 from PIL import Image
 
 from pipeline.errors import StoreError
-from pipeline.graph import stages
 from pipeline.graph.batches import pack, unpack
 from pipeline.graph.coordinator import Coordinator
 from pipeline.graph.job import Job
-from pipeline.graph.stages import Decode, List
+from pipeline.graph.stages import decode
+from pipeline.graph.stages.decode import Decode
+from pipeline.graph.stages.image_loader import ImageLoader
+from pipeline.graph.stages.list import List
 from pipeline.images import Depth
 from pipeline.sources import Page, Shard, open_source
 from pipeline.spec import make_spec
@@ -130,8 +132,8 @@ def test_other_pages_end_the_run(pages: Sequence[Sequence[int]]) -> None:
 def test_a_task_that_decodes_keeps_what_photographs_need(monkeypatch: pytest.MonkeyPatch) -> None:
     """What that is worth, tests/test_heap.py shows; here it would change the tests' own heap."""
     called: list[str] = []
-    monkeypatch.setattr(stages, "keep_photographs", lambda: called.append("kept"))
-    monkeypatch.setattr(Decode, "pixels", lambda _, refs: called.append("decoded") or refs)
+    monkeypatch.setattr(decode, "keep_photographs", lambda: called.append("kept"))
+    monkeypatch.setattr(ImageLoader, "pixels", lambda _, refs: called.append("decoded") or refs)
     named = refs([1, 2])
     assert unpack(Decode(_job(Archive([])))(pack(named))) == named
     assert called == ["kept", "decoded"]
@@ -149,7 +151,7 @@ def test_a_batch_that_is_decoded_again_counts_its_depths_once(tmp_path: Path) ->
     fields: dict[str, Any] = dict.fromkeys(Job.__dataclass_fields__)
     job = Job(**fields | {"run_id": "run", "spec": spec, "source": source, "preprocess": SHAPE})
     coordinator = ray.remote(Coordinator).remote()
-    decode = Decode(job, coordinator)
+    images = ImageLoader(job, coordinator)
     for batch in (listed.slice(0, 3), listed.slice(3), listed.slice(0, 3)):
-        decode.pixels(batch)
+        images.pixels(batch)
     assert ray.get(coordinator.survey.remote()).depths == {"I;16": Depth(4, 2, 0)}

@@ -15,14 +15,16 @@ from tests.parts.runs.bomb_night import SORTS, Peak, bombs, watched
 
 MIB = 2**20
 GIB = 2**30
-#: One predictor on so many cores leaves seven decoders.
-CPUS, DECODERS = 4, 7
+#: A process on each core decodes, beside its network.
+CPUS = 4
 SIDE = 8000
+#: A process with torch and a network of next to nothing.
+PROCESS = 400 * MIB
 
 
 @pytest.fixture
 def many_decoders(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A Ray whose decoders each take one image at a time."""
+    """A Ray whose processes each take one image at a time."""
     monkeypatch.setattr(placement, "CPU_BATCH_RANGE", (1, 1))
     with own_ray(cpus=CPUS):
         yield
@@ -33,8 +35,8 @@ def night(
 ) -> tuple[Ran, list[Path], Peak]:
     paths = bombs(root / "photos", count, SIDE, sorts)
     arguments = ["label", root / "photos", root / "labels", "--model", model, "--json"]
-    with watched() as seen:
-        ran = _run_here(*arguments, "--predictors", 1, "--node-memory", memory)
+    with watched("Label") as seen:
+        ran = _run_here(*arguments, "--node-memory", memory)
     return ran, paths, max(seen)
 
 
@@ -61,7 +63,7 @@ def test_bombs_share_the_memory_of_their_node(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     memory = 4 * GIB
-    budget = budget_of(memory, DECODERS, 1, memory, 0)
+    budget = budget_of(memory, CPUS, CPUS, memory, 0)
     assert budget.large == GIB
     ran, paths, peak = night(tmp_path, tiny_model, count, sorts, memory)
     assert ran.code == 0, ran.err
@@ -70,9 +72,9 @@ def test_bombs_share_the_memory_of_their_node(
     assert all(row["label"] for row in found), found
     with capfd.disabled():
         print(f"\n{count} bombs of {SIDE**2 / 1e6:.0f} MP: {peak.together / MIB:.0f} MiB private")
-    # A decoder is some 120 MiB of Python; a bomb beyond the budget is decoded alone.
+    # A bomb beyond the budget is decoded alone.
     most = max(budget.large, int(SIDE**2 * 17.5))
-    assert peak.together <= most + DECODERS * 160 * MIB
+    assert peak.together <= most + CPUS * PROCESS
 
 
 @pytest.mark.ray
@@ -89,4 +91,4 @@ def test_what_does_not_fit_on_the_node_is_a_row_that_says_so(
     refused = [str(row["error_message"]) for row in found if row["error_code"] == "too_large"]
     assert len(refused) == 4  # WebP and TIFF
     assert all("--max-pixels" in message for message in refused)
-    assert peak.together <= 600 * MIB + DECODERS * 160 * MIB
+    assert peak.together <= 600 * MIB + CPUS * PROCESS

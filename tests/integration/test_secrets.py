@@ -229,7 +229,7 @@ def test_no_page_of_a_cluster_shows_one(
         exported = cluster.folder / "session_latest" / "logs" / "export_events"
         told = "".join(path.read_text() for path in exported.iterdir())
         assert "EXPORT_DATASET_METADATA" in told
-        assert "Predict" in told
+        assert "MapBatches(Label)" in told
         assert len(list((tmp_path / "a").glob("recipe=*/*.parquet"))) == 1
         # The options of a submitted job lie in a file of it, as docs/cluster.md says.
         places = [name for name in where_canaries_are(cluster.folder) if "/spec.json" not in name]

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from pipeline.engine.memory_budget import budget_here, budget_of, process_memory
+from pipeline.engine.session import cores
 from pipeline.errors import ErrorCode, ImageError
 from pipeline.images import decode, prepare
 from pipeline.images.cost import SMALL_BYTES
@@ -192,6 +193,14 @@ def test_what_a_node_is_said_to_have_is_no_more_than_it_has() -> None:
     less = budget_here(make_spec(src="a", dst="b", node_memory=GIB))
     assert (less.node, less.decoders) == (GIB, here.decoders)
     assert f"decoders: {here.decoders}; of " in str(here)
+
+
+def test_without_gpus_there_are_as_many_decoders_as_predictors() -> None:
+    """They are the same processes, each with the memory of both."""
+    alone = budget_here(make_spec(src="a", dst="b", predictors="1"))
+    assert alone.decoders == 1
+    assert alone.most == int(max(0.9 * alone.node - 2 * 0.75 * GIB, 0.5 * alone.node))
+    assert budget_here(SPEC).decoders == cores()
 
 
 def test_a_process_may_take_far_less_than_its_largest_image() -> None:

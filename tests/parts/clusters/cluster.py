@@ -5,7 +5,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +69,29 @@ def local_cluster() -> Iterator[LocalCluster]:
         Path(folder, "ray_current_cluster").write_text(found.address)
         try:
             yield LocalCluster(f"http://127.0.0.1:{port}", found.address, Path(folder), found)
+        finally:
+            started = set(below(os.getpid())) - before
+            found.shutdown()
+            _wait_for_the_last(started)
+
+
+@contextmanager
+def logical_gpus(gpus: int, env: Mapping[str, str] = os.environ) -> Iterator[str]:
+    """A cluster of one node with two cores and so many GPUs that only Ray knows of; yields its
+    address. Its workers have `env`."""
+    from ray.cluster_utils import Cluster
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder,
+    ):
+        for name, value in env.items():
+            patch.setenv(name, value)
+        before = set(below(os.getpid()))
+        node = {"num_cpus": 2, "num_gpus": gpus, "include_dashboard": False, "temp_dir": folder}
+        found = Cluster(initialize_head=True, head_node_args=node)
+        try:
+            yield found.address
         finally:
             started = set(below(os.getpid())) - before
             found.shutdown()

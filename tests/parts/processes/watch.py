@@ -22,7 +22,8 @@ MIB: Final = 2**20
 #: What a command line must hold for a role; the first that fits. A raylet's holds its workers' too.
 _ROLES: Final = {
     "raylet/raylet": "raylet",
-    "Predict": "predictor",
+    "(Predict)": "predictor",
+    "(Label)": "predictor",  # which decodes too
     "Coordinator": "coordinator",
     "Agent": "agent",
     "ray::": "task worker",

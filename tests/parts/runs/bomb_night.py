@@ -49,14 +49,15 @@ def _bomb(suffix: str, side: int) -> bytes:
 
 
 @contextmanager
-def watched() -> Iterator[list[Peak]]:
-    """Looks twenty times a second at this process's decoders; the list holds all that was seen."""
+def watched(stage: str) -> Iterator[list[Peak]]:
+    """Looks twenty times a second at this process's workers of a stage; the list holds all that was
+    seen."""
     seen: list[Peak] = []
     ended = threading.Event()
 
     def look() -> None:
         while not ended.wait(0.05):
-            sizes = [_private(pid) for pid in below(os.getpid()) if "Decode" in title(pid)]
+            sizes = [_private(pid) for pid in below(os.getpid()) if f"({stage})" in title(pid)]
             seen.append(Peak(sum(sizes), len(sizes)))
 
     thread = threading.Thread(target=look)
