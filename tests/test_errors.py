@@ -35,7 +35,7 @@ def example(kind: type[NightlabelError]) -> NightlabelError:
         return kind("top_k", 0, "must be positive")
     if issubclass(kind, ImageError):
         return kind(ErrorCode.TRUNCATED, "ends at byte 9")
-    return kind("what happened, and the mend")
+    return kind("what happened, and how to fix it")
 
 
 def test_the_drawing_shows_every_error_with_its_exit_code() -> None:

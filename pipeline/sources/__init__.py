@@ -101,8 +101,8 @@ def kind_of(spec: LabelSpec) -> str:
     named = listed or spec.src.lower().endswith(IMAGE_SUFFIXES)
     if path is not None and os.path.isfile(path) and not named:  # noqa: PTH113
         problem = f"a file that is called like no image and like no list ({' '.join(LISTS)})"
-        mend = "--manifest reads it as a list, --no-manifest --include '*' labels it as an image"
-        raise SpecError("src", spec.src, f"{problem}; {mend}")
+        fix = "--manifest reads it as a list, --no-manifest --include '*' labels it as an image"
+        raise SpecError("src", spec.src, f"{problem}; {fix}")
     return "manifest" if listed else "prefix"
 
 

@@ -62,9 +62,9 @@ def fault_error(fault: Fault, uri: str) -> NightlabelError:
         case Kind.NO_BUCKET:
             return MissingError(f"{root}: no such bucket; check its name, or create it")
         case Kind.DENIED | Kind.ARCHIVED:
-            return DeniedError(f"{where}: {fault.detail}; {_access_mend(uri)}")
+            return DeniedError(f"{where}: {fault.detail}; {_how_to_get_access(uri)}")
         case Kind.CREDENTIALS | Kind.EXPIRED:
-            return DeniedError(f"{root}: {fault.detail}; {_credentials_mend(uri)}")
+            return DeniedError(f"{root}: {fault.detail}; {_how_to_get_credentials(uri)}")
         case Kind.CHANGED | Kind.EXISTS:
             return ConflictError(f"{where}: someone else wrote it first ({fault.detail})")
         case Kind.REFUSED:
@@ -79,12 +79,12 @@ def fault_error(fault: Fault, uri: str) -> NightlabelError:
             return StoreError(f"{where}: {fault.detail}")
 
 
-def _access_mend(uri: str) -> str:
+def _how_to_get_access(uri: str) -> str:
     local = scheme(uri) == "file"
     return "check its permissions" if local else "check what these credentials may do"
 
 
-def _credentials_mend(uri: str) -> str:
+def _how_to_get_credentials(uri: str) -> str:
     names = {
         "s3": "check AWS_ACCESS_KEY_ID, AWS_PROFILE or the instance's role",
         "gs": "check GOOGLE_APPLICATION_CREDENTIALS",

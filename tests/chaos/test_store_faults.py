@@ -76,8 +76,8 @@ def test_a_store_that_refuses_from_a_moment_on(
     assert errors(found) == {}
     assert found.delta().num_rows <= 200
     proxy.rules.clear()
-    mended = fingerprint(found, proxy)
-    assert mended.code == 0, mended.err
+    again = fingerprint(found, proxy)
+    assert again.code == 0, again.err
     assert errors(found) == {}
     assert uris_of(found.delta()) == uris_of(found.plain()) == found.uris()
 
@@ -239,9 +239,9 @@ def test_every_kind_of_put_fails_for_good(
         rows = len(seen)
         assert rows == (60 if number >= 7 else 0), path
     proxy.rules.clear()
-    mended = label(found, tiny_model, proxy)
-    assert mended.code == 0, mended.err
-    assert mended.json["counts"]["done"] == 60
+    again = label(found, tiny_model, proxy)
+    assert again.code == 0, again.err
+    assert again.json["counts"]["done"] == 60
     assert uris_of(found.delta()) == uris_of(found.plain()) == found.uris()
 
 
@@ -270,6 +270,6 @@ def test_a_lease_that_cannot_be_renewed(
     assert 90 < time.monotonic() - began < 240
     fails(ran, "the lease could not be renewed for 90 s")
     proxy.rules.clear()
-    mended = label(found, tiny_model, proxy)
-    assert mended.code == 0, mended.err
+    again = label(found, tiny_model, proxy)
+    assert again.code == 0, again.err
     assert uris_of(found.delta()) == uris_of(found.plain()) == found.uris()

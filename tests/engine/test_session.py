@@ -12,18 +12,18 @@ from pipeline.errors import DeniedError, PlacementError
 
 
 @pytest.mark.parametrize(
-    ("kind", "mend"),
+    ("kind", "fix"),
     [
         (ray.exceptions.OutOfMemoryError, "fewer --predictors"),
         (ray.exceptions.OutOfDiskError, "RAY_TMPDIR"),
         (ray.exceptions.ObjectStoreFullError, "/dev/shm"),
     ],
 )
-def test_what_the_machine_lacks_is_named(kind: type[Exception], mend: str) -> None:
+def test_what_the_machine_lacks_is_named(kind: type[Exception], fix: str) -> None:
     bare = kind("Ray has\nmuch to say")
     for error in (bare, ray.exceptions.RayTaskError("task", "trace", bare)):
         told = str(ray_error(error))
-        assert mend in told
+        assert fix in told
         assert "the next run goes on" in told
         assert "\n" not in told
 

@@ -27,7 +27,7 @@ from tests.store.stores import new_table, rows
         ("labels", ["fingerprint", "--dry-run"]),
     ],
 )
-def test_another_kind_of_result_is_refused_with_the_mend(
+def test_another_kind_of_result_is_refused_with_a_fix(
     photos: Path, tmp_path: Path, tiny_model: Path, kind: str, command: list[str]
 ) -> None:
     dst = tmp_path / "store"

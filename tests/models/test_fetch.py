@@ -1,4 +1,4 @@
-"""Folders, here and on S3: found, checked, refused with the mend."""
+"""Folders, here and on S3: found, checked, refused with a fix."""
 
 import hashlib
 import json

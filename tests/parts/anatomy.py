@@ -34,7 +34,7 @@ def fields(kind: str, data: bytes) -> list[Field]:
     return [field for field in found if field.at + field.size <= len(data)]
 
 
-def mended(kind: str, data: bytes) -> bytes:
+def with_checksums(kind: str, data: bytes) -> bytes:
     """`data` with checksums and overall lengths that fit again, where its format has any."""
     if kind == "webp" and len(data) > 8:
         return data[:4] + struct.pack("<I", len(data) - 8) + data[8:]
@@ -44,13 +44,13 @@ def mended(kind: str, data: bytes) -> bytes:
 
 
 def _with_crcs(data: bytes) -> bytes:
-    mended = bytearray(data)
+    fixed = bytearray(data)
     for at in _png_chunks(data):
         (size,) = struct.unpack_from(">I", data, at)
         end = at + 8 + size
         if end + 4 <= len(data):
-            struct.pack_into(">I", mended, end, zlib.crc32(mended[at + 4 : end]))
-    return bytes(mended)
+            struct.pack_into(">I", fixed, end, zlib.crc32(fixed[at + 4 : end]))
+    return bytes(fixed)
 
 
 def _png_chunks(data: bytes) -> Iterator[int]:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from tests.parts.anatomy import fields, mended, pieces
+from tests.parts.anatomy import fields, pieces, with_checksums
 from tests.parts.specimens import Specimen, specimens
 
 #: How many blows a mutant takes, weighted.
@@ -32,7 +32,7 @@ def mutant(seed: int, number: int) -> Mutant:
     for name in names:
         data = _DAMAGES[name](choice, victim.kind, data)
     if choice.random() >= _NOT_MENDED:
-        data = mended(victim.kind, data)
+        data = with_checksums(victim.kind, data)
     return Mutant(number, victim.kind, names[0], data)
 
 

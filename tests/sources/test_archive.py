@@ -75,7 +75,7 @@ def test_what_is_in_the_scope_of_a_container(tmp_path: Path) -> None:
     assert not covers(folder.scope, whole)
 
 
-def test_a_container_without_images_is_refused_with_the_mend(tmp_path: Path) -> None:
+def test_a_container_without_images_is_refused_with_a_fix(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     for members, fields, problem in (
         ({"a.txt": b""}, {}, "no image among 1 members; name them with --include"),
@@ -166,7 +166,7 @@ def test_a_signature_is_no_part_of_a_member(tmp_path: Path) -> None:
         assert read(source(str(listed), allow_private=True)) == found
 
 
-def test_a_server_without_ranges_is_told_with_the_mend() -> None:
+def test_a_server_without_ranges_is_refused_with_a_fix() -> None:
     with range_server({"a.zip": ZIP}) as (url, _):
         with pytest.raises(SpecError, match="no range requests; copy the archive to a disk"):
             checked(f"{url}/plain/a.zip", allow_private=True)

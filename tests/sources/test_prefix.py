@@ -169,7 +169,7 @@ def test_memory_through_fsspec() -> None:
     ]
 
 
-def test_check_passes_on_images_and_names_the_mend_otherwise(photos: str, tmp_path: Path) -> None:
+def test_check_passes_on_images_or_says_how_to_fix_it(photos: str, tmp_path: Path) -> None:
     source(photos).check(f"{tmp_path}/labels")
     with pytest.raises(MissingError, match="nowhere/: no such folder"):
         source(f"{tmp_path}/nowhere").check()

@@ -134,7 +134,7 @@ def test_one_answer_means_the_same_in_every_library(library, status, code, store
     assert "AKIASECRET" not in line.message
 
 
-def test_messages_name_the_mend() -> None:
+def test_messages_say_how_to_fix_it() -> None:
     assert "no such bucket; check its name" in str(
         store_error(Answer(404, "NoSuchBucket"), "s3://b/k")
     )
@@ -146,7 +146,7 @@ def test_messages_name_the_mend() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "mend"),
+    ("number", "fix"),
     [
         (errno.ENOSPC, "no space left; make room there"),
         (errno.EDQUOT, "no space left; make room there"),
@@ -154,15 +154,15 @@ def test_messages_name_the_mend() -> None:
         (errno.EACCES, "permission denied; check its permissions"),
     ],
 )
-def test_a_local_disk_means_the_same_in_every_library(number: int, mend: str) -> None:
+def test_a_local_disk_means_the_same_in_every_library(number: int, fix: str) -> None:
     told = f"{os.strerror(number)} (os error {number})"
     for error in (
         OSError(number, os.strerror(number)),
         obstore.exceptions.GenericError(f"Generic LocalFileSystem error: {told}"),
         OSError(f"Generic LocalFileSystem error\n   \x1b[31m↳\x1b[0m {told}\n"),
     ):
-        assert str(store_error(error, "file:///labels")) == f"/labels: {mend}" + (
-            " and run again" if "room" in mend else ""
+        assert str(store_error(error, "file:///labels")) == f"/labels: {fix}" + (
+            " and run again" if "room" in fix else ""
         )
 
 

@@ -134,8 +134,8 @@ def _foreign(path: Path, found: os.stat_result, instead: str) -> UnsafeFolderErr
     )
 
 
-def _open(path: Path, found: os.stat_result, mend: str, instead: str) -> UnsafeFolderError:
+def _open(path: Path, found: os.stat_result, fix: str, instead: str) -> UnsafeFolderError:
     return UnsafeFolderError(
         f"other users can write to {path} (mode {stat.S_IMODE(found.st_mode):04o}), so what is "
-        f"kept in it may be theirs; {mend}, or {instead}"
+        f"kept in it may be theirs; {fix}, or {instead}"
     )
