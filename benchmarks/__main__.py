@@ -24,9 +24,9 @@ from benchmarks.account import account
 from benchmarks.pixels import contest
 from benchmarks.race import Contender
 from pipeline.models.backends.int8 import integers_pay
-from tests.parts.archives import tuxpaint_stamps
-from tests.parts.dinov2 import checkpoint
-from tests.parts.s3 import serve
+from tests.parts.archives.real_archives import tuxpaint_stamps
+from tests.parts.models.dinov2 import checkpoint
+from tests.parts.servers.s3 import serve
 
 #: Images a second that a ViT-B/16 might make in half precision, see docs/performance.md.
 DEVICES = {"A10G": 700, "L4": 1_200, "H100": 10_000}

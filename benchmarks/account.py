@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.race import Contender, environ, rows_of, steady_part
-from tests.parts.archives import ROOT
-from tests.parts.family import below, stat, title
-from tests.parts.watch import role_of
+from tests.parts.archives.real_archives import ROOT
+from tests.parts.processes.process_tree import below, stat, title
+from tests.parts.processes.watch import role_of
 
 EVERY: Final = 0.5
 TICK: Final = 1 / os.sysconf("SC_CLK_TCK")

@@ -31,7 +31,7 @@ from pipeline.graph.batches import pack, unpack
 from pipeline.graph.dataset import Stages, labelled_blocks
 from pipeline.graph.pixel_table import Pixels
 from pipeline.sources.base import refs_table
-from tests.parts.archives import ROOT
+from tests.parts.archives.real_archives import ROOT
 
 SIDE, CPUS_A_NODE = 224, 2
 TICK = 0.1  # seconds

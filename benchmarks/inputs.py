@@ -1,8 +1,8 @@
 """What the benchmarks label: made from real photographs and fixed seeds, then kept.
 
 JPEGs of 500×375 and of 12 megapixels, PNG and WebP, all of them random crops of desktop
-backgrounds and ImageNet photographs (tests/parts/archives.py fetches those), a ViT of the size
-of ViT-Ti and a model of next to nothing, both with seeded weights.
+backgrounds and ImageNet photographs (tests/parts/archives/real_archives.py fetches those), a ViT
+of the size of ViT-Ti and a model of next to nothing, both with seeded weights.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-from tests.parts.archives import backgrounds, once, photos
+from tests.parts.archives.real_archives import backgrounds, once, photos
 
 SEED = 0
 SOURCE_FORMATS = ("JPEG", "PNG", "WEBP")

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from tests.parts.archives import ROOT, cache_folder
-from tests.parts.memory import status_bytes
+from tests.parts.archives.real_archives import ROOT, cache_folder
+from tests.parts.processes.memory import status_bytes
 
 PEERS: Final = ROOT / "benchmarks" / "peers"
 #: Which contender's labels the others' are held against.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.pixels import Contest
 from benchmarks.race import REFERENCE, Contender
-from tests.parts.archives import ROOT
+from tests.parts.archives.real_archives import ROOT
 
 PACKAGES = ("nightlabel", "ray", "torch", "transformers", "pyarrow", "pillow", "simplejpeg")
 TITLE = "# Benchmarks"

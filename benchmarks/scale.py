@@ -33,7 +33,7 @@ from pipeline.store.delta.table import Table
 from pipeline.store.ledger import Ids, Ledger
 from pipeline.store.parts import Part, write_part
 from pipeline.tasks.classify import Classify
-from tests.parts.archives import ROOT
+from tests.parts.archives.real_archives import ROOT
 
 Figures = dict[str, float]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.race import environ
 from pipeline import demo
-from tests.parts.archives import ROOT
+from tests.parts.archives.real_archives import ROOT
 
 BY_HAND = """
 import sys, torch, transformers, ray

@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.sources import open_source, wants_of
 from pipeline.spec import MAX_BYTES, make_spec
 from pipeline.storage import read_many
-from tests.parts.s3 import S3Server
+from tests.parts.servers.s3 import S3Server
 
 
 def fill(server: S3Server, images: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.parts import without
-from tests.parts.s3 import FOREIGN, S3Process, serve
+from tests.parts.servers.s3 import FOREIGN, S3Process, serve
 from tests.store.stores import folder
 
 __all__ = ["folder"]
@@ -49,7 +49,7 @@ def s3() -> Iterator[S3Process]:
 @pytest.fixture(scope="module")
 def two_slots() -> Iterator[None]:
     """A real Ray with two CPU slots."""
-    from tests.parts.ray import own_ray
+    from tests.parts.clusters.ray import own_ray
 
     with own_ray():
         yield

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.parts.archives import PartUnavailable
-from tests.parts.dinov2 import checkpoint, labelled_stamps
+from tests.parts.archives.real_archives import PartUnavailable
+from tests.parts.models.dinov2 import checkpoint, labelled_stamps
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::UserWarning")]
 

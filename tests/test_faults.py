@@ -10,8 +10,8 @@ import urllib3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tests.parts.faults import FaultProxy, faulty
-from tests.parts.s3 import S3Server, split
+from tests.parts.servers.faults import FaultProxy, faulty
+from tests.parts.servers.s3 import S3Server, split
 
 pytestmark = pytest.mark.s3
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.heap import ONE_HEAP, for_good
-from tests.parts.tiny import make_model
+from tests.parts.models.tiny import make_model
 
 on_glibc = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="another C library is left as it is"
@@ -88,7 +88,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 LARGEST = """
 import numpy as np
 from pipeline.heap import keep_photographs
-from tests.parts.memory import status_bytes
+from tests.parts.processes.memory import status_bytes
 
 assert keep_photographs()
 for megabytes in (300, 500):
@@ -100,7 +100,7 @@ print(status_bytes("RssAnon") >> 20)
 READERS = """
 from threading import Barrier, Thread
 from pipeline.heap import keep_photographs
-from tests.parts.memory import status_bytes
+from tests.parts.processes.memory import status_bytes
 
 assert keep_photographs()
 turns = [Barrier(2) for _ in range(32)]

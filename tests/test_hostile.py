@@ -7,7 +7,7 @@ from PIL import Image
 
 from pipeline.errors import ErrorCode
 from pipeline.spec import IMAGE_SUFFIXES, MAX_PIXELS
-from tests.parts.hostile import GOOD, Entry, entries, write_hostile
+from tests.parts.images.hostile import GOOD, Entry, entries, write_hostile
 
 ENTRIES = list(entries())
 

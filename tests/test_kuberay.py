@@ -16,7 +16,7 @@ import yaml
 from pipeline.engine.placement import place
 from pipeline.errors import Exit
 from pipeline.spec import LabelSpec, load_spec
-from tests.parts.crd import closed, problems, schema_of
+from tests.parts.clusters.crd import closed, problems, schema_of
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

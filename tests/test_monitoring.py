@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from pipeline.graph.metrics import METRICS
-from tests.parts.archives import need, prometheus
+from tests.parts.archives.real_archives import need, prometheus
 
 HERE = Path(__file__).parent.parent / "jobs" / "monitoring"
 NAMES = {f"ray_{metric.name}" for metric in METRICS}

@@ -16,7 +16,7 @@ from pipeline.storage import Folder
 from pipeline.store.choice import Choice, choose
 from pipeline.store.parts import write_part
 from pipeline.store.upkeep import part_path
-from tests.parts.readers import pairs, value_of
+from tests.parts.stores.readers import pairs, value_of
 from tests.store.stores import new_table, rows
 
 ROOT = Path(__file__).parents[1]

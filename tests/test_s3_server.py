@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.parts import s3 as bench
-from tests.parts.s3 import S3Server
+from tests.parts.servers import s3 as bench
+from tests.parts.servers.s3 import S3Server
 
 pytestmark = pytest.mark.s3
 
@@ -68,7 +68,7 @@ def test_killed_it_loses_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux's parent-death signal")
 def test_the_command_dies_with_its_parent(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.parts.s3", str(tmp_path / "data")]
+    command = [sys.executable, "-m", "tests.parts.servers.s3", str(tmp_path / "data")]
     process = subprocess.Popen(
         command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, text=True
     )

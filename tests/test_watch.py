@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tests.parts.watch import role_of, watch
+from tests.parts.processes.watch import role_of, watch
 
 HOARD = """
 import os, subprocess, sys, time

@@ -2,8 +2,8 @@
 
 Measured as a process's peak memory minus its memory before, at 16 and 64 megapixels, on
 2026-11-30 with Pillow 13.0.0 (libjpeg-turbo, libwebp, libtiff, OpenJPEG, libavif with dav1d) and
-simplejpeg 1.9.0. `python -m tests.parts.costs 16` measures again, and a test checks each format.
-In bytes a pixel:
+simplejpeg 1.9.0. `python -m tests.parts.images.costs 16` measures again, and a test checks each
+format. In bytes a pixel:
 
     JPEG 3, turned 6, of several scans 9; CMYK 8, of several scans 12
     PNG, GIF, BMP 8; TIFF 8, and its largest strip beside the pixels

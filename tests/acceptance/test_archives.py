@@ -15,9 +15,9 @@ from pipeline.store.parts import read_part, write_part
 from pipeline.store.upkeep import part_path
 from tests.integration.conftest import Ran, command, nightlabel
 from tests.integration.test_archives import results_of, rows_of
-from tests.parts.s3 import S3Server
-from tests.parts.tiny import archive, image_bytes
-from tests.parts.zips import range_server, zip_of
+from tests.parts.archives.zips import range_server, zip_of
+from tests.parts.models.tiny import archive, image_bytes
+from tests.parts.servers.s3 import S3Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.s3]
 

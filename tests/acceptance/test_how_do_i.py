@@ -13,7 +13,7 @@ import pytest
 
 from pipeline import LabelStore, demo
 from pipeline.storage import canonical
-from tests.parts.tiny import image_bytes, make_model
+from tests.parts.models.tiny import image_bytes, make_model
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-do-i.md"
 IMAGES = 12

@@ -21,10 +21,10 @@ import pytest
 from pipeline.storage import Folder, join
 from pipeline.store.delta.table import Table
 from tests.integration.conftest import Archive, Ran, command, nightlabel, uris_of
-from tests.parts.archives import backgrounds, need, photos, textiles, tuxpaint_stamps
-from tests.parts.dinov2 import checkpoint
-from tests.parts.hostile import write_hostile
-from tests.parts.s3 import S3Server
+from tests.parts.archives.real_archives import backgrounds, need, photos, textiles, tuxpaint_stamps
+from tests.parts.images.hostile import write_hostile
+from tests.parts.models.dinov2 import checkpoint
+from tests.parts.servers.s3 import S3Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.s3]
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from pipeline.store.reader import LabelStore
 from tests.integration.conftest import command, nightlabel
-from tests.parts.archives import need, textiles, tuxpaint_stamps
-from tests.parts.dinov2 import backbone, checkpoint
+from tests.parts.archives.real_archives import need, textiles, tuxpaint_stamps
+from tests.parts.models.dinov2 import backbone, checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::UserWarning")]
 

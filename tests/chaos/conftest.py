@@ -9,7 +9,7 @@ import pytest
 from tests.chaos.scores import SEED, Scores
 from tests.chaos.world import MeasuredWorld, World
 from tests.integration.conftest import other_model, slow_model, tiny_model
-from tests.parts.s3 import S3Process
+from tests.parts.servers.s3 import S3Process
 from tests.store.stores import folder
 
 __all__ = ["folder", "other_model", "slow_model", "tiny_model"]

@@ -12,7 +12,7 @@ from typing import Final
 
 from tests.chaos.scores import Scores
 from tests.integration.conftest import Ran, command
-from tests.parts.family import below, title
+from tests.parts.processes.process_tree import below, title
 
 #: No run of these tests takes this long, even on a busy machine.
 HANG_SECONDS: Final = 300.0

@@ -10,9 +10,9 @@ import pytest
 from tests.chaos.processes import night
 from tests.chaos.scores import SEED, Scores
 from tests.integration.conftest import Archive, nightlabel
-from tests.parts.s3 import S3Process
-from tests.parts.tiny import archive, image_bytes
-from tests.parts.zips import zip_of
+from tests.parts.archives.zips import zip_of
+from tests.parts.models.tiny import archive, image_bytes
+from tests.parts.servers.s3 import S3Process
 
 pytestmark = [pytest.mark.s3, pytest.mark.chaos]
 

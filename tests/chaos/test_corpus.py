@@ -11,11 +11,11 @@ from deltalake import DeltaTable
 from pipeline.spec import MAX_PIXELS, MAX_SECONDS
 from tests.chaos.scores import Scores
 from tests.integration.conftest import nightlabel
-from tests.parts.archives import need, pillow_images
-from tests.parts.hostile import write_hostile
-from tests.parts.judged import judged
-from tests.parts.tiny import make_model
-from tests.parts.trial import PIXELS, Trial, Trials
+from tests.parts.archives.real_archives import need, pillow_images
+from tests.parts.images.decode_trial import PIXELS, Trial, Trials
+from tests.parts.images.hostile import write_hostile
+from tests.parts.images.pillow_verdicts import judged
+from tests.parts.models.tiny import make_model
 
 pytestmark = [pytest.mark.chaos, pytest.mark.ray]
 

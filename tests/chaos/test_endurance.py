@@ -15,10 +15,10 @@ from deltalake import DeltaTable
 
 from pipeline.isolation.limits import BYTES_A_PIXEL
 from tests.chaos.scores import Scores
-from tests.parts.nights import fill, night
-from tests.parts.scenery import LARGEST_PHOTOGRAPH, photographs
-from tests.parts.tiny import image_bytes, make_model
-from tests.parts.watch import HEADER, Held
+from tests.parts.images.synthetic_photos import LARGEST_PHOTOGRAPH, photographs
+from tests.parts.models.tiny import image_bytes, make_model
+from tests.parts.processes.watch import HEADER, Held
+from tests.parts.runs.nights import fill, night
 
 pytestmark = [pytest.mark.chaos, pytest.mark.ray]
 

@@ -8,7 +8,7 @@ import pytest
 from tests.chaos.processes import night
 from tests.chaos.scores import SEED, Scores
 from tests.chaos.world import MeasuredWorld, World
-from tests.parts.s3 import S3Process
+from tests.parts.servers.s3 import S3Process
 
 pytestmark = [pytest.mark.s3, pytest.mark.chaos, pytest.mark.ray]
 

@@ -14,8 +14,8 @@ from tests.chaos.conftest import Worlds
 from tests.chaos.processes import Night, night
 from tests.chaos.world import World
 from tests.integration.conftest import nightlabel
-from tests.parts.faults import FaultProxy, faulty
-from tests.parts.s3 import S3Process
+from tests.parts.servers.faults import FaultProxy, faulty
+from tests.parts.servers.s3 import S3Process
 
 pytestmark = [pytest.mark.s3, pytest.mark.ray]
 

@@ -10,7 +10,7 @@ import pytest
 from deltalake import DeltaTable
 
 from tests.integration.conftest import Ran, nightlabel
-from tests.parts.tiny import archive, make_model
+from tests.parts.models.tiny import archive, make_model
 
 
 def mount(folder: Path, *options: str) -> bool:

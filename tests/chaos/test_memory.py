@@ -11,12 +11,12 @@ from PIL import Image
 from pipeline.errors import ErrorCode
 from pipeline.isolation.child_process import Child
 from pipeline.spec import MAX_PIXELS
-from tests.parts.costs import SORTS, meter, scene
-from tests.parts.forge import encode
-from tests.parts.hostile import bombs
-from tests.parts.scenery import landscape
-from tests.parts.trial import PIXELS, Trial, Verdict
-from tests.parts.watch import MIB
+from tests.parts.images.costs import SORTS, meter, scene
+from tests.parts.images.decode_trial import PIXELS, Trial, Verdict
+from tests.parts.images.forge import encode
+from tests.parts.images.hostile import bombs
+from tests.parts.images.synthetic_photos import landscape
+from tests.parts.processes.watch import MIB
 
 pytestmark = pytest.mark.chaos
 

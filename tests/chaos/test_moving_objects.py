@@ -17,8 +17,8 @@ from PIL import Image
 
 from pipeline.storage.listing.local import utc
 from tests.integration.conftest import Archive, Ran, measure, nightlabel, uris_of
-from tests.parts.faults import faulty
-from tests.parts.s3 import S3Server
+from tests.parts.servers.faults import faulty
+from tests.parts.servers.s3 import S3Server
 
 pytestmark = [pytest.mark.s3, pytest.mark.ray]
 

@@ -13,8 +13,8 @@ import pytest
 
 from pipeline.errors import ErrorCode
 from tests.chaos.scores import SEED, Scores
-from tests.parts.mutants import Mutant, mutant
-from tests.parts.trial import PIXELS, Trial, Trials, Verdict
+from tests.parts.images.decode_trial import PIXELS, Trial, Trials, Verdict
+from tests.parts.images.mutants import Mutant, mutant
 
 QUICK_SEED = 20_260_101
 QUICK = 600

@@ -11,7 +11,7 @@ from pipeline.engine.capacity import PATIENCE_SECONDS
 from tests.chaos.conftest import Worlds
 from tests.chaos.processes import Night, night
 from tests.chaos.world import World
-from tests.parts.s3 import S3Process
+from tests.parts.servers.s3 import S3Process
 
 pytestmark = [pytest.mark.s3, pytest.mark.chaos, pytest.mark.ray]
 

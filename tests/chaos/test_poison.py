@@ -11,8 +11,8 @@ from PIL import Image
 
 from tests.chaos.scores import Scores
 from tests.integration.conftest import Ran, nightlabel
-from tests.parts.poison import poison, poisoned
-from tests.parts.tiny import archive, make_model
+from tests.parts.images.poison import poison, poisoned
+from tests.parts.models.tiny import archive, make_model
 
 
 class Folder:

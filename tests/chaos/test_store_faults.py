@@ -10,9 +10,9 @@ import pytest
 from pipeline.store.runs import load_runs
 from tests.chaos.scores import Scores
 from tests.integration.conftest import Archive, Ran, nightlabel, uris_of
-from tests.parts.faults import FaultProxy, faulty
-from tests.parts.s3 import S3Server
-from tests.parts.tiny import archive
+from tests.parts.models.tiny import archive
+from tests.parts.servers.faults import FaultProxy, faulty
+from tests.parts.servers.s3 import S3Server
 
 pytestmark = [pytest.mark.s3, pytest.mark.ray]
 

@@ -29,9 +29,9 @@ from pipeline.store.lease import read_holder
 from pipeline.store.reader import LabelStore
 from pipeline.store.runs import read_runs
 from tests.chaos.scores import SEED, Scores
-from tests.parts.memory import status_bytes
-from tests.parts.stored import Mutant, copy_of, documents, little_store, mutant
-from tests.parts.traffic import ranges_alone
+from tests.parts.processes.memory import status_bytes
+from tests.parts.servers.traffic import ranges_alone
+from tests.parts.stores.store_mutants import Mutant, copy_of, documents, little_store, mutant
 
 QUICK_SEED: Final = 20_260_101
 QUICK: Final = 150

@@ -16,7 +16,7 @@ from tests.chaos.conftest import Worlds
 from tests.chaos.processes import Night, night
 from tests.chaos.test_kills import WRITES
 from tests.chaos.world import World
-from tests.parts.faults import FaultProxy, faulty
+from tests.parts.servers.faults import FaultProxy, faulty
 
 pytestmark = [pytest.mark.s3, pytest.mark.ray]
 

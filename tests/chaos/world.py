@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from tests.chaos.scores import Scores
 from tests.integration.conftest import Archive, nightlabel
-from tests.parts.s3 import S3Server
-from tests.parts.tiny import archive, image_bytes
+from tests.parts.models.tiny import archive, image_bytes
+from tests.parts.servers.s3 import S3Server
 
 
 class World:

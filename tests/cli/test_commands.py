@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from pipeline.cli import COMMANDS, _module, cli
 from tests.integration.conftest import nightlabel
-from tests.parts.s3 import S3Server
-from tests.parts.tiny import image_bytes, make_model
+from tests.parts.models.tiny import image_bytes, make_model
+from tests.parts.servers.s3 import S3Server
 
 ARGUMENTS = {"demo": [], "compact": ["dst"], "doctor": []}
 

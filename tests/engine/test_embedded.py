@@ -18,8 +18,8 @@ from pipeline.engine.private_ray import MODE, TOKEN
 from pipeline.engine.ray_compat import Private, find, reset_token, started_node
 from pipeline.engine.session import session
 from pipeline.heap import ONE_HEAP
-from tests.parts.family import below, title
-from tests.parts.ray_environment import ray_environment
+from tests.parts.clusters.ray_environment import ray_environment
+from tests.parts.processes.process_tree import below, title
 
 #: The port that the agent of every Ray wants.
 AGENT_PORT = 52365

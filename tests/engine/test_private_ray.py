@@ -24,8 +24,8 @@ from pipeline.engine.private_ray import MODE, TOKEN, private_start
 from pipeline.engine.ray_compat import started_node
 from pipeline.engine.session import session
 from pipeline.errors import UnsafeFolderError
-from tests.parts.family import below, title
-from tests.parts.ray_environment import ray_environment
+from tests.parts.clusters.ray_environment import ray_environment
+from tests.parts.processes.process_tree import below, title
 
 #: A process that takes the address of a Ray, and says whether it may run something there.
 FOREIGN = """

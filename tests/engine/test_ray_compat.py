@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.engine.ray_compat import Private, attempt_number, find, patched
-from tests.parts.tiny import archive
+from tests.parts.models.tiny import archive
 
 #: A night whose driver finds none of the names.
 WITHOUT = """

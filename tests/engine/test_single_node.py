@@ -8,7 +8,7 @@ import ray.data
 
 from pipeline.engine.ray_compat import find
 from pipeline.engine.single_node import INSTEAD, alone
-from tests.parts.family import below, title
+from tests.parts.processes.process_tree import below, title
 
 NUMBERS = 20
 KEPT = ("_StatsActor", "_AutoscalingCoordinatorActor", "ActorLocationTracker")

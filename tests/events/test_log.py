@@ -11,7 +11,7 @@ from pipeline.errors import SpecError, StoreError
 from pipeline.events.kinds import Committed
 from pipeline.events.log import EventLog
 from pipeline.storage import Folder
-from tests.parts.s3 import S3Server
+from tests.parts.servers.s3 import S3Server
 
 RUN = "20260131T020000Z-00000000"
 

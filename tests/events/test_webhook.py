@@ -18,7 +18,7 @@ from pipeline.cli.failures import exit_code_of
 from pipeline.errors import Exit, SpecError
 from pipeline.events.kinds import Finished
 from pipeline.events.webhook import SECRET, notify, secret
-from tests.parts.http import serving
+from tests.parts.servers.http import serving
 
 END = Finished(
     run_id="20260131T020000Z-00000000",

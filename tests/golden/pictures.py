@@ -6,7 +6,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from tests.parts.archives import photos
+from tests.parts.archives.real_archives import photos
 
 #: (width, height)
 SIZES = (

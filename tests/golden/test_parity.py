@@ -13,7 +13,7 @@ from pipeline.images import Preprocess, prepare, resample, transform
 from tests.golden import reference
 from tests.golden.pictures import SIZES, TEXTURES, photographs, picture, png
 from tests.golden.reference import NAMES, PROCESSORS
-from tests.parts.archives import PartUnavailable
+from tests.parts.archives.real_archives import PartUnavailable
 
 pytestmark = pytest.mark.torch
 

@@ -22,9 +22,9 @@ from pipeline.images import Depth
 from pipeline.sources import Page, Shard, open_source
 from pipeline.spec import make_spec
 from pipeline.tasks import task_named
-from tests.parts.ray import own_ray
-from tests.parts.tiny import image_bytes
-from tests.parts.trial import SHAPE
+from tests.parts.clusters.ray import own_ray
+from tests.parts.images.decode_trial import SHAPE
+from tests.parts.models.tiny import image_bytes
 from tests.store.test_ledger import refs, uris
 
 pytestmark = pytest.mark.ray

@@ -8,8 +8,8 @@ from PIL import Image
 from pipeline.images import Depth, added, clipping_warnings, decode, depths_of, prepare
 from pipeline.images.clipping import clipped_to
 from tests.golden.reference import upright
-from tests.parts.forge import encode, picture, png16
-from tests.parts.trial import SHAPE
+from tests.parts.images.decode_trial import SHAPE
+from tests.parts.images.forge import encode, picture, png16
 
 LIGHT = np.linspace(0.0, 1.0, 300 * 200).reshape(200, 300)
 DRAWING = (LIGHT > 0.5).astype(np.float64)

@@ -8,8 +8,8 @@ from PIL import Image
 from pipeline.images.cost import SMALL_BYTES, decoding_bytes
 from pipeline.images.decode import Opened
 from pipeline.isolation.child_process import Child
-from tests.parts.costs import MAX_PIXELS, SORTS, meter, scene
-from tests.parts.forge import encode
+from tests.parts.images.costs import MAX_PIXELS, SORTS, meter, scene
+from tests.parts.images.forge import encode
 
 #: Every format, and of each the sort that takes the most; all sorts at full length in
 #: tests/chaos/test_memory.py.
@@ -68,6 +68,6 @@ def _in_scans_of_one(data: bytes) -> bytes:
 def test_a_long_strip_is_said_to_take_what_its_first_pass_leaves() -> None:
     sink = BytesIO()
     Image.new("RGB", (20, 65_000)).save(sink, "PNG")
-    from tests.parts.trial import SHAPE
+    from tests.parts.images.decode_trial import SHAPE
 
     assert Opened(sink.getvalue(), MAX_PIXELS).needs_for(SHAPE) > 65_000 * SHAPE.width * 3

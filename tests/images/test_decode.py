@@ -16,8 +16,8 @@ from pipeline.images import decode
 from pipeline.images.decode import Decoded
 from tests.golden.pictures import picture
 from tests.golden.reference import upright
-from tests.parts.forge import encode, patch_tiff
-from tests.parts.hostile import Entry, bombs, entries
+from tests.parts.images.forge import encode, patch_tiff
+from tests.parts.images.hostile import Entry, bombs, entries
 
 ENTRIES = list(entries())
 ORIENTATION = 0x0112

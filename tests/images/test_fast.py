@@ -8,7 +8,7 @@ import pytest
 from pipeline.images import Preprocess, decode, prepare
 from tests.golden.pictures import picture, png
 from tests.golden.reference import NAMES, PROCESSORS
-from tests.parts.forge import encode, oriented
+from tests.parts.images.forge import encode, oriented
 
 pytestmark = pytest.mark.torch
 

@@ -13,9 +13,9 @@ from pipeline.images import decode, supported_formats
 from pipeline.images.formats import FORMATS, formats
 from pipeline.images.reference import reference_pixels
 from tests.golden.reference import PROCESSORS
-from tests.parts.forge import encode, picture
-from tests.parts.hostile import entries, no_images
-from tests.parts.undecoded_formats import undecoded_files
+from tests.parts.images.forge import encode, picture
+from tests.parts.images.hostile import entries, no_images
+from tests.parts.images.undecoded_formats import undecoded_files
 
 Image.init()
 UNDECODED = list(undecoded_files())

@@ -16,9 +16,9 @@ from pipeline.images.decode import orient
 from pipeline.images.reference import reference_pixels
 from tests.golden.pictures import picture
 from tests.golden.reference import PROCESSORS
-from tests.parts import tiffs
-from tests.parts.forge import ORIENTATION, encode
-from tests.parts.tiffs import Entry, exif, page, tiff
+from tests.parts.images import tiffs
+from tests.parts.images.forge import ORIENTATION, encode
+from tests.parts.images.tiffs import Entry, exif, page, tiff
 
 WHOLE = {
     "BYTE": tiffs.BYTE,

@@ -13,7 +13,7 @@ from pipeline.images import Preprocess, prepare, resize_crop
 from pipeline.images.reference import reference_pixels
 from tests.golden.pictures import picture, png
 from tests.golden.reference import NAMES, PROCESSORS
-from tests.parts.forge import encode
+from tests.parts.images.forge import encode
 
 pytestmark = pytest.mark.torch
 

@@ -15,10 +15,10 @@ from pipeline.images import decode
 from pipeline.images.reference import reference_pixels
 from pipeline.images.signatures import sniff
 from tests.golden.reference import PROCESSORS
-from tests.parts import tiffs
-from tests.parts.foreign import SVG, Foreign, foreign, ordinary, previews
-from tests.parts.forge import encode, picture
-from tests.parts.tiffs import COMPRESSION, page, tiff
+from tests.parts.images import tiffs
+from tests.parts.images.foreign import SVG, Foreign, foreign, ordinary, previews
+from tests.parts.images.forge import encode, picture
+from tests.parts.images.tiffs import COMPRESSION, page, tiff
 
 FOREIGN, PREVIEWS = list(foreign()), list(previews())
 

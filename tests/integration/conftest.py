@@ -20,9 +20,9 @@ from pipeline.cli import cli
 from pipeline.cli.failures import exit_code_of
 from pipeline.storage import Folder
 from pipeline.store.parts import read_part
-from tests.parts.ray import own_ray
-from tests.parts.s3 import S3Server
-from tests.parts.tiny import archive, make_model
+from tests.parts.clusters.ray import own_ray
+from tests.parts.models.tiny import archive, make_model
+from tests.parts.servers.s3 import S3Server
 
 
 @pytest.fixture

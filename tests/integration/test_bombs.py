@@ -10,8 +10,8 @@ from deltalake import DeltaTable
 from pipeline.engine import placement
 from pipeline.engine.memory_budget import budget_of
 from tests.integration.conftest import Ran, _run_here
-from tests.parts.bomb_night import SORTS, Peak, bombs, watched
-from tests.parts.ray import own_ray
+from tests.parts.clusters.ray import own_ray
+from tests.parts.runs.bomb_night import SORTS, Peak, bombs, watched
 
 MIB = 2**20
 GIB = 2**30

@@ -13,10 +13,10 @@ from ray.util.state.common import ActorState
 
 from pipeline.graph.progress import STAGES
 from tests.integration.conftest import Archive, command, nightlabel, uris_of
-from tests.parts.cluster import LocalCluster, local_cluster
-from tests.parts.metrics import Prometheus, scraping
-from tests.parts.s3 import S3Process
-from tests.parts.tiny import archive, make_model
+from tests.parts.clusters.cluster import LocalCluster, local_cluster
+from tests.parts.clusters.metrics import Prometheus, scraping
+from tests.parts.models.tiny import archive, make_model
+from tests.parts.servers.s3 import S3Process
 
 pytestmark = [pytest.mark.s3, pytest.mark.ray]
 

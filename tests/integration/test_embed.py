@@ -17,8 +17,8 @@ from pipeline.spec import make_spec
 from pipeline.store.reader import LabelStore
 from pipeline.tasks import recipe_of, task_named
 from tests.integration.conftest import Ran, _run_here, nightlabel
-from tests.parts.ray import own_ray
-from tests.parts.tiny import image_bytes
+from tests.parts.clusters.ray import own_ray
+from tests.parts.models.tiny import image_bytes
 
 Here = Callable[..., Ran]
 DIM = 32

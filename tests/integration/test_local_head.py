@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import Ran, nightlabel
-from tests.parts.cluster import free_port
-from tests.parts.tiny import image_bytes
+from tests.parts.clusters.cluster import free_port
+from tests.parts.models.tiny import image_bytes
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 

@@ -8,7 +8,7 @@ import pytest
 from deltalake import DeltaTable
 
 from tests.integration.conftest import Ran
-from tests.parts.tiny import archive, image_bytes
+from tests.parts.models.tiny import archive, image_bytes
 
 Here = Callable[..., Ran]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import nightlabel
-from tests.parts.s3 import S3Server
-from tests.parts.tiny import archive
+from tests.parts.models.tiny import archive
+from tests.parts.servers.s3 import S3Server
 
 pytestmark = pytest.mark.s3
 

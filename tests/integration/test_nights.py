@@ -14,9 +14,9 @@ import pytest
 
 from pipeline.errors import MissingError
 from tests.integration.conftest import Archive, command, label, measure, nightlabel, uris_of
-from tests.parts.faults import faulty
-from tests.parts.s3 import S3Server
-from tests.parts.tiny import archive, image_bytes
+from tests.parts.models.tiny import archive, image_bytes
+from tests.parts.servers.faults import faulty
+from tests.parts.servers.s3 import S3Server
 
 pytestmark = [pytest.mark.s3, pytest.mark.ray]
 

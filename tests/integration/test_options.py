@@ -10,8 +10,8 @@ from PIL import Image
 
 from pipeline.store.reader import LabelStore
 from tests.integration.conftest import Archive, Ran, label, measure, uris_of
-from tests.parts.s3 import S3Server
-from tests.parts.tiny import archive, image_bytes
+from tests.parts.models.tiny import archive, image_bytes
+from tests.parts.servers.s3 import S3Server
 from tests.storage.servers import web_server
 
 pytestmark = pytest.mark.s3

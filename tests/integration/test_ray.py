@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import nightlabel
-from tests.parts.tiny import archive
+from tests.parts.models.tiny import archive
 
 pytestmark = pytest.mark.ray
 
 LOGICAL_GPUS = """
 import json, os, sys, ray, pipeline
-from tests.parts.family import below, title
+from tests.parts.processes.process_tree import below, title
 ray.init("local", num_cpus=3, num_gpus=2, include_dashboard=False, log_to_driver=False)
 src, dst, model = sys.argv[1:]
 free, working = [], set()

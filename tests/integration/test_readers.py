@@ -10,7 +10,7 @@ from pipeline.store.delta.actions import LiveFile
 from pipeline.store.delta.table import Table
 from pipeline.store.parts import Part
 from tests.integration.conftest import Ran
-from tests.parts.tiny import archive, image_bytes
+from tests.parts.models.tiny import archive, image_bytes
 from tests.runs.test_store_readers import look, plainly
 
 

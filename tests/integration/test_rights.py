@@ -20,9 +20,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from tests.integration.conftest import command
-from tests.parts.faults import FaultProxy, faulty
-from tests.parts.s3 import S3Server
-from tests.parts.tiny import archive, image_bytes
+from tests.parts.models.tiny import archive, image_bytes
+from tests.parts.servers.faults import FaultProxy, faulty
+from tests.parts.servers.s3 import S3Server
 
 ROOT = Path(__file__).parents[2]
 TOLD = (ROOT / "docs" / "kubernetes.md").read_text()

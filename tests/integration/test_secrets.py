@@ -18,8 +18,8 @@ import pytest
 import pipeline
 from pipeline.storage import recorded
 from tests.integration.conftest import Ran, command, nightlabel
-from tests.parts.cluster import LocalCluster, local_cluster
-from tests.parts.forge import png
+from tests.parts.clusters.cluster import LocalCluster, local_cluster
+from tests.parts.images.forge import png
 from tests.storage.servers import web_server
 
 CANARY = "c4n4ry"

@@ -15,9 +15,9 @@ import pytest
 
 from pipeline.graph.progress import STAGES
 from tests.integration.conftest import Archive, Ran, command, nightlabel, uris_of
-from tests.parts.cluster import LocalCluster, free_port, local_cluster
-from tests.parts.s3 import S3Process
-from tests.parts.tiny import archive, image_bytes
+from tests.parts.clusters.cluster import LocalCluster, free_port, local_cluster
+from tests.parts.models.tiny import archive, image_bytes
+from tests.parts.servers.s3 import S3Process
 
 pytestmark = [pytest.mark.s3, pytest.mark.ray]
 

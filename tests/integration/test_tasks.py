@@ -21,8 +21,8 @@ from pipeline.errors import SpecError
 from pipeline.spec import make_spec
 from pipeline.tasks import task_named
 from tests.integration.conftest import Ran, _run_here, nightlabel
-from tests.parts.outside import install
-from tests.parts.ray import own_ray
+from tests.parts.clusters.ray import own_ray
+from tests.parts.runs.outside import install
 
 Here = Callable[..., Ran]
 COLUMNS = ["phash", "sharpness", "brightness", "colourfulness", "aspect"]

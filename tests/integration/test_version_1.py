@@ -13,7 +13,7 @@ from pipeline import LabelStore, demo
 from pipeline.store.delta.table import Table
 from pipeline.store.fields import KIND
 from tests.integration.conftest import Ran
-from tests.parts.s3 import S3Process
+from tests.parts.servers.s3 import S3Process
 from tests.store.stores import LABELS
 
 WRITTEN = Path(__file__).parents[1] / "fixtures" / "labels-v1"

@@ -16,10 +16,10 @@ from pipeline.errors import ErrorCode, ImageError, NightlabelError
 from pipeline.images import Prepared, prepare
 from pipeline.isolation.bisection import IsolatedDecoder
 from pipeline.spec import MAX_PIXELS
-from tests.parts.hostile import entries
-from tests.parts.poison import PLUGIN, poison
-from tests.parts.tiny import image_bytes
-from tests.parts.trial import SHAPE
+from tests.parts.images.decode_trial import SHAPE
+from tests.parts.images.hostile import entries
+from tests.parts.images.poison import PLUGIN, poison
+from tests.parts.models.tiny import image_bytes
 
 CRASH, EXIT, HANG = poison("segfault"), poison("exit"), poison("hang")
 

@@ -25,7 +25,7 @@ from pipeline.isolation.memory_locks import UNIT, lock_file
 from pipeline.isolation.node_room import Budget, NodeRoom
 from pipeline.spec import make_spec
 from tests.golden.reference import PROCESSORS
-from tests.parts.trial import SHAPE
+from tests.parts.images.decode_trial import SHAPE
 
 GIB = 2**30
 SPEC = make_spec(src="photos", dst="labels")

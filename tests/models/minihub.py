@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tests.parts.http import serving
+from tests.parts.servers.http import serving
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPO = "someone/vit-tiny"

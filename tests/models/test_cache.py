@@ -10,7 +10,7 @@ import pytest
 from pipeline.errors import Exit, UnsafeFolderError
 from pipeline.models.cache import cache_folder
 from pipeline.models.fetch import fetch
-from tests.parts.s3 import S3Server
+from tests.parts.servers.s3 import S3Server
 
 
 @pytest.fixture

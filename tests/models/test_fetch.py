@@ -24,7 +24,7 @@ from pipeline.models.reference import ReferenceModel
 from pipeline.tasks.preprocess_cache import checked_preprocess
 from tests.golden.pictures import picture, png
 from tests.models import tiny
-from tests.parts.s3 import S3Server
+from tests.parts.servers.s3 import S3Server
 
 
 def refusal(model: Path | str, revision: str | None = None) -> str:

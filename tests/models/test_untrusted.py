@@ -14,7 +14,7 @@ from pipeline.images import Preprocess
 from pipeline.models.backends.loading import load_classifier, pick_device
 from pipeline.models.fetch import fetch
 from tests.models import minihub, tiny
-from tests.parts.pickles import marking
+from tests.parts.models.pickles import marking
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from deltalake import DeltaTable
 from pipeline.storage import Folder
 from pipeline.store.runs import RunSummary, load_runs
 from tests.integration.conftest import nightlabel, slow_model, tiny_model
-from tests.parts.cluster import LocalCluster, local_cluster
-from tests.parts.tiny import archive
+from tests.parts.clusters.cluster import LocalCluster, local_cluster
+from tests.parts.models.tiny import archive
 
 __all__ = ["slow_model", "tiny_model"]
 

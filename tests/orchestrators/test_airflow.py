@@ -10,8 +10,8 @@ import pytest
 from pipeline.storage import Folder
 from pipeline.store.lease import Lease
 from tests.orchestrators.conftest import JOBS, NIGHTLABEL, Archive, Tool, jobs, tool, until
-from tests.parts.cluster import LocalCluster
-from tests.parts.tiny import archive
+from tests.parts.clusters.cluster import LocalCluster
+from tests.parts.models.tiny import archive
 
 DAG = JOBS / "airflow" / "nightlabel_dag.py"
 

@@ -11,8 +11,8 @@ from pipeline.storage import Folder
 from pipeline.store.lease import Lease
 from tests.integration.conftest import nightlabel
 from tests.orchestrators.conftest import JOBS, NIGHTLABEL, Archive, Tool, jobs, tool, until
-from tests.parts.cluster import LocalCluster
-from tests.parts.tiny import archive
+from tests.parts.clusters.cluster import LocalCluster
+from tests.parts.models.tiny import archive
 
 ASSETS = JOBS / "dagster" / "nightlabel_assets.py"
 

@@ -8,7 +8,7 @@ import pytest
 from pipeline.runs.bench import Bench, _measured
 from pipeline.store.runs import Counts, RunSummary, new_run_id
 from tests.integration.conftest import nightlabel
-from tests.parts.tiny import archive, make_model
+from tests.parts.models.tiny import archive, make_model
 
 FOUND = Bench(
     src="s3://photos/",

@@ -24,8 +24,8 @@ from pipeline.tasks.classify import ClassifyRecipe as Recipe
 from pipeline.tasks.rows import RowMaker
 from tests.models import tiny
 from tests.models.tables import pixel_table
-from tests.parts.labelled import NAMES, counts_of, night, photos_at
-from tests.parts.tiny import image_bytes, make_model
+from tests.parts.models.tiny import image_bytes, make_model
+from tests.parts.stores.labelled import NAMES, counts_of, night, photos_at
 from tests.runs.test_recipes import Died, dies_at_write, document
 from tests.store.stores import LABELS
 

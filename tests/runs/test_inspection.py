@@ -15,8 +15,8 @@ from pipeline.cli.failures import exit_code_of
 from pipeline.errors import Exit
 from pipeline.runs.inspection import inspect
 from pipeline.spec import make_spec
-from tests.parts.poison import PLUGIN, poison
-from tests.parts.tiny import image_bytes
+from tests.parts.images.poison import PLUGIN, poison
+from tests.parts.models.tiny import image_bytes
 
 
 @pytest.fixture

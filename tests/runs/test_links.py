@@ -18,7 +18,7 @@ from pipeline.store.delta.table import Table
 from pipeline.store.lease import Lease
 from pipeline.store.reader import LabelStore
 from pipeline.store.upkeep import AT_REST, part_path
-from tests.parts.guarded import (
+from tests.parts.stores.guarded import (
     OLD,
     OPERATIONS,
     RUN,

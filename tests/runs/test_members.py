@@ -24,9 +24,9 @@ from pipeline.store.parts import merge_parts, read_part, write_part
 from pipeline.store.reader import LabelStore
 from pipeline.store.runs import Counts, RunSummary, new_run_id, save_run
 from pipeline.store.upkeep import part_path
-from tests.parts.labelled import START, counts_of
-from tests.parts.tiny import archive
-from tests.parts.zips import zip_of
+from tests.parts.archives.zips import zip_of
+from tests.parts.models.tiny import archive
+from tests.parts.stores.labelled import START, counts_of
 from tests.runs.forgetting import tell
 from tests.sources.listed import refs, source
 from tests.store.stores import LABELS, new_table

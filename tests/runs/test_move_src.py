@@ -29,7 +29,9 @@ from pipeline.store.reader import LabelStore
 from pipeline.store.recipes import save_recipe
 from pipeline.store.runs import RunSummary, load_runs, new_run_id, save_run
 from pipeline.store.upkeep import part_path, parts_of
-from tests.parts.labelled import (
+from tests.parts.models.tiny import image_bytes, make_model
+from tests.parts.servers.s3 import S3Server
+from tests.parts.stores.labelled import (
     NAMES,
     START,
     all_rows,
@@ -39,8 +41,6 @@ from tests.parts.labelled import (
     night,
     photos_at,
 )
-from tests.parts.s3 import S3Server
-from tests.parts.tiny import image_bytes, make_model
 from tests.runs.test_recipes import Died, dies_at_write
 from tests.runs.test_scopes import prefix
 

@@ -22,9 +22,9 @@ from pipeline.store.run_index import INDEX, RunIndex
 from pipeline.store.runs import RUNS, RunSummary, load_runs, save_run
 from pipeline.store.upkeep import AT_REST
 from pipeline.tasks.fingerprint import Fingerprint
-from tests.parts.indexes import forge
-from tests.parts.tiny import image_bytes
-from tests.parts.traffic import on_disk
+from tests.parts.models.tiny import image_bytes
+from tests.parts.servers.traffic import on_disk
+from tests.parts.stores.indexes import forge
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 IMAGES = {"a": 12, "b": 12}

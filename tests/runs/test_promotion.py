@@ -11,7 +11,7 @@ from pipeline.store.choice import Choice, begin_drop, choose, load_current
 from pipeline.store.parts import write_part
 from pipeline.store.runs import RunSummary, load_runs, save_run
 from pipeline.store.upkeep import part_path
-from tests.parts.indexes import forge
+from tests.parts.stores.indexes import forge
 from tests.runs.test_scopes import prefix
 from tests.store.stores import new_table, rows
 

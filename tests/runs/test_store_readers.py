@@ -22,7 +22,7 @@ from pipeline.store.parts import Part, write_part
 from pipeline.store.reader import LabelStore
 from pipeline.store.upkeep import AT_REST, PARTS
 from tests.graph.test_committer import labelled
-from tests.parts.readers import delta_extension, documented, pairs, readers
+from tests.parts.stores.readers import delta_extension, documented, pairs, readers
 from tests.store.stores import new_table, rows
 
 A, B = "r0000000a", "r0000000b"

@@ -15,10 +15,10 @@ from pipeline.sources import kind_of, wants_of
 from pipeline.sources.containers.zip_directory import TAIL_BYTES
 from pipeline.spec import make_spec
 from pipeline.storage import Rules, read_many
-from tests.parts.http import serving
-from tests.parts.s3 import S3Server
-from tests.parts.tiny import archive
-from tests.parts.zips import range_server, zip_of
+from tests.parts.archives.zips import range_server, zip_of
+from tests.parts.models.tiny import archive
+from tests.parts.servers.http import serving
+from tests.parts.servers.s3 import S3Server
 from tests.sources.listed import checked, refs, source
 from tests.storage.servers import Handler
 

@@ -14,8 +14,8 @@ from pipeline import schema
 from pipeline.errors import MissingError, SpecError
 from pipeline.sources import Source, manifest
 from pipeline.sources.lists import gathering
-from tests.parts.pickles import forged
-from tests.parts.s3 import S3Server
+from tests.parts.models.pickles import forged
+from tests.parts.servers.s3 import S3Server
 from tests.sources.listed import excluded, refs, source, uris
 from tests.storage.servers import web_server
 

@@ -11,7 +11,7 @@ from pipeline import schema
 from pipeline.errors import DeniedError, MissingError, SpecError
 from pipeline.sources import kind_of, prefix
 from pipeline.spec import make_spec
-from tests.parts.s3 import S3Server
+from tests.parts.servers.s3 import S3Server
 from tests.sources.listed import excluded, refs, source, uris
 
 IMAGES = ("a.jpg", "b.PNG", "x/c.webp", "x/y/d.jpg", "x2/f.jpg")

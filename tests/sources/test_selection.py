@@ -11,8 +11,8 @@ from pipeline.errors import SpecError, StoreError
 from pipeline.sources import names
 from pipeline.sources.default_excludes import FOLDERS, left_out_as
 from pipeline.spec import make_spec
-from tests.parts.nobody import as_nobody, shared_folder
-from tests.parts.s3 import S3Server
+from tests.parts.processes.unprivileged import as_nobody, shared_folder
+from tests.parts.servers.s3 import S3Server
 from tests.sources.listed import excluded, source, uris
 
 LITTER = {

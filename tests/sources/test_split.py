@@ -14,7 +14,7 @@ import pytest
 from pipeline.sources import split
 from pipeline.sources.split import key_ranges
 from pipeline.storage import Want, list_pages, read_many
-from tests.parts.s3 import S3Server
+from tests.parts.servers.s3 import S3Server
 
 pytestmark = pytest.mark.s3
 

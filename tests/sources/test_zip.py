@@ -16,8 +16,8 @@ from pipeline.sources.containers import zip as zips
 from pipeline.sources.containers import zip_directory
 from pipeline.sources.members import Choice
 from pipeline.storage import read_many
-from tests.parts.tiny import archive
-from tests.parts.zips import Forged, zip_of
+from tests.parts.archives.zips import Forged, zip_of
+from tests.parts.models.tiny import archive
 from tests.sources.listed import excluded, refs, source
 
 IMAGES = archive(6)

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler
 from urllib.parse import unquote
 
 from pipeline.storage import Rules
-from tests.parts.http import serving
+from tests.parts.servers.http import serving
 
 #: What reads the servers of tests, which are on loopback.
 HERE = Rules(allow_private=True)

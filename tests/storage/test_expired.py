@@ -12,8 +12,8 @@ import pytest
 from pipeline.errors import DeniedError, ErrorCode, ImageError, StoreError, TransientError
 from pipeline.storage import Canaries, Want, open_binary, read_many, read_steadily
 from pipeline.storage.faults import Kind, judge
-from tests.parts.faults import faulty
-from tests.parts.s3 import S3Server
+from tests.parts.servers.faults import faulty
+from tests.parts.servers.s3 import S3Server
 from tests.storage.servers import HERE, web_server
 
 XML = '<?xml version="1.0" encoding="UTF-8"?>\n'

@@ -12,7 +12,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from pipeline.errors import DeniedError, MissingError, SpecError, StoreError
 from pipeline.storage import Folder, scheme
-from tests.parts.s3 import S3Server
+from tests.parts.servers.s3 import S3Server
 from tests.storage.servers import web_server
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.errors import DeniedError, ImageError, MissingError, StoreError, TransientError
 from pipeline.storage import Canaries, Want, read_steadily, translate
-from tests.parts.faults import FaultProxy, faulty
-from tests.parts.s3 import S3Server
+from tests.parts.servers.faults import FaultProxy, faulty
+from tests.parts.servers.s3 import S3Server
 from tests.storage.servers import HERE
 
 pytestmark = pytest.mark.s3

@@ -9,7 +9,7 @@ import pytest
 from pipeline.errors import MissingError, SpecError
 from pipeline.storage import Piece, Unread, Want, open_ranged, read_many
 from pipeline.storage.ranges import read_range
-from tests.parts.http import serving
+from tests.parts.servers.http import serving
 from tests.storage.servers import HERE
 
 BODY = bytes(range(256)) * 40

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import ErrorCode, TransientError
 from pipeline.storage import Want, list_pages, read_many
-from tests.parts.s3 import S3Server
+from tests.parts.servers.s3 import S3Server
 from tests.storage.reads import MAX, read
 from tests.storage.servers import BODY, ETAG
 

@@ -11,7 +11,7 @@ from pipeline import schema
 from pipeline.storage import Folder
 from pipeline.store.delta.table import Table
 from pipeline.tasks.classify import Classify
-from tests.parts.s3 import S3Server
+from tests.parts.servers.s3 import S3Server
 
 #: A row of `classify`, at rest and on its way to the writer.
 LABELS = Classify().rows

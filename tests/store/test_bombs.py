@@ -21,9 +21,9 @@ from pipeline.store.failed import failed_rows
 from pipeline.store.parts import read_part, rewrite_without, write_part
 from pipeline.store.reader import LabelStore
 from pipeline.tasks.classifier import TOP_K
-from tests.parts.bombs import BOMBS, MIB, written
-from tests.parts.memory import status_bytes
-from tests.parts.traffic import ranges_alone
+from tests.parts.processes.memory import status_bytes
+from tests.parts.servers.traffic import ranges_alone
+from tests.parts.stores.parquet_bombs import BOMBS, MIB, written
 from tests.store.stores import LABELS, RECIPE, new_table, rows
 from tests.store.test_untrusted import add, local
 

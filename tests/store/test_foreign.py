@@ -23,7 +23,7 @@ from pipeline.store.parts import write_part
 from pipeline.store.reader import LabelStore
 from pipeline.store.recipes import RECIPES
 from pipeline.store.runs import RUNS, RunSummary, load_runs, read_runs, save_run
-from tests.parts.bombs import written
+from tests.parts.stores.parquet_bombs import written
 from tests.store.stores import LABELS, RECIPE, new_table, rows
 from tests.store.test_untrusted import add, local
 

@@ -14,7 +14,7 @@ import pytest
 from pipeline.errors import NightlabelError, StoreError
 from pipeline.storage import Folder
 from pipeline.store.reader import LabelStore
-from tests.parts.guarded import OLD, RUN, Guarded, make_store, operate
+from tests.parts.stores.guarded import OLD, RUN, Guarded, make_store, operate
 from tests.runs.test_links import STAND_INS
 from tests.runs.test_recipes import A, B
 

@@ -16,8 +16,8 @@ from pipeline.errors import BusyError
 from pipeline.storage import Folder
 from pipeline.store import lease as module
 from pipeline.store.lease import PATH, Holder, Lease
-from tests.parts.faults import faulty
-from tests.parts.s3 import S3Server
+from tests.parts.servers.faults import faulty
+from tests.parts.servers.s3 import S3Server
 
 HOLD = """
 import sys, time

@@ -23,8 +23,8 @@ from pipeline.store.parts import Part, read_part, write_part
 from pipeline.store.reader import LabelStore
 from pipeline.store.upkeep import part_path
 from pipeline.tasks.classify import Classify
-from tests.parts.s3 import S3Server
-from tests.parts.traffic import Counter, on_disk, on_s3, ranges_alone
+from tests.parts.servers.s3 import S3Server
+from tests.parts.servers.traffic import Counter, on_disk, on_s3, ranges_alone
 from tests.store.stores import RECIPE, rows
 
 WIDTH = 768

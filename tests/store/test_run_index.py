@@ -13,8 +13,8 @@ from pipeline.storage import Folder
 from pipeline.store import run_index
 from pipeline.store.run_index import INDEX, INDEX_BYTES, SINGLE_READS, RunIndex
 from pipeline.store.runs import RUNS, Runs, RunSummary, load_run, read_runs, save_run
-from tests.parts.s3 import S3Server
-from tests.parts.traffic import on_s3
+from tests.parts.servers.s3 import S3Server
+from tests.parts.servers.traffic import on_s3
 from tests.store.stores import RECIPE
 from tests.store.test_untrusted import local
 

@@ -19,8 +19,8 @@ from pipeline.store.parts import read_part, write_part
 from pipeline.store.reader import LabelStore
 from pipeline.store.recipes import RECIPES, load_recipes
 from pipeline.store.runs import RUNS, load_runs, read_runs
-from tests.parts.pickles import forged
-from tests.parts.traffic import ranges_alone
+from tests.parts.models.pickles import forged
+from tests.parts.servers.traffic import ranges_alone
 from tests.store.stores import RECIPE, new_table, rows
 
 LEADING_OUT = [

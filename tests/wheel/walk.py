@@ -23,8 +23,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts.cluster import free_port
-from tests.parts.family import below, title
+from tests.parts.clusters.cluster import free_port
+from tests.parts.processes.process_tree import below, title
 
 ROOT = Path(__file__).parents[2]
 BUILDER = ROOT / ".venv-build" / "bin" / "python"

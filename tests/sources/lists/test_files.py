@@ -17,8 +17,8 @@ from pyarrow import parquet
 from pipeline.errors import SpecError
 from pipeline.sources import kind_of, manifest
 from pipeline.spec import make_spec
-from tests.parts.s3 import S3Server
-from tests.parts.tiny import image_bytes
+from tests.parts.models.tiny import image_bytes
+from tests.parts.servers.s3 import S3Server
 from tests.sources.listed import checked, refs, source, uris
 
 NAMES = ["s3://b/a.jpg", "s3://b/ü 模.jpg", "s3://b/c,d;e.jpg"]

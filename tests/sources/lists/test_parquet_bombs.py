@@ -11,8 +11,8 @@ import pytest
 from pipeline.errors import SpecError
 from pipeline.sources.lists.files import ListFile
 from pipeline.sources.lists.parquet import read_parquet
-from tests.parts.bombs import BOMBS, MIB, by_its_footer, by_prefixes, written
-from tests.parts.memory import status_bytes
+from tests.parts.processes.memory import status_bytes
+from tests.parts.stores.parquet_bombs import BOMBS, MIB, by_its_footer, by_prefixes, written
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pipeline.models.bucket import copy
 from pipeline.storage import Folder, Want, list_pages, read_many, stat
 from pipeline.storage.clients import aws
 from pipeline.storage.clients.buckets import connect
-from tests.parts.s3 import FOREIGN, S3Server
-from tests.parts.tiny import make_model
+from tests.parts.models.tiny import make_model
+from tests.parts.servers.s3 import FOREIGN, S3Server
 
 pytestmark = pytest.mark.s3
 

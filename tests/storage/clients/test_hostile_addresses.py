@@ -30,7 +30,7 @@ from pipeline.storage import (
     translate,
 )
 from pipeline.storage.clients import peers
-from tests.parts.http import POLL_SECONDS
+from tests.parts.servers.http import POLL_SECONDS
 from tests.sources.listed import refs
 from tests.storage.clients.hostile_addresses import NAMED, PUBLIC, Ports, addresses
 

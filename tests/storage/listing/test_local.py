@@ -20,7 +20,7 @@ from pipeline.storage.clients.web import _time as web_time
 from pipeline.storage.entry import UNKNOWN_TIME, in_utc, moment
 from pipeline.storage.listing.pages import fsspec_entry
 from pipeline.storage.listing.s3 import _time as s3_time
-from tests.parts.nobody import as_nobody, shared_folder
+from tests.parts.processes.unprivileged import as_nobody, shared_folder
 
 YEAR_30828 = 910_692_730_085  # the last that Windows' FILETIME has
 SECONDS = (YEAR_30828, YEAR_30828 + 1, 10**15, 10**18, 253_402_300_799, -(10**12), -(10**18), -1)

@@ -17,7 +17,7 @@ from pipeline.storage import (
     translate,
 )
 from pipeline.storage.clients import aws
-from tests.parts.s3 import S3Server
+from tests.parts.servers.s3 import S3Server
 from tests.storage.servers import ETAG, HERE, web_server
 
 

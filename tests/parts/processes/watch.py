@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from tests.parts.family import below, title
+from tests.parts.processes.process_tree import below, title
 
 MIB: Final = 2**20
 

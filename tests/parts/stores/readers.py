@@ -19,7 +19,7 @@ import pyarrow.parquet
 
 import nightlabel
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "labels.md").read_text()
 
 MODULES = {

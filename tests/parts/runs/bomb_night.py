@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from PIL import Image
 
-from tests.parts.family import below, title
+from tests.parts.processes.process_tree import below, title
 
 #: WebP, PNG, TIFF and GIF of one colour.
 SORTS: Final[dict[str, dict[str, Any]]] = {

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import yaml
 
-from tests.parts.archives import need, prometheus
-from tests.parts.cluster import LocalCluster, free_port
+from tests.parts.archives.real_archives import need, prometheus
+from tests.parts.clusters.cluster import LocalCluster, free_port
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ They lie in `.cache/parts` (git ignores it), or where NIGHTLABEL_PARTS says. Eac
 returns the folder or file and raises PartUnavailable, with the reason, where it can't be
 had; a test asks by `need(textiles)`, which skips instead. Two processes may ask at once.
 
-    python -m tests.parts.archives      fetches everything beforehand
+    python -m tests.parts.archives.real_archives      fetches everything beforehand
 """
 
 import fcntl
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FETCH_SECONDS = 600
 
 _failed: dict[str, str] = {}

@@ -19,7 +19,7 @@ from pipeline.isolation.bisection import IsolatedDecoder
 from pipeline.isolation.child_process import Child, EndedError
 from pipeline.isolation.limits import BYTES_A_PIXEL, image_memory, memory_limit, time_limit
 from pipeline.spec import MAX_BYTES
-from tests.parts.memory import status_bytes
+from tests.parts.processes.memory import status_bytes
 
 SHAPE: Final = Preprocess(
     height=24,

@@ -1,6 +1,6 @@
 """What decoding takes of memory, by format and mode, beside what is said beforehand (cost.py).
 
-python -m tests.parts.costs 16        # megapixels; prints a line a sort
+python -m tests.parts.images.costs 16        # megapixels; prints a line a sort
 """
 
 import gc
@@ -17,10 +17,10 @@ from pipeline.heap import give_back
 from pipeline.images import prepare, resize_crop
 from pipeline.images.decode import Opened
 from pipeline.isolation.child_process import Child
-from tests.parts.forge import encode, oriented
-from tests.parts.memory import status_bytes
-from tests.parts.scenery import landscape
-from tests.parts.trial import SHAPE
+from tests.parts.images.decode_trial import SHAPE
+from tests.parts.images.forge import encode, oriented
+from tests.parts.images.synthetic_photos import landscape
+from tests.parts.processes.memory import status_bytes
 
 Encoder = Callable[[Image.Image], bytes]
 MAX_PIXELS: Final = 2**30
@@ -145,6 +145,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from tests.parts import costs  # what a child can import, not this copy
+    from tests.parts.images import costs  # what a child can import, not this copy
 
     costs.main()

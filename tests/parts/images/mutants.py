@@ -4,8 +4,8 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from tests.parts.anatomy import fields, pieces, with_checksums
-from tests.parts.specimens import Specimen, specimens
+from tests.parts.images.anatomy import fields, pieces, with_checksums
+from tests.parts.images.specimens import Specimen, specimens
 
 #: How many blows a mutant takes, weighted.
 _BLOWS: Final = (1, 1, 1, 2, 3)

@@ -8,9 +8,17 @@ from typing import Final
 
 from PIL import Image, features
 
-from tests.parts import tiffs
-from tests.parts.forge import assemble, chunk, encode, ihdr, jpeg, picture
-from tests.parts.tiffs import COMPRESSION, DNG_VERSION, PHOTOMETRIC, REDUCED, Entry, page, tiff
+from tests.parts.images import tiffs
+from tests.parts.images.forge import assemble, chunk, encode, ihdr, jpeg, picture
+from tests.parts.images.tiffs import (
+    COMPRESSION,
+    DNG_VERSION,
+    PHOTOMETRIC,
+    REDUCED,
+    Entry,
+    page,
+    tiff,
+)
 
 #: (name, bytes, words)
 Foreign = tuple[str, bytes, str]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple
 
-from tests.parts.forge import PNG_SIGNATURE
+from tests.parts.images.forge import PNG_SIGNATURE
 
 
 class Field(NamedTuple):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.integration.conftest import command
-from tests.parts.watch import Watched, watch
+from tests.parts.processes.watch import Watched, watch
 
 #: Names in one folder.
 FOLDER_NAMES = 1000

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.parts.family import below, title
+from tests.parts.processes.process_tree import below, title
 
 #: What ray-cluster.yaml gives a job to commit in.
 STOP_SECONDS = 30

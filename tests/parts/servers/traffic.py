@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.storage.file_ranges import DiskRanges
 from pipeline.store import projection
-from tests.parts.faults import FaultProxy, faulty
-from tests.parts.s3 import S3Server
+from tests.parts.servers.faults import FaultProxy, faulty
+from tests.parts.servers.s3 import S3Server
 
 
 @dataclass(frozen=True)

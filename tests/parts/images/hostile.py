@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, features
 
-from tests.parts.foreign import foreign
-from tests.parts.forge import (
+from tests.parts.images.foreign import foreign
+from tests.parts.images.forge import (
     SIZE,
     as_ycck,
     assemble,

@@ -1,0 +1,1 @@
+"""Archives: real ones, fetched once, and zip files."""

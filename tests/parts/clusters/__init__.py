@@ -1,0 +1,1 @@
+"""A Ray of the tests' own, and clusters of several nodes."""

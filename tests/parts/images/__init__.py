@@ -1,0 +1,1 @@
+"""Images and files that are none: small, large, odd, damaged and hostile."""

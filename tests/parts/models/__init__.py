@@ -1,0 +1,1 @@
+"""Models: tiny ones, a real one, and pickles."""

@@ -1,0 +1,1 @@
+"""What processes hold, and which belong to a run."""

@@ -1,0 +1,1 @@
+"""Whole runs, and a package that brings tasks to them."""

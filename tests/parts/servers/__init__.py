@@ -1,0 +1,1 @@
+"""Servers of the tests, on loopback, and proxies before them."""

@@ -1,0 +1,1 @@
+"""Label stores, made without a run, and what may happen to them."""
