@@ -7,7 +7,7 @@ KERNEL := pipeline/images/_resample.c pipeline/images/_resample_avx2.h
 # Every file that is installed is held to its digest in locks/; pip resolves nothing.
 INSTALL := .ci/install.py
 # The folders of tests around a run, and some more: a third of the time.
-RUN := tests/engine tests/graph tests/images tests/isolation tests/runs tests/scan tests/sources
+RUN := tests/cli tests/engine tests/graph tests/images tests/isolation tests/runs tests/scan tests/sources tests/tasks
 SHORT := not slow and not chaos and not gpu and not orchestrators
 
 .PHONY: demo test test-fast fast-s3 fast-run fast-rest test-ray test-rest test-slow acceptance chaos test-orchestrators test-wheel wheel test-gpu bench bench-quick bench-gpu lint audit audit-online format docs env constraints clean
