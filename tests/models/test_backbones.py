@@ -9,13 +9,14 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.errors import BadModelError, Exit
+from pipeline.models.backends.openvino_engine import OpenVinoEngine
 from pipeline.models.backends.torch_engine import TorchEngine
 from pipeline.models.backends.vit import slim_layer
 from pipeline.models.fetch import fetch
 from pipeline.models.fit import Vectors, check_fit
 from pipeline.models.purpose import ClassifyingAndEmbedding, Embedding, Purpose
 from pipeline.models.reference import ReferenceBackbone
-from tests.models import tiny
+from tests.models import graphs, tiny
 from tests.models.backbones import FAMILIES, SIZE, save, truth
 
 #: Much like others, in the long run only.
@@ -24,6 +25,13 @@ EVERY = [
     pytest.param(family, pooling, marks=[pytest.mark.slow] if family in ALSO else [])
     for family, found in FAMILIES.items()
     for pooling in found.vectors
+]
+#: By OpenVINO, the default vector of a few families always, and all the others in the long run.
+SOON = {"vit", "dinov2", "swin", "convnext", "clip", "siglip", "vit_mae"}
+EVERY_BY_OPENVINO = [
+    pytest.param(family, pooling, marks=[] if family in SOON and not at else [pytest.mark.slow])
+    for family, found in FAMILIES.items()
+    for at, pooling in enumerate(found.vectors)
 ]
 SLIM = ["vit", "deit"]
 
@@ -101,6 +109,44 @@ def test_in_fewer_bits_they_are_near(folders: dict[str, Path], family: str, prec
     theirs = truth(family, folder, pooling, scaled(pixels)).numpy()
     (ours,) = load(folder, Embedding(pooling), precision).predict(pixels)
     assert_alike(ours, theirs, cosine=0.995)
+
+
+@pytest.mark.parametrize(("family", "pooling"), EVERY_BY_OPENVINO)
+def test_vectors_by_openvino_are_those_of_transformers(
+    folders: dict[str, Path], family: str, pooling: str
+) -> None:
+    folder, pixels = folders[family], tiny.images(9)
+    theirs = truth(family, folder, pooling, scaled(pixels)).numpy()
+    engine = graphs.engine(graphs.graph(folder, Embedding(pooling)))
+    for count in (9, 4, 3, 1, 0):  # full batches and others
+        (ours,) = engine.predict(pixels[:count])
+        assert ours.shape == (count, theirs.shape[1])
+        if count:
+            assert_alike(ours, theirs[:count])
+    beside_white = np.concatenate([pixels[:1], np.full_like(pixels[1:3], 255)])
+    np.testing.assert_array_equal(engine.predict(beside_white)[0][0], ours_of(engine, pixels, 3))
+
+
+def ours_of(engine: OpenVinoEngine, pixels: NDArray[np.uint8], count: int) -> NDArray[Any]:
+    """The first image's vector beside black neighbours."""
+    beside = np.concatenate([pixels[:1], np.zeros_like(pixels[1:count])])
+    found: NDArray[Any] = engine.predict(beside)[0][0]
+    return found
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+@pytest.mark.parametrize("family", ["dinov2_registers", "clip"])
+def test_in_fewer_bits_openvino_is_near(
+    folders: dict[str, Path], family: str, precision: str
+) -> None:
+    folder, pixels = folders[family], tiny.images(5)
+    pooling = next(iter(FAMILIES[family].vectors))
+    theirs = truth(family, folder, pooling, scaled(pixels)).numpy()
+    engine = graphs.engine(graphs.graph(folder, Embedding(pooling), precision))
+    (ours,) = engine.predict(pixels)
+    assert engine.precision == precision
+    assert_alike(ours, theirs, cosine=0.98 if precision == "int8" else 0.995)
+    np.testing.assert_array_equal(ours[0], ours_of(engine, pixels, 5))
 
 
 @pytest.mark.parametrize("family", SLIM)
