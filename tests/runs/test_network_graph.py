@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pipeline.runs.model_process import ModelProcess
 
 from pipeline.errors import Exit, ModelError
 from pipeline.graph.job import Job
 from pipeline.graph.result_queue import Stop
 from pipeline.models.backends.graph import Graph
 from pipeline.models.backends.openvino_engine import OpenVinoEngine, runtime_name
+from pipeline.runs.model_process import ModelProcess
 from pipeline.runs.network_graph import PendingGraph, runtime_of
 from pipeline.runs.prepare import prepare
 from pipeline.spec import LabelSpec, make_spec
