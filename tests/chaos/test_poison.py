@@ -97,8 +97,9 @@ def test_where_every_batch_is_poison_the_run_ends(tmp_path: Path) -> None:
     assert folder.rows() == {}
 
 
-#: A worker of Ray that loads the network ends; with OpenVINO, or where that cannot be found.
-ENDS_BY_OPENVINO = "name == 'openvino' and 'default_worker' in sys.argv[0]"
+#: Who loads the network ends: with OpenVINO, of which the process that makes its graph is another,
+#: or where that cannot be found.
+ENDS_BY_OPENVINO = "name == 'openvino._pyopenvino' and 'torch' not in sys.modules"
 ENDS_BY_TORCH = "name == 'pipeline.models.backends.torch_engine'"
 
 
