@@ -19,9 +19,10 @@ import os, sys
 
 class Finder:
     def find_spec(self, name, path, target=None):
-        if name in ("torch", "transformers", "openvino"):
+        # A part of each, since who looks whether a package is there asks for the whole.
+        if name in ("torch._C", "transformers.utils", "openvino._pyopenvino"):
             with open(os.environ["IMPORTS"], "a") as log:
-                log.write(f"{os.getpid()} {name}\\n")
+                log.write(f"{os.getpid()} {name.partition('.')[0]}\\n")
 
 sys.meta_path.insert(0, Finder())
 if os.environ.get("HIDDEN"):
