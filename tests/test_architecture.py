@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = (
     {"errors", "schema", "heap", "words"},
     {"validation", "parquet", "job_options"},
-    {"fields", "spec", "storage"},
+    {"fields", "spec", "storage", "demo"},
     {"sources", "images", "models", "store", "events"},
     {"tasks"},
     {"isolation"},
@@ -29,7 +29,7 @@ FLOORS = (
     {"scan"},
     {"graph"},
     {"runs"},
-    {"report", "cluster", "demo"},
+    {"report", "cluster"},
     {"api", "__init__"},
     {"cli"},
     {"jobs"},
@@ -39,6 +39,8 @@ FACADES = {"api", "__init__"}
 ENGINE_HOMES = {"engine", "scan", "graph", "runs", "cluster", "jobs"}
 TENSOR_HOMES = {"images", "models", "tasks"}
 TENSORS = {"torch", "transformers"}
+#: The one file that runs OpenVINO.
+OPENVINO_HOME = ROOT / "pipeline" / "models" / "backends" / "openvino_engine.py"
 #: Lines of a file, of half of all files, and files of a folder.
 MOST_LINES, USUAL_LINES, MOST_FILES = 350, 150, 20
 
@@ -114,9 +116,11 @@ def breaks_floors(found: Import) -> bool:
 
 
 def breaks_homes(found: Import) -> bool:
-    """Ray outside of its home; torch and transformers outside of theirs or at load."""
+    """Ray outside of its home; torch, transformers and OpenVINO outside of theirs or at load."""
     if found.package == "ray":
         return found.home not in ENGINE_HOMES
+    if found.package == "openvino":
+        return found.at_load or found.path != OPENVINO_HOME
     if found.package in TENSORS:
         return found.at_load or found.home not in TENSOR_HOMES
     return False
@@ -132,7 +136,7 @@ def test_imports_come_from_floors_below() -> None:
     assert [str(found) for found in IMPORTS if breaks_floors(found)] == []
 
 
-def test_ray_and_torch_stay_at_home() -> None:
+def test_ray_torch_and_openvino_stay_at_home() -> None:
     assert [str(found) for found in IMPORTS if breaks_homes(found)] == []
 
 
@@ -149,19 +153,33 @@ def test_ray_and_torch_stay_at_home() -> None:
         ("jobs/label.py", "from pipeline.runs.label import run\nimport ray", False, False),
         ("pipeline/api.py", "def f():\n    from pipeline.cli import x", False, False),
         ("pipeline/store/delta/table.py", "def f():\n    import ray.data", False, True),
-        ("pipeline/models/backends/engine.py", "def f():\n    import torch", False, False),
-        ("pipeline/models/backends/engine.py", "class A:\n    import torch.nn", False, True),
+        ("pipeline/models/backends/torch_engine.py", "def f():\n    import torch", False, False),
+        ("pipeline/models/backends/torch_engine.py", "class A:\n    import torch.nn", False, True),
         ("pipeline/graph/predictor.py", "def f():\n    import torch", False, True),
+        (
+            "pipeline/models/backends/openvino_engine.py",
+            "def f():\n    import openvino",
+            False,
+            False,
+        ),
+        ("pipeline/models/backends/openvino_engine.py", "import openvino", False, True),
+        ("pipeline/models/backends/int8.py", "def f():\n    import openvino", False, True),
+        ("pipeline/tasks/graph_maker.py", "from pipeline import demo", False, False),
         ("pipeline/tasks/embed.py", "def f():\n    import transformers", False, False),
         ("pipeline/tasks/embed.py", "import torch", False, True),
         ("pipeline/tasks/embed.py", "from pipeline.models.fetch import fetch", False, False),
         ("pipeline/tasks/embed.py", "from pipeline.store.delta.table import Table", False, False),
         ("pipeline/tasks/embed.py", "from pipeline.graph.job import Job", True, False),
-        ("pipeline/models/backends/engine.py", "from pipeline.tasks import Task", True, False),
+        (
+            "pipeline/models/backends/torch_engine.py",
+            "from pipeline.tasks import Task",
+            True,
+            False,
+        ),
         ("pipeline/store/delta/table.py", "from pipeline.tasks import Task", True, False),
         ("pipeline/runs/label.py", "from pipeline.tasks import Task", False, False),
         (
-            "pipeline/models/backends/engine.py",
+            "pipeline/models/backends/torch_engine.py",
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from torch import Tensor",
             False,
             False,
@@ -268,7 +286,8 @@ def test_a_circle_is_found() -> None:
 
 
 def test_the_command_line_loads_nothing_heavy() -> None:
-    heavy = ["deltalake", "numpy", "obstore", "pyarrow", "pydantic", "ray", "torch", "transformers"]
+    heavy = ["deltalake", "numpy", "obstore", "openvino", "pyarrow", "pydantic", "ray"]
+    heavy += TENSORS
     code = f"import sys, pipeline.cli; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -297,7 +316,19 @@ def test_what_prepares_a_run_loads_no_engine() -> None:
         "import sys, pipeline.runs.prepare\n"
         "from pipeline.tasks import REGISTRY, task_named\n"
         "tasks = [task_named(name) for name in REGISTRY]\n"
-        "print('pipeline.models.backends.torch_engine' in sys.modules, 'torch' in sys.modules)"
+        "loaded = {name.rpartition('.')[2] for name in sys.modules}\n"
+        "print(loaded & {'torch_engine', 'openvino_engine', 'torch', 'openvino'})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]
+    assert done.stdout.strip() == "set()"
+
+
+def test_what_starts_a_run_loads_no_network() -> None:
+    """Neither the process that a user starts nor a worker before it predicts: only the child that
+    makes a graph."""
+    code = (
+        "import sys, pipeline.runs.label, pipeline.graph.stages, pipeline.tasks.loading\n"
+        f"print([m for m in {sorted(TENSORS | {'openvino'})} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

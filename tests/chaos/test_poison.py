@@ -104,8 +104,22 @@ def test_where_every_batch_is_poison_the_run_ends(tmp_path: Path) -> None:
     assert folder.rows() == {}
 
 
+#: Who loads the network ends: with OpenVINO, of which the process that makes its graph is another,
+#: or where that cannot be found.
+ENDS_BY_OPENVINO = "name == 'openvino._pyopenvino' and 'torch' not in sys.modules"
+ENDS_BY_TORCH = "name == 'pipeline.models.backends.torch_engine'"
+
+
 @pytest.mark.chaos
-def test_where_the_model_ends_its_process_the_run_ends(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("ends", "hidden"),
+    [(ENDS_BY_OPENVINO, ""), (ENDS_BY_TORCH, "sys.modules['openvino'] = None\n")],
+    ids=["openvino", "torch"],
+)
+def test_where_the_model_ends_its_process_the_run_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str, hidden: str
+) -> None:
+    monkeypatch.setenv("NIGHTLABEL_CACHE", str(tmp_path / "cache"))
     folder = Folder(tmp_path, archive(50))
     env = poisoned(tmp_path / "site")
     site = tmp_path / "site" / "sitecustomize.py"
@@ -113,8 +127,8 @@ def test_where_the_model_ends_its_process_the_run_ends(tmp_path: Path) -> None:
         "import os, sys\n"
         "class Finder:\n"
         "    def find_spec(self, name, path, target=None):\n"
-        "        if name == 'pipeline.models.backends.torch_engine': os._exit(1)\n"
-        "sys.meta_path.insert(0, Finder())\n"
+        f"        if {ends}: os._exit(1)\n"
+        "sys.meta_path.insert(0, Finder())\n" + hidden
     )
     began = time.monotonic()
     ran = folder.label(env)

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from pipeline.models.backends.packed import has_onednn, packed_linear
 
 from pipeline.errors import BadModelError, Exit
+from pipeline.models.backends.openvino_engine import OpenVinoEngine
 from pipeline.models.backends.torch_engine import TorchEngine
 from pipeline.models.backends.vit import slim_layer
 from pipeline.models.fetch import fetch
 from pipeline.models.fit import Vectors, check_fit
 from pipeline.models.purpose import ClassifyingAndEmbedding, Embedding, Purpose
 from pipeline.models.reference import ReferenceBackbone
-from tests.models import tiny
+from tests.models import graphs, tiny
 from tests.models.backbones import FAMILIES, SIZE, save, truth
 
 #: Much like others, in the long run only.
@@ -26,8 +26,14 @@ EVERY = [
     for family, found in FAMILIES.items()
     for pooling in found.vectors
 ]
+#: By OpenVINO, the default vector of a few families always, and all the others in the long run.
+SOON = {"vit", "dinov2", "swin", "convnext", "clip", "siglip", "vit_mae"}
+EVERY_BY_OPENVINO = [
+    pytest.param(family, pooling, marks=[] if family in SOON and not at else [pytest.mark.slow])
+    for family, found in FAMILIES.items()
+    for at, pooling in enumerate(found.vectors)
+]
 SLIM = ["vit", "deit"]
-x86 = pytest.mark.skipif(not has_onednn(torch.device("cpu")), reason="torch has oneDNN on x86 only")
 
 
 @pytest.fixture(scope="module")
@@ -95,14 +101,52 @@ def test_what_vectors_a_network_has_is_known_without_its_weights(
         assert told.value.exit_code == Exit.USAGE
 
 
-@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
 @pytest.mark.parametrize("family", ["dinov2_registers", "clip"])
 def test_in_fewer_bits_they_are_near(folders: dict[str, Path], family: str, precision: str) -> None:
     folder, pixels = folders[family], tiny.images(5)
     pooling = next(iter(FAMILIES[family].vectors))
     theirs = truth(family, folder, pooling, scaled(pixels)).numpy()
     (ours,) = load(folder, Embedding(pooling), precision).predict(pixels)
+    assert_alike(ours, theirs, cosine=0.995)
+
+
+@pytest.mark.parametrize(("family", "pooling"), EVERY_BY_OPENVINO)
+def test_vectors_by_openvino_are_those_of_transformers(
+    folders: dict[str, Path], family: str, pooling: str
+) -> None:
+    folder, pixels = folders[family], tiny.images(9)
+    theirs = truth(family, folder, pooling, scaled(pixels)).numpy()
+    engine = graphs.engine(graphs.graph(folder, Embedding(pooling)))
+    for count in (9, 4, 3, 1, 0):  # full batches and others
+        (ours,) = engine.predict(pixels[:count])
+        assert ours.shape == (count, theirs.shape[1])
+        if count:
+            assert_alike(ours, theirs[:count])
+    beside_white = np.concatenate([pixels[:1], np.full_like(pixels[1:3], 255)])
+    np.testing.assert_array_equal(engine.predict(beside_white)[0][0], ours_of(engine, pixels, 3))
+
+
+def ours_of(engine: OpenVinoEngine, pixels: NDArray[np.uint8], count: int) -> NDArray[Any]:
+    """The first image's vector beside black neighbours."""
+    beside = np.concatenate([pixels[:1], np.zeros_like(pixels[1:count])])
+    found: NDArray[Any] = engine.predict(beside)[0][0]
+    return found
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+@pytest.mark.parametrize("family", ["dinov2_registers", "clip"])
+def test_in_fewer_bits_openvino_is_near(
+    folders: dict[str, Path], family: str, precision: str
+) -> None:
+    folder, pixels = folders[family], tiny.images(5)
+    pooling = next(iter(FAMILIES[family].vectors))
+    theirs = truth(family, folder, pooling, scaled(pixels)).numpy()
+    engine = graphs.engine(graphs.graph(folder, Embedding(pooling), precision))
+    (ours,) = engine.predict(pixels)
+    assert engine.precision in {precision, "fp32"}, "a CPU may have no bf16"
     assert_alike(ours, theirs, cosine=0.98 if precision == "int8" else 0.995)
+    np.testing.assert_array_equal(ours[0], ours_of(engine, pixels, 5))
 
 
 @pytest.mark.parametrize("family", SLIM)
@@ -113,15 +157,6 @@ def test_the_last_layer_is_cut_for_the_class_token_alone(
         model = load(folders[family], Embedding(pooling))._scorer._model
         layers: list[Any] = [one for one in model.modules() if isinstance(one, slim_layer())]
         assert [layer.tokens for layer in layers] == [None, None, None if pooling == "mean" else 1]
-
-
-@x86
-@pytest.mark.parametrize("family", ["vit", "dinov2", "swin", "beit", "clip", "siglip", "vit_mae"])
-def test_layers_are_packed_where_that_changes_nothing(
-    folders: dict[str, Path], family: str
-) -> None:
-    model = load(folders[family], Embedding())._scorer._model
-    assert any(isinstance(layer, packed_linear()) for layer in model.modules())
 
 
 def test_layers_that_would_change_a_vector_stay_as_they_are(folders: dict[str, Path]) -> None:

@@ -10,7 +10,7 @@ neighbours. All other operations, and the class head, stay in float32.
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.errors import ModelError
+from pipeline.errors import BadModelError
 from pipeline.models.backends.surgery import replace
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def quantise(model: Any, *, head: bool = True) -> int:
     """Replace the linear layers of a transformers network, in place, except a class `head`.
 
     Returns how many numbers of a row may share a scale: as many as divide every layer's. Raises
-    ModelError if there are no such layers, as in a convolutional network.
+    BadModelError if there are no such layers, as in a convolutional network.
     """
     import torch
 
@@ -33,7 +33,9 @@ def quantise(model: Any, *, head: bool = True) -> int:
     inner = {layer for layer in linear if layer not in heads[-1:]}
     if not inner:
         kind = type(model).__name__
-        raise ModelError(f"{kind} has no linear layers for --precision int8 to speed up: use fp32")
+        raise BadModelError(
+            f"{kind} has no linear layers for --precision int8 to speed up: use fp32"
+        )
     replace(model, lambda layer: int8_linear(layer) if layer in inner else None)
     return math.gcd(*(layer.in_features for layer in inner))
 
