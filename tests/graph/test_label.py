@@ -26,10 +26,10 @@ from pipeline.graph.stages.label import CALLS, Label, rows_at_once
 from pipeline.sources import open_source
 from pipeline.spec import make_spec
 from tests.parts.clusters.ray import own_ray
+from tests.parts.images.decode_trial import SHAPE
 from tests.parts.images.poison import PLUGIN, poison
 from tests.parts.models.tiny import image_bytes
 from tests.parts.servers.http import serving
-from tests.parts.trial import SHAPE
 
 pytestmark = pytest.mark.ray
 
