@@ -203,6 +203,7 @@ _VIT: dict[str, Any] = {
 }
 _TOWER = {k: v for k, v in _VIT.items() if k != "initializer_range"}
 _STAGES: dict[str, Any] = {"depths": [1, 1], "initializer_range": 0.3}
+_MAPS: dict[str, Any] = {"hidden_sizes": [8, 16], "num_stages": 2, **_STAGES}
 #: Classifiers of transformers, and whether only the long run tries them.
 CLASSIFIERS: list[tuple[str, dict[str, Any], bool]] = [
     ("ViTForImageClassification", _VIT, False),
@@ -235,12 +236,12 @@ CLASSIFIERS: list[tuple[str, dict[str, Any], bool]] = [
     ),
     (
         "ConvNextForImageClassification",
-        {"hidden_sizes": [8, 16], "num_stages": 2, **_STAGES},
+        _MAPS,
         False,
     ),
     (
         "ConvNextV2ForImageClassification",
-        {"hidden_sizes": [8, 16], "num_stages": 2, **_STAGES},
+        _MAPS,
         True,
     ),
     ("ResNetForImageClassification", {"hidden_sizes": [8, 16], "depths": [1, 1]}, False),
