@@ -1,6 +1,7 @@
 """Whatever an image does to the process that works on it, it costs one row."""
 
 import io
+import re
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -134,6 +135,7 @@ def test_where_the_model_ends_its_process_the_run_ends(
     ran = folder.label(env)
     assert time.monotonic() - began < 180
     assert ran.code == 1
-    assert "has ended its process 3 times" in ran.err
+    # OpenVINO is loaded with the first batch, so the batch may be blamed.
+    assert re.search("ended its process 3 times|ended 4 predictors|keeps ending its", ran.err)
     assert "Traceback" not in ran.err
     assert folder.rows() == {}

@@ -44,9 +44,10 @@ def night(home: Path, name: str, photos: Path, model: Path, **env: str) -> Night
     site.mkdir(exist_ok=True)
     (site / "sitecustomize.py").write_text(SITE)
     log.touch()
+    path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
     ran = nightlabel(
         *("label", photos, labels, "--model", model, "--json"),
-        env=os.environ | {"PYTHONPATH": str(site), "IMPORTS": str(log)} | env,
+        env=os.environ | {"PYTHONPATH": path, "IMPORTS": str(log)} | env,
     )
     assert ran.code == 0, ran.err
     assert ran.json["counts"]["labelled"] == 10

@@ -17,7 +17,7 @@ PREPROCESS = Preprocess(
     rescale=tiny.SCALE["rescale"],
     mean=tiny.SCALE["mean"],
     std=tiny.SCALE["std"],
-    processor="ViTImageProcessor",
+    processor="ViTImageProcessorPil",
     on_white=False,
     box=(tiny.SIZE, tiny.SIZE),
 )

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.errors import Exit, ModelError
 from pipeline.graph.job import Job
@@ -41,6 +42,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def spec_of(folder: Path, model: Path, **fields: Any) -> LabelSpec:
     (folder / "photos").mkdir(exist_ok=True)
+    Image.new("RGB", (40, 40)).save(folder / "photos" / "black.png")
     where = {"src": str(folder / "photos"), "dst": str(folder / "labels")}
     return make_spec(**where | {"model": str(model)} | fields)
 

@@ -40,8 +40,9 @@ def test_a_graph_says_what_it_is(vit: Path) -> None:
     assert Preprocess.from_folder(vit) == graphs.PREPROCESS, "the tests' own is the model's"
 
 
-def widths_of_mlp(graph: Graph) -> list[int]:
-    """How many tokens each layer's MLP computes."""
+def tokens_of(graph: Graph) -> list[int]:
+    """For how many tokens a product of 64 numbers is computed: in slim layers keys with values, in
+    all layers the MLP."""
     model = Core().read_model(graph.onnx)
     model.reshape([1, graph.height, graph.width, 3])
     shapes = [list(op.output(0).shape) for op in model.get_ops() if op.get_type_name() == "MatMul"]
@@ -49,12 +50,13 @@ def widths_of_mlp(graph: Graph) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("purpose", "tokens"), [(CLASSIFYING, [17, 1]), (ClassifyingAndEmbedding("mean"), [17, 17])]
+    ("purpose", "tokens"),
+    [(CLASSIFYING, [17, 17, 17, 1]), (ClassifyingAndEmbedding("mean"), [17] * 4)],
 )
 def test_the_last_layer_computes_only_the_tokens_that_are_read(
     vit: Path, purpose: Purpose, tokens: list[int]
 ) -> None:
-    assert widths_of_mlp(graphs.graph(vit, purpose)) == tokens
+    assert tokens_of(graphs.graph(vit, purpose)) == tokens
 
 
 def test_one_pass_gives_labels_and_vectors(vit: Path) -> None:
@@ -90,7 +92,7 @@ class Suspicious(Changed):
 
 def test_layers_that_would_change_a_result_stay_as_they_are(vit: Path) -> None:
     made = graphs.graph(vit, Suspicious())
-    assert widths_of_mlp(made) == [17, 17], "no layer was replaced"
+    assert tokens_of(made) == [17, 17], "no layer was replaced"
     assert made.off < 1e-5
 
 
@@ -148,7 +150,7 @@ class NotForOnnx(Changed):
     """An operation that no exporter knows."""
 
     def changed(self, model: Any, logits: torch.Tensor) -> torch.Tensor:
-        return torch.linalg.matrix_exp(torch.diag_embed(logits)).diagonal(dim1=1, dim2=2)
+        return torch.linalg.matrix_exp(logits[:, :, None] * torch.eye(7)).sum(2)
 
 
 def test_an_operation_that_cannot_be_exported_is_named_in_one_line(vit: Path) -> None:
@@ -174,7 +176,7 @@ def test_it_is_proved_on_photographs() -> None:
     images = pictures(graphs.PREPROCESS)
     assert images.shape[1:] == (tiny.SIZE, tiny.SIZE, 3)
     assert images.dtype == np.uint8
-    assert len(images) >= 8
+    assert len(images) >= 6
     assert len(np.unique(images.reshape(len(images), -1), axis=0)) == len(images)
 
 
@@ -201,6 +203,7 @@ _VIT: dict[str, Any] = {
 }
 _TOWER = {k: v for k, v in _VIT.items() if k != "initializer_range"}
 _STAGES: dict[str, Any] = {"depths": [1, 1], "initializer_range": 0.3}
+_MAPS: dict[str, Any] = {"hidden_sizes": [8, 16], "num_stages": 2, **_STAGES}
 #: Classifiers of transformers, and whether only the long run tries them.
 CLASSIFIERS: list[tuple[str, dict[str, Any], bool]] = [
     ("ViTForImageClassification", _VIT, False),
@@ -231,14 +234,20 @@ CLASSIFIERS: list[tuple[str, dict[str, Any], bool]] = [
         | {"window_size": 4},
         True,
     ),
-    ("ConvNextForImageClassification", {"hidden_sizes": [8, 16], **_STAGES}, False),
-    ("ConvNextV2ForImageClassification", {"hidden_sizes": [8, 16], **_STAGES}, True),
+    (
+        "ConvNextForImageClassification",
+        _MAPS,
+        False,
+    ),
+    (
+        "ConvNextV2ForImageClassification",
+        _MAPS,
+        True,
+    ),
     ("ResNetForImageClassification", {"hidden_sizes": [8, 16], "depths": [1, 1]}, False),
     ("RegNetForImageClassification", {"hidden_sizes": [64, 64], "depths": [1, 1]}, True),
     ("MobileNetV2ForImageClassification", {"depth_multiplier": 0.25}, True),
-    ("EfficientNetForImageClassification", {"width_coefficient": 0.2, "hidden_dim": 256}, True),
     ("PvtV2ForImageClassification", {"image_size": 32}, True),
-    ("LevitForImageClassification", {"image_size": 64}, True),
 ]
 
 
@@ -272,3 +281,14 @@ def test_scores_are_those_of_transformers(
     np.testing.assert_allclose(
         scores, np.take_along_axis(expected, indices, axis=1), rtol=0, atol=1e-5
     )
+
+
+@pytest.mark.slow
+def test_an_efficientnet_stays_with_torch(tmp_path: Path) -> None:
+    """The only family known: it averages over windows that are larger than its maps."""
+    config = transformers.EfficientNetConfig(width_coefficient=0.2, hidden_dim=256)
+    torch.manual_seed(0)
+    model = transformers.EfficientNetForImageClassification(config).eval()
+    with pytest.raises(NoGraphError, match=r"^OpenVINO does not take it: ") as told:
+        graphs.graph(tiny.save(model, tmp_path / "model"))
+    assert "\n" not in str(told.value)

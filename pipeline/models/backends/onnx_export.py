@@ -40,10 +40,10 @@ def export(
     network = _with_scaling(model, read, rescale, mean, std)
     # Two images: a batch of one would be exported as if there were no batch.
     example = torch.zeros((2, *shape), dtype=torch.uint8)
-    fix_positions(model, lambda: network(example))
     with torch.no_grad(), warnings.catch_warnings(), TemporaryDirectory() as folder:
         path = Path(folder, "network.onnx")
         warnings.simplefilter("ignore")  # of the recording, whose result is proved afterwards
+        fix_positions(model, lambda: network(example))
         torch.onnx.export(
             network,
             (example,),
