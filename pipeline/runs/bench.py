@@ -25,8 +25,8 @@ from pipeline.graph.progress import Listener, Progress
 from pipeline.graph.result_queue import Stop
 from pipeline.graph.scaling import placed
 from pipeline.graph.stages.decode import Decode
+from pipeline.isolation.model_process import ModelProcess
 from pipeline.runs.label import label
-from pipeline.runs.model_process import ModelProcess
 from pipeline.runs.network_graph import PendingGraph
 from pipeline.runs.prepare import prepare
 from pipeline.spec import LabelSpec, make_spec

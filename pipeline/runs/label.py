@@ -18,10 +18,10 @@ from pipeline.graph.job import Job
 from pipeline.graph.progress import LABELLING, LOADING, Listener, Progress
 from pipeline.graph.result_queue import Stop
 from pipeline.graph.scaling import make_room
+from pipeline.isolation.model_process import ModelProcess
 from pipeline.runs.derive import derive
 from pipeline.runs.finalize import Runner, delete_gone, inline, merge
-from pipeline.runs.model_process import ModelProcess, ray_early
-from pipeline.runs.network_graph import PendingGraph, runtime_of
+from pipeline.runs.network_graph import PendingGraph, ray_early, runtime_of
 from pipeline.runs.outcome import conclude
 from pipeline.runs.prepare import check_recipe, open_table, prepare
 from pipeline.runs.promotion import Promotion

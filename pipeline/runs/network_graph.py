@@ -10,16 +10,16 @@ from typing import Final
 
 from filelock import FileLock
 
-from pipeline.engine.session import gpu_here
+from pipeline.engine.session import gpu_here, on_cpus_here, session
 from pipeline.errors import ModelError
 from pipeline.graph.job import Job
 from pipeline.graph.result_queue import Stop
 from pipeline.isolation.child_process import EndedError
+from pipeline.isolation.model_process import ModelProcess, in_background
 from pipeline.models.backends.graph import PRECISIONS, Graph, NoGraphError
-from pipeline.models.backends.openvino_engine import runtime_name
+from pipeline.models.backends.openvino_engine import NO_RUNTIME, has_runtime, runtime_name
 from pipeline.models.cache import cache_folder
 from pipeline.models.fetch import fetch
-from pipeline.runs.model_process import ModelProcess, in_background
 from pipeline.tasks.graph_cache import KIND, keep_graph, kept_graph, name_of
 from pipeline.tasks.graph_maker import GraphRequest, make_graph
 
@@ -80,13 +80,18 @@ class PendingGraph:
     def _find(self) -> Graph | str:
         if isinstance(self._asked, str):
             return self._asked
+        if not has_runtime():
+            return NO_RUNTIME
         name = name_of(self._asked)
         if (known := kept_graph(name)) is not None:
             return known
         with _alone(name):
             if (known := kept_graph(name)) is not None:  # another process has made it
                 return known
-            found = self._made(self._asked)
+            try:
+                found = self._made(self._asked)
+            except EndedError as ended:  # of this run alone: a stop, or too little memory just now
+                return f"making its graph {ended}"
             with suppress(OSError):  # the next run makes it again
                 keep_graph(name, found)
         return found
@@ -94,12 +99,22 @@ class PendingGraph:
     def _made(self, request: GraphRequest) -> Graph | str:
         try:
             return self._process(partial(make_graph, request))
-        except EndedError as ended:
-            return f"making its graph {ended}"
         except NoGraphError as error:
             return str(error)
         finally:
             self._process.end()
+
+
+def ray_early(stack: ExitStack, address: str | None, stop: Stop) -> None:
+    """Start an embedded Ray, which `stack` ends, while a model is checked that is new here: there
+    will be something to label.
+
+    Raises what a signal raises that came meanwhile.
+    """
+    if on_cpus_here(address):
+        with stop.gently():
+            stack.enter_context(session(address, in_use=lambda: stop.graph_runs))
+        stop.check()
 
 
 def job_here(job: Job, process: ModelProcess) -> tuple[Job, str]:

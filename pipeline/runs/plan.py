@@ -14,8 +14,8 @@ from pipeline.errors import SpecError
 from pipeline.graph.job import Job
 from pipeline.graph.progress import Listener, Progress, nobody
 from pipeline.graph.stages.image_loader import ImageLoader
+from pipeline.isolation.model_process import ModelProcess
 from pipeline.models.backends.loading import device_count
-from pipeline.runs.model_process import ModelProcess
 from pipeline.runs.network_graph import job_here
 from pipeline.runs.prepare import check_recipe, open_table, prepare
 from pipeline.runs.promotion import current_of

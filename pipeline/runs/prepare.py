@@ -8,7 +8,7 @@ from pipeline.errors import MissingError, ModelError, SpecError
 from pipeline.graph.job import Job
 from pipeline.graph.progress import Listener, Progress, nobody
 from pipeline.isolation.child_process import EndedError
-from pipeline.runs.model_process import ModelProcess
+from pipeline.isolation.model_process import ModelProcess
 from pipeline.runs.usage import check_usage
 from pipeline.sources import open_source
 from pipeline.spec import LabelSpec

@@ -14,7 +14,12 @@ from pipeline.fields import one_line, refusals
 from pipeline.images import Preprocess, prepare
 from pipeline.models.backends.base import Engine
 from pipeline.models.backends.graph import Graph, NoGraphError
-from pipeline.models.backends.openvino_engine import OpenVinoEngine, has_runtime, runtime_name
+from pipeline.models.backends.openvino_engine import (
+    NO_RUNTIME,
+    OpenVinoEngine,
+    has_runtime,
+    runtime_name,
+)
 from pipeline.models.fetch import ModelFolder
 from pipeline.models.purpose import Purpose
 
@@ -56,7 +61,7 @@ def make_graph(request: GraphRequest) -> Graph:
     BadModelError if torch cannot load the model either.
     """
     if not has_runtime():
-        raise NoGraphError("OpenVINO is not installed")
+        raise NoGraphError(NO_RUNTIME)
     try:
         return _made(request, slimmer=True)
     except NoGraphError:

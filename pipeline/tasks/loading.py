@@ -22,13 +22,15 @@ def load_engine(setting: "Setting", purpose: Purpose, top_k: int = 1) -> "Engine
         return load_torch(setting, purpose, top_k, setting.spec.precision)
     from pipeline.models.backends.openvino_engine import OpenVinoEngine
 
-    return OpenVinoEngine(
+    engine = OpenVinoEngine(
         setting.graph,
         top_k=top_k,
         batch_size=setting.spec.batch_size,
         threads=1,
         load_exact=partial(load_torch, setting, purpose, top_k, "fp32"),
     )
+    engine.load()
+    return engine
 
 
 def load_torch(setting: "Setting", purpose: Purpose, top_k: int, precision: str) -> "Engine":

@@ -17,9 +17,9 @@ from PIL import Image
 from pipeline.errors import Exit, ModelError
 from pipeline.graph.job import Job
 from pipeline.graph.result_queue import Stop
+from pipeline.isolation.model_process import ModelProcess
 from pipeline.models.backends.graph import Graph
 from pipeline.models.backends.openvino_engine import OpenVinoEngine, runtime_name
-from pipeline.runs.model_process import ModelProcess
 from pipeline.runs.network_graph import PendingGraph, runtime_of
 from pipeline.runs.prepare import prepare
 from pipeline.spec import LabelSpec, make_spec
@@ -68,7 +68,7 @@ WITHOUT_TORCH = """
 import sys
 from pathlib import Path
 from pipeline.graph.result_queue import Stop
-from pipeline.runs.model_process import ModelProcess
+from pipeline.isolation.model_process import ModelProcess
 from pipeline.runs.network_graph import PendingGraph, runtime_of
 from tests.runs.test_network_graph import job_in
 

@@ -11,12 +11,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import ModelError
 from pipeline.models.backends.base import Engine
 from pipeline.models.backends.graph import INPUT, Graph
 
 #: ViT-Ti/16 on one thread: larger batches are no faster, see docs/performance.md.
 BATCH: Final = 16
 _CAN: Final = "OPTIMIZATION_CAPABILITIES"
+#: Why torch runs the networks of such a machine.
+NO_RUNTIME: Final = "OpenVINO is not installed"
 _TELEMETRY: Final = "openvino_telemetry"
 
 
@@ -71,6 +74,10 @@ class OpenVinoEngine:
         starts = range(0, len(pixels), self.batch_size)
         batches = [self._run(pixels[at : at + self.batch_size]) for at in starts]
         return tuple(np.concatenate(part) for part in zip(*batches, strict=True))
+
+    def load(self) -> None:
+        """Load the network now, not with the first batch."""
+        self._full  # noqa: B018 - a property that is made once
 
     @cached_property
     def _full(self) -> Any:
@@ -136,6 +143,11 @@ def _core() -> Any:
     sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
     try:
         from openvino import Core
+    except ImportError as error:
+        raise ModelError(
+            f"OpenVINO is installed and cannot be loaded: {error}; install it again, or remove it "
+            "and torch runs networks"
+        ) from error
     finally:
         del sys.modules[_TELEMETRY]
         if known is not None:

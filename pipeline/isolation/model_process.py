@@ -5,13 +5,10 @@ It starts when it is first needed: for a model that this machine does not know y
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import ExitStack
 from functools import partial
 from threading import Thread
 from typing import Any, Final, Self, TypeVar
 
-from pipeline.engine.session import on_cpus_here, session
-from pipeline.graph.result_queue import Stop
 from pipeline.isolation.child_process import Child, Work
 
 Result = TypeVar("Result")
@@ -56,18 +53,6 @@ class ModelProcess:
         if self._child is not None:
             self._child.end()
             self._child = None
-
-
-def ray_early(stack: ExitStack, address: str | None, stop: Stop) -> None:
-    """Start an embedded Ray, which `stack` ends, while a model is checked that is new here: there
-    will be something to label.
-
-    Raises what a signal raises that came meanwhile.
-    """
-    if on_cpus_here(address):
-        with stop.gently():
-            stack.enter_context(session(address, in_use=lambda: stop.graph_runs))
-        stop.check()
 
 
 def in_background(work: Callable[[], Result]) -> "Future[Result]":
