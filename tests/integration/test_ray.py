@@ -32,6 +32,24 @@ print(json.dumps({"hardware": summary.hardware, "counts": summary.counts.model_d
 """
 
 
+GROWING = """
+import json, os, sys, ray, pipeline
+from tests.parts.family import below, title
+ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+src, dst, model = sys.argv[1:]
+there, working = [], set()
+def look(progress):
+    names = {pid: title(pid) for pid in below(os.getpid())}
+    there.append(sum("MapWorker(MapBatches(Label))" in name for name in names.values()))
+    working.update(pid for pid, name in names.items() if name.endswith("(Label)).submit"))
+summary = pipeline.label(
+    pipeline.make_spec(src=src, dst=dst, model=model, predictors="1:2", commit_seconds=0.5), look
+)
+print(json.dumps({"hardware": summary.hardware, "counts": summary.counts.model_dump(),
+                  "there": there, "working": len(working)}))
+"""
+
+
 def _folder(path: Path, count: int) -> Path:
     for name, data in archive(count).items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -60,6 +78,20 @@ def test_two_logical_gpus_get_a_predictor_each(tmp_path: Path, slow_model: Path)
     assert found["counts"]["labelled"] == 3000
     assert found["free"] == 0.0  # each took its GPU
     assert found["working"] == 2  # and each was seen at a batch
+
+
+@pytest.mark.slow
+def test_on_cpus_a_range_of_predictors_grows_with_the_work(
+    tmp_path: Path, slow_model: Path
+) -> None:
+    src = _folder(tmp_path / "photos", 1500)
+    ran = _python("-c", GROWING, src, tmp_path / "labels", slow_model)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout.splitlines()[-1])
+    assert (found["hardware"]["predictors"], found["hardware"]["decode_slots"]) == ([1, 2], 0)
+    assert found["counts"]["labelled"] == 1500
+    assert next(filter(None, found["there"])) == 1
+    assert found["working"] == 2
 
 
 def test_the_job_takes_a_spec_and_gives_an_exit_code(tmp_path: Path, tiny_model: Path) -> None:
