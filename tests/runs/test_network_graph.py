@@ -40,6 +40,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.save_vit(tmp_path_factory.mktemp("model") / "vit")
 
 
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network whose logits are no numbers, which no graph can equal."""
+    import torch
+    from transformers import AutoModelForImageClassification
+
+    folder = tiny.save_vit(tmp_path_factory.mktemp("broken") / "vit")
+    model = AutoModelForImageClassification.from_pretrained(folder)
+    torch.nn.init.constant_(model.classifier.bias, float("nan"))
+    model.save_pretrained(folder)
+    return folder
+
+
 def spec_of(folder: Path, model: Path, **fields: Any) -> LabelSpec:
     (folder / "photos").mkdir(exist_ok=True)
     Image.new("RGB", (40, 40)).save(folder / "photos" / "black.png")
@@ -177,12 +190,22 @@ def test_a_run_that_is_stopped_waits_for_nothing_and_leaves_no_process(
     assert isinstance(PendingGraph(job, Here()).result(Stop()), Graph), "nothing was kept of it"
 
 
-def test_a_reason_is_kept_too(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_openvino_nobody_is_asked(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job, here = job_of(tmp_path, model), Here()
     with monkeypatch.context() as without:
         without.setitem(sys.modules, "openvino", None)
-        found = PendingGraph(job, here).result(Stop())
-    assert found == "OpenVINO is not installed"
+        assert PendingGraph(job, here).result(Stop()) == "OpenVINO is not installed"
+    assert here.calls == 0
+    assert isinstance(PendingGraph(job, here).result(Stop()), Graph), "once it is installed"
+
+
+def test_a_reason_is_kept_too(tmp_path: Path, broken: Path) -> None:
+    job, here = job_of(tmp_path, broken), Here()
+    found = PendingGraph(job, here).result(Stop())
+    assert isinstance(found, str)
+    assert "away from torch" in found
     again = PendingGraph(job, here)
     assert again.result(Stop()) == found
     assert here.calls == 1
