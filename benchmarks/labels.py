@@ -39,11 +39,11 @@ class Comparison:
         return self.seconds[0] / self.seconds[1]
 
 
-def int8(files: Sequence[Path], model: Path) -> Comparison:
-    """Engines in fp32 and int8, one thread each, batches in turns."""
+def narrow(precision: str, files: Sequence[Path], model: Path) -> Comparison:
+    """Engines in fp32 and another precision, one thread each, batches in turns."""
     shape = preprocess_of(model)
-    engines = [_engine(model, name) for name in ("fp32", "int8")]
-    return _compare("int8", files, engines, [partial(prepare, preprocess=shape)])
+    engines = [_engine(model, name) for name in ("fp32", precision)]
+    return _compare(precision, files, engines, [partial(prepare, preprocess=shape)])
 
 
 def fast(files: Sequence[Path], model: Path) -> Comparison:
@@ -85,9 +85,9 @@ def _note(
 ) -> None:
     labels, scores, seconds = [], [], list(found.seconds)
     for way in (0, 1):
-        began = time.thread_time()
+        began = time.process_time()
         indices, best = engines[way].predict(pixels[way])
-        seconds[way] += time.thread_time() - began
+        seconds[way] += time.process_time() - began
         labels.append([engines[way].labels[index] for index in indices[:, 0]])
         scores.append(best[:, 0])
     found.seconds = (seconds[0], seconds[1])
