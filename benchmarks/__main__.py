@@ -188,8 +188,8 @@ def quick_ways(scale: Scale) -> str:
     flips = [f"- `{found.title}` {flip}" for found in (*narrow, by_fast) for flip in found.flips]
     cpu = "with" if multiplies_bytes() else "without"
     beside = " ".join(
-        f"`--precision {found.title}`: {found.ratio:.2f}× as fast on one thread, {found.same:.2%} of "
-        f"the labels equal, scores at most {found.most:.3f} apart."
+        f"`--precision {found.title}`: {found.ratio:.2f}× as fast on one thread, "
+        f"{found.same:.2%} of the labels equal, scores at most {found.most:.3f} apart."
         for found in narrow
     )
     return f"""## Labels of the quick ways, on a CPU {cpu} instructions for int8
