@@ -13,12 +13,12 @@ from pipeline.engine.remote_tasks import in_tasks
 from pipeline.engine.session import on_cpus_here, session, totals
 from pipeline.errors import NightlabelError, StoreError
 from pipeline.graph.committer import Committer, Written
-from pipeline.graph.driver_loop import Stream
 from pipeline.graph.job import Job
+from pipeline.graph.lazy import stream_class
 from pipeline.graph.progress import LABELLING, LOADING, Listener, Progress
 from pipeline.graph.result_queue import Stop
 from pipeline.graph.scaling import make_room
-from pipeline.isolation.model_process import ModelProcess
+from pipeline.isolation.model_process import ModelProcess, in_background
 from pipeline.runs.derive import derive
 from pipeline.runs.finalize import Runner, delete_gone, inline, merge
 from pipeline.runs.network_graph import PendingGraph, ray_early, runtime_of
@@ -49,6 +49,8 @@ from pipeline.store.runs import (
 
 if TYPE_CHECKING:
     from ray import ObjectRef
+
+    from pipeline.graph.driver_loop import Stream
 
 
 def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
@@ -170,9 +172,10 @@ class Run:
     def _label(self) -> None:
         self._listener(Progress("starting"))
         spec = self._job.spec
+        stream = in_background(stream_class)  # takes as long as the start of Ray
         with ExitStack() as stack:
             with self._stop.gently():
-                if self._job.task.network and on_cpus_here(self._job.spec.address):
+                if self._job.task.network and on_cpus_here(spec.address):
                     self._graph.begin()  # while Ray starts
                 stack.enter_context(session(spec.address, in_use=lambda: self._stop.graph_runs))
                 if self._stop:
@@ -185,7 +188,7 @@ class Run:
                 self._took("start")
                 ledgers = self._ledger_references(placement)
                 graph = self._network(placement)
-                survey, complete = self._stream(placement, ledgers, graph)
+                survey, complete = self._stream(stream.result(), placement, ledgers, graph)
             self._took("label")
             self._ledgers = ray.get(ledgers)  # mapped, not copied
             run = partial(in_tasks, options=placement.elsewhere)
@@ -201,14 +204,20 @@ class Run:
         return None if isinstance(found, str) else ray.put(found)
 
     def _stream(
-        self, placement: Placement, ledgers: "list[ObjectRef]", graph: "ObjectRef | None"
+        self,
+        stream: "type[Stream]",
+        placement: Placement,
+        ledgers: "list[ObjectRef]",
+        graph: "ObjectRef | None",
     ) -> tuple[Survey, bool]:
-        deadline = _deadline(self._job.spec.deadline, self._began)
-        stream = Stream(
+        ago = timedelta(seconds=time.monotonic() - self._began)
+        text, began = self._job.spec.deadline, datetime.now().astimezone() - ago
+        deadline = deadline_at(text, began) if text is not None else None
+        begun = stream(
             self._job, self._committer, self._stop, self._lease, self._labelling, deadline
         )
         try:
-            return stream.run(placement, ledgers, graph)
+            return begun.run(placement, ledgers, graph)
         finally:
             self._count_labels()
 
@@ -301,14 +310,6 @@ class Run:
 
     def _took(self, stage: str) -> None:
         self._summary.seconds[stage] = round(time.monotonic() - self._began, 3)
-
-
-def _deadline(text: str | None, began: float) -> datetime | None:
-    """The deadline, counted from the start of the run."""
-    if text is None:
-        return None
-    since = timedelta(seconds=time.monotonic() - began)
-    return deadline_at(text, datetime.now().astimezone() - since)
 
 
 def _open_or_create(job: Job) -> Table:
