@@ -18,14 +18,10 @@ SECONDS: Final = 1_800.0
 
 
 class ModelProcess:
-    """Calls functions in a child process, one at a time; as a context, which ends the child.
+    """Calls functions in a child process, one at a time; as a context, which ends the child."""
 
-    `meanwhile` is called once, while the first call goes on.
-    """
-
-    def __init__(self, meanwhile: Callable[[], None] | None = None) -> None:
+    def __init__(self) -> None:
         self._child: Child | None = None
-        self._meanwhile = meanwhile
 
     def __enter__(self) -> Self:
         return self
@@ -33,16 +29,19 @@ class ModelProcess:
     def __exit__(self, *_: object) -> None:
         self.end()
 
-    def __call__(self, work: Callable[[], Result]) -> Result:
+    def __call__(
+        self, work: Callable[[], Result], meanwhile: Callable[[], None] | None = None
+    ) -> Result:
         """The result of `work`, which must be picklable, or the NightlabelError that it raises.
 
-        Raises EndedError if the process ends.
+        If the process has to start first, `meanwhile` is called here while it imports. Raises
+        EndedError if the process ends.
         """
+        started = self._child is not None
         # Linux ends a child together with the thread that started it.
         child = self._child = self._child or Child(_caller)
         ask: Callable[[], Result] = partial(child.ask, work, SECONDS)
-        meanwhile, self._meanwhile = self._meanwhile, None
-        if meanwhile is None:
+        if meanwhile is None or started:
             return ask()
         answer = in_background(ask)
         meanwhile()

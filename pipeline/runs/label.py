@@ -66,10 +66,11 @@ def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
     with ExitStack() as stack:
         reporter = stack.enter_context(reporting(spec, run_id))
         stack.enter_context(stop.on_signals())
-        process = stack.enter_context(ModelProcess(partial(ray_early, stack, spec.address, stop)))
+        process = stack.enter_context(ModelProcess())
         listener = _both(on_progress, reporter)
         listener(Progress("checking"))
-        job = prepare(spec, run_id, listener, process)
+        early = partial(ray_early, stack, spec.address, stop)
+        job = prepare(spec, run_id, listener, process, early)
         job.folder.ensure()
         with Lease(job.folder, job.run_id, take_over=spec.take_over) as lease:
             table = _open_or_create(job)

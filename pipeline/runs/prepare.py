@@ -1,7 +1,9 @@
 """Preparation: every check that can refuse a run before the first image is read."""
 
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 from pipeline.engine.gcs import check_cluster
 from pipeline.errors import MissingError, ModelError, SpecError
@@ -27,10 +29,12 @@ def prepare(
     run_id: str | None = None,
     listener: Listener = nobody,
     process: ModelProcess | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Job:
     """Resolve and check the cluster, source, model and recipe of a run with this id or a new one.
 
-    A model that this machine does not know yet is checked in `process`, if one is given.
+    A model that this machine does not know yet is checked in `process`, if one is given,
+    and `meanwhile` is called while that imports transformers.
     Raises SpecError, ClusterError, ModelError, MissingError or DeniedError; each says how to fix
     it.
     """
@@ -42,7 +46,7 @@ def prepare(
     source.check(spec.dst)
     if task.network:
         listener(Progress("model"))
-    found = _prepared(task, spec, process)
+    found = _prepared(task, spec, process, meanwhile)
     return Job(
         run_id=run_id or new_run_id(datetime.now(UTC)),
         spec=spec,
@@ -57,10 +61,15 @@ def prepare(
     )
 
 
-def _prepared(task: Task, spec: LabelSpec, process: ModelProcess | None) -> Prepared:
+def _prepared(
+    task: Task,
+    spec: LabelSpec,
+    process: ModelProcess | None,
+    meanwhile: Callable[[], None] | None,
+) -> Prepared:
     if process is None or "torch" in sys.modules:  # it would import what is here already
         return task.prepare(spec)
-    with elsewhere(process):
+    with elsewhere(partial(process, meanwhile=meanwhile)):
         try:
             return task.prepare(spec)
         except EndedError as ended:

@@ -1,6 +1,7 @@
 """What runs the network of a night on CPUs: OpenVINO, without torch in any process; else torch."""
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,14 @@ def test_a_night_on_cpus_needs_torch_once_and_labels_the_same_without_openvino(
     assert again.imports["openvino"]
     assert again.rows == first.rows
 
+    shutil.rmtree(tmp_path / "cache" / "graphs")  # of a model that is known otherwise
+    anew = night(tmp_path, "c", photos, tiny_model, **known)
+    assert anew.runtime == first.runtime
+    assert len(anew.imports["torch"]) == 1
+    assert anew.rows == first.rows
+
     other = known | {"NIGHTLABEL_CACHE": str(tmp_path / "other"), "HIDDEN": "yes"}
-    plain = night(tmp_path, "c", photos, tiny_model, **other)
+    plain = night(tmp_path, "d", photos, tiny_model, **other)
     assert plain.runtime == "torch: OpenVINO is not installed"
     assert plain.imports["openvino"] == set()
     assert plain.rows.keys() == first.rows.keys()
