@@ -33,7 +33,6 @@ GRPC = 10_000
 READY_SECONDS = 60.0
 STARTS = 5
 #: Buckets that are made at once.
-SPARE = 16
 
 #: What a person's own settings could change about how a client finds this server.
 FOREIGN = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3")
@@ -130,22 +129,6 @@ class S3Process(S3Server):
         super().__init__(ports["s3"], key, secret)
         self._folder, self._ports = folder, ports
         self._process: subprocess.Popen[bytes] | None = None
-        self._spare: list[str] = []
-
-    def bucket(self, name: str | None = None) -> str:
-        """The first write to a new bucket waits 0.2 s for its volume: many wait side by side."""
-        if name is not None:
-            return super().bucket(name)
-        if not self._spare:
-            with ThreadPoolExecutor(SPARE) as pool:
-                self._spare = list(pool.map(lambda _: self._written_bucket(), range(SPARE)))
-        return self._spare.pop()
-
-    def _written_bucket(self) -> str:
-        bucket = super().bucket()
-        self.put(f"{bucket}/ready", b"ready")
-        self.delete(f"{bucket}/ready")
-        return bucket
 
     def start(self) -> bool:
         """Run it, on the data it had; True once it has taken a PUT, False if it cannot run here."""
