@@ -32,7 +32,6 @@ BASES = range(20_000, 22_768)
 GRPC = 10_000
 READY_SECONDS = 60.0
 STARTS = 5
-#: Buckets that are made at once.
 
 #: What a person's own settings could change about how a client finds this server.
 FOREIGN = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3")
