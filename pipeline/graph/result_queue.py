@@ -41,12 +41,6 @@ class Stop:
     def now(self, reason: Reason) -> None:
         self.reason = self.reason or reason
 
-    def check(self) -> None:
-        """Raise what a signal would have raised, if one came `gently`."""
-        for reason, end, _ in _SIGNALS.values():
-            if self.signalled and self.reason == reason:
-                raise end
-
     @contextmanager
     def on_signals(self) -> Iterator[None]:
         """Let SIGINT and SIGTERM end the current work, as KeyboardInterrupt and Terminated."""

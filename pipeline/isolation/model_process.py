@@ -30,7 +30,7 @@ class ModelProcess:
         self.end()
 
     def __call__(
-        self, work: Callable[[], Result], meanwhile: Callable[[], None] | None = None
+        self, work: Callable[[], Result], meanwhile: Callable[[], object] | None = None
     ) -> Result:
         """The result of `work`, which must be picklable, or the NightlabelError that it raises.
 

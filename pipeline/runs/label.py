@@ -21,7 +21,7 @@ from pipeline.graph.scaling import make_room
 from pipeline.isolation.model_process import ModelProcess, in_background
 from pipeline.runs.derive import derive
 from pipeline.runs.finalize import Runner, delete_gone, inline, merge
-from pipeline.runs.network_graph import PendingGraph, ray_early, runtime_of
+from pipeline.runs.network_graph import PendingGraph, runtime_of
 from pipeline.runs.outcome import conclude
 from pipeline.runs.prepare import check_recipe, open_table, prepare
 from pipeline.runs.promotion import Promotion
@@ -63,14 +63,10 @@ def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
     began = time.monotonic()
     stop = Stop()
     run_id = new_run_id(datetime.now(UTC))
-    with ExitStack() as stack:
-        reporter = stack.enter_context(reporting(spec, run_id))
-        stack.enter_context(stop.on_signals())
-        process = stack.enter_context(ModelProcess())
+    with reporting(spec, run_id) as reporter, stop.on_signals(), ModelProcess() as process:
         listener = _both(on_progress, reporter)
         listener(Progress("checking"))
-        early = partial(ray_early, stack, spec.address, stop)
-        job = prepare(spec, run_id, listener, process, early)
+        job = prepare(spec, run_id, listener, process, meanwhile=stream_class)
         job.folder.ensure()
         with Lease(job.folder, job.run_id, take_over=spec.take_over) as lease:
             table = _open_or_create(job)

@@ -10,7 +10,7 @@ from typing import Final
 
 from filelock import FileLock
 
-from pipeline.engine.session import gpu_here, on_cpus_here, session
+from pipeline.engine.session import gpu_here
 from pipeline.errors import ModelError
 from pipeline.graph.job import Job
 from pipeline.graph.result_queue import Stop
@@ -103,18 +103,6 @@ class PendingGraph:
             return str(error)
         finally:
             self._process.end()
-
-
-def ray_early(stack: ExitStack, address: str | None, stop: Stop) -> None:
-    """Start an embedded Ray, which `stack` ends, while a model is checked that is new here: there
-    will be something to label.
-
-    Raises what a signal raises that came meanwhile.
-    """
-    if on_cpus_here(address):
-        with stop.gently():
-            stack.enter_context(session(address, in_use=lambda: stop.graph_runs))
-        stop.check()
 
 
 def job_here(job: Job, process: ModelProcess) -> tuple[Job, str]:

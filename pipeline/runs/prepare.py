@@ -29,7 +29,7 @@ def prepare(
     run_id: str | None = None,
     listener: Listener = nobody,
     process: ModelProcess | None = None,
-    meanwhile: Callable[[], None] | None = None,
+    meanwhile: Callable[[], object] | None = None,
 ) -> Job:
     """Resolve and check the cluster, source, model and recipe of a run with this id or a new one.
 
@@ -65,7 +65,7 @@ def _prepared(
     task: Task,
     spec: LabelSpec,
     process: ModelProcess | None,
-    meanwhile: Callable[[], None] | None,
+    meanwhile: Callable[[], object] | None,
 ) -> Prepared:
     if process is None or "torch" in sys.modules:  # it would import what is here already
         return task.prepare(spec)

@@ -14,13 +14,15 @@ from transformers import pipeline as transformers_pipeline
 
 from pipeline.images import Preprocess, prepare
 from pipeline.images.reference import reference_values
+from pipeline.models.backends.openvino_engine import OpenVinoEngine
 from pipeline.models.fetch import fetch
+from pipeline.models.purpose import CLASSIFYING
 from pipeline.models.reference import ReferenceModel
 from pipeline.runs.sample import Sample, check_sample
 from pipeline.spec import make_spec
 from pipeline.tasks.classify import Classify
 from pipeline.tasks.classify import ClassifyRecipe as Recipe
-from pipeline.tasks.loading import load_engine
+from pipeline.tasks.graph_maker import GraphRequest, make_graph
 from tests.golden.pictures import picture
 from tests.models import tiny
 
@@ -54,7 +56,8 @@ def model(tmp_path: Path) -> Path:
 
 def labelled(images: list[Path], folder: Path, preprocess: Preprocess) -> pa.Table:
     """Rows as a run with this preprocessing writes them."""
-    engine = load_engine(folder, preprocess, "fp32", 1, batch_size=4)
+    graph = make_graph(GraphRequest(folder, "", preprocess, CLASSIFYING, "fp32"))
+    engine = OpenVinoEngine(graph, top_k=1, batch_size=4)
     pixels = np.stack([prepare(path.read_bytes(), preprocess).pixels for path in images])
     indices, scores = engine.predict(pixels)
     stats = [path.stat() for path in images]
