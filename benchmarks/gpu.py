@@ -23,6 +23,7 @@ from pipeline.images import prepare
 from pipeline.models.backends.loading import device_name, load_classifier, pick_device
 from pipeline.models.backends.torch_engine import CUDA_BATCH, TorchEngine
 from pipeline.models.scorer import Scorer
+from pipeline.tasks.loading import torch_engine
 from pipeline.tasks.preprocess_cache import preprocess_of
 
 NETWORKS: dict[str, Callable[[], Path]] = {
@@ -75,19 +76,8 @@ def decoded(model: Path) -> NDArray[np.uint8]:
 
 
 def load(model: Path, precision: str, batch: int, compiled: bool) -> TorchEngine:
-    shape = preprocess_of(model)
-    scale: dict[str, Any] = {"rescale": shape.rescale, "mean": shape.mean, "std": shape.std}
-    return TorchEngine.load(
-        model,
-        height=shape.height,
-        width=shape.width,
-        **scale,
-        precision=precision,
-        top_k=5,
-        batch_size=batch,
-        threads=1,
-        compile=compiled,
-    )
+    options: dict[str, Any] = {"precision": precision, "top_k": 5}
+    return torch_engine(model, preprocess_of(model), **options, batch_size=batch, compile=compiled)
 
 
 def labels(engine: TorchEngine, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ import socket
 from typing import Final
 
 from pipeline.errors import ClusterError, SpecError
-from pipeline.isolation.time_limit import within
+from pipeline.isolation.background import within
 from pipeline.storage import public, redacted
 
 #: Seconds for resolving the name and all that follows.

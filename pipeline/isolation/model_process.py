@@ -4,11 +4,10 @@ It starts when it is first needed: for a model that this machine does not know y
 """
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from functools import partial
-from threading import Thread
 from typing import Any, Final, Self, TypeVar
 
+from pipeline.isolation.background import in_background
 from pipeline.isolation.child_process import Child, Work
 
 Result = TypeVar("Result")
@@ -52,20 +51,6 @@ class ModelProcess:
         if self._child is not None:
             self._child.end()
             self._child = None
-
-
-def in_background(work: Callable[[], Result]) -> "Future[Result]":
-    """Begin `work` in a thread, which does not keep this process alive."""
-    future: Future[Result] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            future.set_exception(error)
-
-    Thread(target=run, name="model", daemon=True).start()
-    return future
 
 
 def _caller() -> Work:

@@ -83,7 +83,9 @@ def bench(spec: LabelSpec, seconds: float, on_progress: Listener | None = None) 
         job = prepare(spec, process=process)
         stack.enter_context(session(spec.address))
         placement = placed(job)
-        graph = _graph(job, placement, process)
+        graph = None
+        if job.task.network:
+            graph, _ = PendingGraph(job, process).shared(placement, Stop())
         rows = placement.bounds.decoded * placement.batch_rows
         refs = _first(job, rows)
         decoders = placement.cores
@@ -109,13 +111,6 @@ def bench(spec: LabelSpec, seconds: float, on_progress: Listener | None = None) 
         decoders_wanted=math.ceil(predicted / (decoded / decoders)) or decoders,
         **run,
     )
-
-
-def _graph(job: Job, placement: Placement, process: ModelProcess) -> "ray.ObjectRef | None":
-    if not job.task.network or placement.predictor_gpus:
-        return None
-    found = PendingGraph(job, process).result(Stop())
-    return None if isinstance(found, str) else ray.put(found)
 
 
 def _first(job: Job, rows: int) -> pa.Table:

@@ -18,10 +18,11 @@ from pipeline.graph.lazy import stream_class
 from pipeline.graph.progress import LABELLING, LOADING, Listener, Progress
 from pipeline.graph.result_queue import Stop
 from pipeline.graph.scaling import make_room
-from pipeline.isolation.model_process import ModelProcess, in_background
+from pipeline.isolation.background import in_background
+from pipeline.isolation.model_process import ModelProcess
 from pipeline.runs.derive import derive
 from pipeline.runs.finalize import Runner, delete_gone, inline, merge
-from pipeline.runs.network_graph import PendingGraph, runtime_of
+from pipeline.runs.network_graph import PendingGraph
 from pipeline.runs.outcome import conclude
 from pipeline.runs.prepare import check_recipe, open_table, prepare
 from pipeline.runs.promotion import Promotion
@@ -196,9 +197,8 @@ class Run:
         if not self._job.task.network:
             return None
         self._listener(Progress(LOADING))
-        found = "a GPU runs it" if placement.predictor_gpus else self._graph.result(self._stop)
-        self._summary.hardware["runtime"] = runtime_of(found)
-        return None if isinstance(found, str) else ray.put(found)
+        graph, self._summary.hardware["runtime"] = self._graph.shared(placement, self._stop)
+        return graph
 
     def _stream(
         self,

@@ -6,16 +6,19 @@ from concurrent.futures import TimeoutError as NotYetError
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+import ray
 from filelock import FileLock
 
+from pipeline.engine.placement import Placement
 from pipeline.engine.session import gpu_here
 from pipeline.errors import ModelError
 from pipeline.graph.job import Job
 from pipeline.graph.result_queue import Stop
+from pipeline.isolation.background import in_background
 from pipeline.isolation.child_process import EndedError
-from pipeline.isolation.model_process import ModelProcess, in_background
+from pipeline.isolation.model_process import ModelProcess
 from pipeline.models.backends.graph import PRECISIONS, Graph, NoGraphError
 from pipeline.models.backends.openvino_engine import NO_RUNTIME, has_runtime, runtime_name
 from pipeline.models.cache import cache_folder
@@ -23,7 +26,12 @@ from pipeline.models.fetch import fetch
 from pipeline.tasks.graph_cache import KIND, keep_graph, kept_graph, name_of
 from pipeline.tasks.graph_maker import GraphRequest, make_graph
 
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
 LOOK_SECONDS: Final = 0.2
+#: Why torch runs a network that has a GPU.
+ON_GPU: Final = "a GPU runs it"
 
 
 def request_of(job: Job) -> GraphRequest | str:
@@ -56,7 +64,6 @@ class PendingGraph:
     def begin(self) -> "Future[Graph | str]":
         """Begin in the background, if that was not done yet."""
         if self._found is None:
-            self._asked = request_of(self._job)
             self._found = in_background(self._find)
         return self._found
 
@@ -71,6 +78,12 @@ class PendingGraph:
                 return self._checked(found.result(LOOK_SECONDS))
         return "the run was stopped"
 
+    def shared(self, placement: Placement, stop: Stop) -> "tuple[ObjectRef | None, str]":
+        """The graph in Ray's object store, for the workers of a placement that has none of the
+        GPUs, and what runs the network, in words. Raises as `result` does."""
+        found = ON_GPU if placement.predictor_gpus else self.result(stop)
+        return (None if isinstance(found, str) else ray.put(found)), runtime_of(found)
+
     def _checked(self, found: Graph | str) -> Graph | str:
         asked = self._asked
         if isinstance(found, str) and isinstance(asked, GraphRequest) and asked.precision == "int8":
@@ -78,6 +91,7 @@ class PendingGraph:
         return found
 
     def _find(self) -> Graph | str:
+        self._asked = request_of(self._job)
         if isinstance(self._asked, str):
             return self._asked
         if not has_runtime():
@@ -108,7 +122,7 @@ class PendingGraph:
 def job_here(job: Job, process: ModelProcess) -> tuple[Job, str]:
     """The job with its network as a worker on this machine has it, and what runs it, in words."""
     if not job.task.network or gpu_here():
-        return job, "torch: a GPU runs it" if job.task.network else ""
+        return job, runtime_of(ON_GPU) if job.task.network else ""
     found = PendingGraph(job, process).result(Stop())
     return (job if isinstance(found, str) else replace(job, graph=found)), runtime_of(found)
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from pipeline.errors import MissingError, NightlabelError
-from pipeline.isolation.time_limit import within
+from pipeline.isolation.background import within
 from pipeline.scan.ledgers import LOCAL_ROWS, FileReader, local_ledger, rows_of
 from pipeline.scan.survey import Survey
 from pipeline.sources import open_source

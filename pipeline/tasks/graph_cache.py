@@ -4,10 +4,12 @@ import json
 import time
 from contextlib import suppress
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, Final
 
 from pipeline.models.backends.graph import Graph
 from pipeline.models.cache import cache_folder, keep, kept
+from pipeline.tasks import graph_maker
 from pipeline.tasks.graph_maker import GraphRequest
 from pipeline.tasks.preprocess_cache import digest
 
@@ -19,9 +21,11 @@ _FACTS: Final = [field.name for field in fields(Graph) if field.name != "onnx"]
 
 
 def name_of(request: GraphRequest) -> str:
-    """The name of a graph in the cache: another for other weights, pixels, results or versions."""
+    """The name of a graph in the cache: another for other weights, pixels, results, versions, or
+    other code that makes and proves it."""
     asked = [request.weights_sha256, request.preprocess, request.purpose, request.precision]
-    return digest(request.folder, [repr(one).encode() for one in asked])
+    code = Path(graph_maker.__file__).read_bytes()
+    return digest(request.folder, [code, *(repr(one).encode() for one in asked)])
 
 
 def kept_graph(name: str) -> Graph | str | None:

@@ -22,6 +22,7 @@ from pipeline.models.backends.openvino_engine import (
 )
 from pipeline.models.fetch import ModelFolder
 from pipeline.models.purpose import Purpose
+from pipeline.tasks.loading import torch_engine
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,30 +72,20 @@ def make_graph(request: GraphRequest) -> Graph:
 def tried(model: ModelFolder, shape: Preprocess, purpose: Purpose) -> tuple[Engine, str]:
     """An engine as a run on this machine would load it, and how it runs, in words."""
     from pipeline.models.backends.loading import pick_device
-    from pipeline.models.backends.torch_engine import TorchEngine
 
-    request, how = (
-        GraphRequest(model.path, model.weights_sha256, shape, purpose, "fp32"),
-        "by torch",
-    )
+    how = "by torch"
     if pick_device().type == "cpu":
         try:
-            graph = make_graph(request)
+            graph = make_graph(
+                GraphRequest(model.path, model.weights_sha256, shape, purpose, "fp32")
+            )
         except NoGraphError as error:
             how = f"by torch ({error})"
         else:
             how = f"by {runtime_name()}, within {graph.off:.0e} of torch"
             return OpenVinoEngine(graph, top_k=1), how
-    size: dict[str, Any] = {"height": shape.height, "width": shape.width}
-    return TorchEngine.load(
-        model.path,
-        **size,
-        **request.scale,
-        precision="auto",
-        top_k=1,
-        batch_size=1,
-        purpose=purpose,
-    ), how
+    options: dict[str, Any] = {"precision": "auto", "top_k": 1, "batch_size": 1}
+    return torch_engine(model.path, shape, **options, purpose=purpose), how
 
 
 def pictures(shape: Preprocess) -> NDArray[np.uint8]:

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pipeline.models.fetch import fetch
 from pipeline.models.purpose import Purpose
 
 if TYPE_CHECKING:
+    from pipeline.images import Preprocess
     from pipeline.models.backends.base import Engine
     from pipeline.models.backends.loading import Weights
+    from pipeline.models.backends.torch_engine import TorchEngine
     from pipeline.tasks.base import Setting
 
 
@@ -35,23 +38,33 @@ def load_engine(setting: "Setting", purpose: Purpose, top_k: int = 1) -> "Engine
 
 def load_torch(setting: "Setting", purpose: Purpose, top_k: int, precision: str) -> "Engine":
     """The same by torch, on a GPU if this process has one."""
+    spec = setting.spec
+    model = fetch(setting.model or spec.model, setting.revision, classifier=purpose.labels)
+    return torch_engine(
+        model.path,
+        setting.preprocess,
+        precision=precision,
+        top_k=top_k,
+        batch_size=spec.batch_size,
+        compile=spec.compile,
+        purpose=purpose,
+    )
+
+
+def torch_engine(folder: Path, shape: "Preprocess", **options: Any) -> "TorchEngine":
+    """A model folder by torch, with one thread, for images of a `shape`; `options` are those of
+    `TorchEngine.load`."""
     from pipeline.models.backends.torch_engine import TorchEngine
 
-    spec, shape = setting.spec, setting.preprocess
-    model = fetch(setting.model or spec.model, setting.revision, classifier=purpose.labels)
     return TorchEngine.load(
-        model.path,
+        folder,
         height=shape.height,
         width=shape.width,
         rescale=shape.rescale,
         mean=shape.mean,
         std=shape.std,
-        precision=precision,
-        top_k=top_k,
-        batch_size=spec.batch_size,
         threads=1,
-        compile=spec.compile,
-        purpose=purpose,
+        **options,
     )
 
 

@@ -124,5 +124,5 @@ def _version(package: str) -> str | None:
 
 def _own_code() -> list[Path]:
     homes = (*pipeline.images.__path__, *pipeline.models.__path__)
-    files = [path for home in homes for path in sorted(Path(home).iterdir())]
+    files = [path for home in homes for path in sorted(Path(home).rglob("*"))]
     return [path for path in files if path.suffix in {".py", ".so"}]

@@ -82,6 +82,19 @@ def test_another_version_of_a_package_counts(
     assert len(list(cache.iterdir())) == 2
 
 
+def test_other_code_counts_wherever_it_lies(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = tmp_path / "code" / "backends" / "layers.py"
+    code.parent.mkdir(parents=True)
+    code.write_text("1")
+    monkeypatch.setattr("pipeline.models.__path__", [str(tmp_path / "code")])
+    before = preprocess_cache.digest(model)
+    assert preprocess_cache.digest(model) == before
+    code.write_text("2")
+    assert preprocess_cache.digest(model) != before
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"height": 1}', b'{"height": "tall"}'])
 def test_what_is_damaged_is_found_anew(model: Path, cache: Path, content: bytes) -> None:
     expected = preprocess_of(model)

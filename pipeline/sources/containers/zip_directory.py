@@ -78,8 +78,8 @@ class Directory:
         """All of it. Raises Unread."""
         want = file.want
         key = (want.uri, want.etag, want.size, want.modified_us, self)
-        if key in _kept:
-            return _kept[key]
+        if (known := _kept.get(key)) is not None:  # another thread may drop it
+            return known
         end = self.start + self.size
         starts = range(self.start, end, _CHUNK)
         data = b"".join(file.read(at, min(end, at + _CHUNK)) for at in starts)
