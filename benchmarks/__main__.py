@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
-from benchmarks import device, inputs, labels, race, report, startup, store
+from benchmarks import cpu, device, inputs, labels, race, report, startup, store
 from benchmarks import scale as growing
 from benchmarks.account import account
 from benchmarks.pixels import contest
@@ -186,19 +186,33 @@ def quick_ways(scale: Scale) -> str:
     narrow = [labels.narrow(name, stamps[:: scale.every_stamp], model) for name in ("int8", "bf16")]
     by_fast = labels.fast(large, model)
     flips = [f"- `{found.title}` {flip}" for found in (*narrow, by_fast) for flip in found.flips]
-    cpu = "with" if multiplies_bytes() else "without"
+    has = "with" if multiplies_bytes() else "without"
     beside = " ".join(
         f"`--precision {found.title}`: {found.ratio:.2f}× as fast on one thread, "
         f"{found.same:.2%} of the labels equal, scores at most {found.most:.3f} apart."
         for found in narrow
     )
-    return f"""## Labels of the quick ways, on a CPU {cpu} instructions for int8
+    return f"""## Labels of the quick ways, on a CPU {has} instructions for int8
 
 A DINOv2 ViT-S/14 with a linear head for 13 classes, beside fp32 on {narrow[0].images} Tux Paint
 stamps. {beside} `--decode fast` beside exact on {by_fast.images} JPEGs of 4000×3000:
 {by_fast.same:.2%} of the labels equal, scores at most {by_fast.most:.3f} apart. Labels that differ:
 
 {chr(10).join(flips) or "none"}"""
+
+
+def cores(scale: Scale) -> str:
+    found = {name: cpu.rates(name, scale.rounds) for name in cpu.NETWORKS}
+    rows = [
+        [way, *(f"{rates[way]:.1f}" for rates in found.values())]
+        for way in next(iter(found.values()))
+    ]
+    return f"""## A core, by what runs the network
+
+Images of 224×224 a second, one thread, batches as in a run, random weights; medians of
+{scale.rounds} rounds in turns. int8 and bf16 need instructions that not every CPU has.
+
+{report.table(["", *found], rows, left=1)}"""
 
 
 def start_up(scale: Scale) -> str:
@@ -289,6 +303,7 @@ SECTIONS: dict[str, Callable[[Scale], str]] = {
     "end-to-end": end_to_end,
     "overhead": overhead,
     "labels": quick_ways,
+    "cores": cores,
     "start-up": start_up,
     "object-store": object_store,
     "devices": devices,

@@ -42,19 +42,19 @@ class Comparison:
 def narrow(precision: str, files: Sequence[Path], model: Path) -> Comparison:
     """Engines in fp32 and another precision, one thread each, batches in turns."""
     shape = preprocess_of(model)
-    engines = [_engine(model, name) for name in ("fp32", precision)]
+    engines = [engine(model, name) for name in ("fp32", precision)]
     return _compare(precision, files, engines, [partial(prepare, preprocess=shape)])
 
 
 def fast(files: Sequence[Path], model: Path) -> Comparison:
     """One engine; the pixels are those of `--decode exact` and `--decode fast`."""
     shape = preprocess_of(model)
-    engine = _engine(model, "fp32")
+    exact = engine(model, "fp32")
     ways = [partial(prepare, preprocess=shape, fast=quick) for quick in (False, True)]
-    return _compare("--decode fast", files, [engine], ways)
+    return _compare("--decode fast", files, [exact], ways)
 
 
-def _engine(model: Path, precision: str) -> Engine:
+def engine(model: Path, precision: str) -> Engine:
     """As a worker on CPUs has it, with one thread."""
     weights, shape = fetch(str(model), None).weights_sha256, preprocess_of(model)
     graph = make_graph(GraphRequest(model, weights, shape, CLASSIFYING, precision))
