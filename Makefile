@@ -35,7 +35,7 @@ test-rest: PART := --without ray -m "$(SHORT)"
 $(PARTS): SHELL := bash
 $(PARTS): .SHELLFLAGS := -o pipefail -c
 $(PARTS): $(VENV)/.dev-ready
-	$(BIN)/python -u -m pytest --durations=12 $(PART) 2>&1 | sed -u "s/^/$@ | /"
+	$(BIN)/python -u -m pytest --durations=12 $(PART) 2>&1 | tee $(VENV)/$@.log | sed -u "s/^/$@ | /"
 
 test-slow: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -m "slow and not chaos and not gpu and not orchestrators"

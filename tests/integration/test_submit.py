@@ -151,7 +151,7 @@ def test_two_at_once_are_one_job(measurer: Callable[[int], Person]) -> None:
     one = measurer(40)
     both = [_running(one.submit("--json")) for _ in range(2)]
     told = [json.loads(process.communicate(timeout=240)[0]) for process in both]
-    assert [process.returncode for process in both] == [0, 0]
+    assert [process.returncode for process in both] == [0, 0], told
     assert told[0]["job"] == told[1]["job"]
     assert len(_jobs(one, told[0]["job"])) == 1
 
@@ -182,7 +182,7 @@ def test_who_stops_following_stops_no_job(person: Callable[[int], Person]) -> No
         job = _once_it_follows(one, follower)
         follower.send_signal(signal.SIGINT)
         _, err = follower.communicate(timeout=30)
-    assert follower.returncode == 130
+    assert follower.returncode == 130, err
     assert f"nightlabel stop {job} --address {one.cluster.url}" in err
     attached = one.night("--commit-seconds", 0.5, "--json")
     assert attached.code == 0, attached.err

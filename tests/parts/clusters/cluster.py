@@ -30,7 +30,12 @@ class LocalCluster:
     ray: Any
 
     def add(self, **resources: int) -> Any:
-        return self.ray.add_node(dashboard_agent_listen_port=free_port(), **resources)
+        """A node with a folder of its own, as on a machine of its own: in a shared one, each node's
+        agent would remove the package that a job runs from, and unpack it again."""
+        folder = tempfile.mkdtemp(prefix="n", dir=self.folder)
+        return self.ray.add_node(
+            dashboard_agent_listen_port=free_port(), temp_dir=folder, **resources
+        )
 
     def lose(self, node: Any) -> None:
         """As if its power went."""
