@@ -9,6 +9,7 @@ would take 20 GB. So we count batches instead, and a lister that has reached its
 Ray Data asks a backpressure policy at each turn of its loop.
 """
 
+import time
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from pipeline.engine.placement import Bounds
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from ray.data import DataContext
 
     from pipeline.engine.ray_compat import Stage
+
+#: Seconds that the first lister is alone: others would import, for a second each, on the cores that
+#: load the network. One lister is enough for a small archive, and for a large one until then.
+LISTING_ALONE: Final = 3.0
 
 _BOUNDS: Final = "nightlabel.bounds"
 _LISTING: Final = "MapBatches(List)"
@@ -57,10 +62,17 @@ class _Bounded(policy_base()):  # type: ignore[misc]
 class ListingAhead(_Bounded):
     """Starts a lister, and takes its output, only while there is room."""
 
+    _began: float | None = None
+
     def can_add_input(self, op: "Stage") -> bool:
         if op.name != _LISTING:
             return True
-        return bool(op.num_active_tasks() < self.bounds.listing and self._room(op) > 0)
+        return bool(op.num_active_tasks() < self._listers() and self._room(op) > 0)
+
+    def _listers(self) -> int:
+        now = time.monotonic()
+        self._began = self._began or now
+        return 1 if now - self._began < LISTING_ALONE else self.bounds.listing
 
     def max_task_output_bytes_to_read(self, op: "Stage") -> int | None:
         if op.name != _LISTING:

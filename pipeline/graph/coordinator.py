@@ -1,4 +1,8 @@
-"""Coordinator actor: counts, retries, first fatal error."""
+"""Coordinator actor: counts, retries, first fatal error.
+
+Its process starts beside those that load the network, so it imports what only the end of a run
+needs when it is needed.
+"""
 
 from collections import Counter
 from contextlib import suppress
@@ -8,12 +12,13 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.errors import NightlabelError
-from pipeline.images import Depths, added
-from pipeline.scan.survey import Survey
-from pipeline.storage import Want
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
+
+    from pipeline.images import Depths
+    from pipeline.scan.survey import Survey
+    from pipeline.storage import Want
 
 
 class Coordinator:
@@ -76,19 +81,19 @@ class Coordinator:
         """Rows that a predictor has produced: for display only."""
         self._labelled += rows
 
-    def decoded(self, batch: bytes, depths: Depths) -> None:
+    def decoded(self, batch: bytes, depths: "Depths") -> None:
         """Which images of a batch, by its digest, have more than 8 bits a channel."""
         self._depths[batch] = depths
 
-    def read_well(self, store: str, want: Want) -> None:
+    def read_well(self, store: str, want: "Want") -> None:
         self._good[store] = want
 
-    def good(self) -> dict[str, Want]:
+    def good(self) -> "dict[str, Want]":
         """An object that some worker has read from each store: canaries for workers that read none
         yet."""
         return self._good
 
-    def add(self, shard: int, survey: Survey, batches: int) -> bool:
+    def add(self, shard: int, survey: "Survey", batches: int) -> bool:
         """Report a shard that is listed to its end; returns whether it has all batches
         it ever had."""
         self._shards[shard] = survey
@@ -103,14 +108,18 @@ class Coordinator:
 
     def progress(self) -> tuple[int, dict[str, int]]:
         """How many shards have been listed to their end, and the counts of all listings so far."""
-        total = Survey(keep_seen=False)
+        total: dict[str, int] = {}
         for counts in self._counts.values():
-            total.count(counts)
+            for name, number in counts.items():
+                total[name] = total.get(name, 0) + number
         told = {"labelled": self._labelled, "predictors_ready": self._ready}
-        return len(self._shards), total.counts | told
+        return len(self._shards), total | told
 
-    def survey(self) -> Survey:
+    def survey(self) -> "Survey":
         """Everything reported so far; seen entries only of shards that were listed to their end."""
+        from pipeline.images import added
+        from pipeline.scan.survey import Survey
+
         total = Survey(keep_seen=True)
         total.depths = added(self._depths.values())
         for shard, counts in self._counts.items():
@@ -148,7 +157,7 @@ class CoordinatorClient:
             return failure
         return None
 
-    def survey(self) -> tuple[int, Survey]:
+    def survey(self) -> "tuple[int, Survey]":
         """(shards listed to their end, the survey of all of them)."""
         done, survey = ray.get([self.actor.progress.remote(), self.actor.survey.remote()])
         return done[0], survey

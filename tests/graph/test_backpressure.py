@@ -11,6 +11,7 @@ import ray
 import ray.data
 
 from pipeline.engine.placement import IO_SHARE, Bounds
+from pipeline.graph import backpressure
 from pipeline.graph.backpressure import Live, keep_lean
 
 SHARDS, BATCHES, AHEAD = 4, 120, 10
@@ -141,8 +142,12 @@ def test_each_stage_waits_for_the_next_and_all_comes_out(
     assert _count_listed(listed) == SHARDS * BATCHES
 
 
-def test_where_actors_decode_the_listing_waits_for_them(two_slots: None, tmp_path: Path) -> None:
-    """There is no stage between: what is listed waits at the actors."""
+def test_where_actors_decode_the_listing_waits_for_them(
+    two_slots: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no stage between: what is listed waits at the actors. Here one lister stays alone,
+    as all do at first."""
+    monkeypatch.setattr(backpressure, "LISTING_ALONE", 3600.0)
     listed, here, go = (tmp_path / name for name in ("listed", "here", "go"))
     listed.mkdir()
     here.mkdir()
@@ -153,9 +158,10 @@ def test_where_actors_decode_the_listing_waits_for_them(two_slots: None, tmp_pat
         rows = reader.submit(_rows, _predicted(_listed(listed), Decode, here, go))
         _wait_until(lambda: _count(here) > 0)
         ahead, working = _once_it_stands_still(lambda: (_count_listed(listed), _count(here)))
+        shards_at_once = _count(listed)
         go.touch()
         assert sorted(rows.result(120)) == list(range(SHARDS * BATCHES))
-    assert working == 1
+    assert shards_at_once == working == 1
     assert AHEAD <= ahead < SHARDS * BATCHES / 2
 
 
