@@ -117,8 +117,9 @@ def _graph(listed: Path, decode: Decode, go: Path) -> "ray.data.Dataset":
 
 @pytest.mark.parametrize("stands_still", ["decoders", "predictor"])
 def test_each_stage_waits_for_the_next_and_all_comes_out(
-    two_slots: None, tmp_path: Path, stands_still: str
+    two_slots: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stands_still: str
 ) -> None:
+    monkeypatch.setattr(backpressure, "LISTING_ALONE", 0.0)
     listed, here, go = (tmp_path / name for name in ("listed", "here", "go"))
     listed.mkdir()
     here.mkdir()
