@@ -108,12 +108,11 @@ class Coordinator:
 
     def progress(self) -> tuple[int, dict[str, int]]:
         """How many shards have been listed to their end, and the counts of all listings so far."""
-        total: dict[str, int] = {}
+        total: Counter[str] = Counter()
         for counts in self._counts.values():
-            for name, number in counts.items():
-                total[name] = total.get(name, 0) + number
+            total.update(counts)
         told = {"labelled": self._labelled, "predictors_ready": self._ready}
-        return len(self._shards), total | told
+        return len(self._shards), dict(total) | told
 
     def survey(self) -> "Survey":
         """Everything reported so far; seen entries only of shards that were listed to their end."""
