@@ -30,6 +30,8 @@ from tests.parts.servers.s3 import serve
 
 #: Images a second that a ViT-B/16 might make in half precision, see docs/performance.md.
 DEVICES = {"A10G": 700, "L4": 1_200, "H100": 10_000}
+#: Devices of one node and what each makes a second: a network of the size of ViT-B, a smaller one.
+AT_HAND = ((1, 10_000), (1, 20_000), (2, 5_000))
 #: From here on two cores do not copy what a device takes, but for small images.
 FAST, SMALL_SIDE = 5_000, 32
 
@@ -257,6 +259,11 @@ def devices(scale: Scale) -> str:
         if side == SMALL_SIDE or rate < FAST
         for count in (scale.devices if side == SMALL_SIDE and rate < FAST else (1,))
     ]
+    at_hand = [
+        _at_hand(count, rate, batch, scale.device_seconds / 2)
+        for count, rate in AT_HAND
+        for batch in (512, 1024)
+    ]
     head = ["simulated", "image", "img/s at most", "img/s", "devices busy", "object store an image"]
     return f"""## Simulated devices
 
@@ -265,7 +272,24 @@ a run, when all of its processes have started. Pixels are there already; a devic
 it would and leaves the processor alone. One device takes about as many large images as these cores
 can copy; small ones show what the graph can schedule.
 
-{report.table(head, rows, left=2)}"""
+{report.table(head, rows, left=2)}
+
+Predictors alone, on one node, with batches of 224×224 that are decoded already: what a device waits for
+if not for decoders.
+
+{report.table(["simulated", "batch", *head[2:5]], at_hand, left=1)}"""
+
+
+def _at_hand(count: int, rate: int, batch: int, seconds: float) -> list[str]:
+    images = round(count * rate * seconds)
+    seen = device.simulated(count, rate, images, options=["--at-hand", "--rows", str(batch)])
+    return [
+        f"{count} × {rate:,}",
+        str(batch),
+        f"{count * rate:,}",
+        f"{seen['images_per_second']:,.0f}",
+        f"{seen['busy']:.1%}",
+    ]
 
 
 def _simulated(count: int, name: str, rate: int, side: int, seconds: float) -> list[str]:

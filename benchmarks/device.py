@@ -1,40 +1,53 @@
 """Simulated devices: does the graph keep them busy?
 
-    python -m benchmarks.device DEVICES IMAGES_A_SECOND IMAGES [SIDE]
+    python -m benchmarks.device [--at-hand] [--rows ROWS] DEVICES IMAGES_A_SECOND IMAGES [SIDE]
 
 The graph is the real one, on a Ray cluster of one node a device, all on this machine. A decoder
-hands out pixels that it has already, a predictor takes as long as its device would and leaves the
-processor alone meanwhile. Images of a smaller SIDE let two cores feed a device that eats more than
-they can copy: what is left is the graph. Prints JSON.
+hands out pixels that it has already, a predictor takes as long as its device would, leaves the
+processor alone meanwhile, and makes the rows of labels. Images of a smaller SIDE let two cores feed
+a device that eats more than they can copy: what is left is the graph. With --at-hand there are no
+decoders, and one node has all devices. ROWS is the size of a batch, if not that of a run. Prints
+JSON.
 """
 
+import argparse
 import json
 import pickle
 import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
-from typing import Any, cast
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
 import ray
+import ray.data
+from numpy.typing import NDArray
 
 from benchmarks.inputs import made_up_uri
 from benchmarks.race import environ, peak_mb
+from pipeline import schema
 from pipeline.engine.placement import Placement, place
 from pipeline.graph.backpressure import Live
 from pipeline.graph.batches import pack, unpack
-from pipeline.graph.dataset import Stages, labelled_blocks
+from pipeline.graph.dataset import Stages, labelled_blocks, predicted, set_up
 from pipeline.graph.pixel_table import Pixels
+from pipeline.models.backends.torch_engine import CUDA_BATCH
 from pipeline.sources.base import refs_table
+from pipeline.tasks.classifier import COLUMNS, Classifier
+from pipeline.tasks.rows import RowMaker
 from tests.parts.archives.real_archives import ROOT
 
 SIDE, CPUS_A_NODE = 224, 2
 TICK = 0.1  # seconds
+TOP_K = 5
 
 
 @dataclass(frozen=True)
@@ -84,20 +97,57 @@ class Decode:
         return pack(pixels.table())
 
 
-class Predict:
-    """A device that takes so many images a second, one batch after the other."""
+class Device:
+    """An engine whose device makes so many images a second, one batch after the other.
 
-    def __init__(self, images_per_second: float) -> None:
-        self._rate = images_per_second
-        self._name = ray.get_runtime_context().get_actor_id()
+    As TorchEngine does it copies a batch before the device begins with it, queues the work of
+    several calls, and lets each wait for its own results. `spans`: (images, began, over) of each
+    call, in seconds of the clock.
+    """
+
+    labels: ClassVar[list[str]] = [f"class {number}, of some" for number in range(1000)]
+    precision, device = "fp16", "cuda:simulated"
+
+    def __init__(self, images_per_second: float, side: int) -> None:
+        self.image_shape = (side, side, 3)
+        self.exact = self
+        self.spans: list[tuple[int, float, float]] = []
+        self._rate, self._queue, self._free = images_per_second, Lock(), 0.0
+        self._buffer = np.zeros((CUDA_BATCH, *self.image_shape), np.uint8)
+        self._draw = np.random.default_rng(0)
+
+    def predict(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
+        rows = len(pixels)
+        with self._queue:
+            began = 0.0
+            for start in range(0, rows, CUDA_BATCH):
+                batch = pixels[start : start + CUDA_BATCH]
+                self._buffer[: len(batch)] = batch
+                began = began or max(time.time(), self._free)
+            over = self._free = began + (rows / self._rate if self._rate else 0.0)
+            self.spans.append((rows, began, over))
+            results = self._draw.integers(0, len(self.labels), (rows, TOP_K))
+            scores = self._draw.random((rows, TOP_K), np.float32)
+        time.sleep(max(0.0, over - time.time()))
+        return results, scores
+
+
+class Predict:
+    """The rows of a night that labels, of a simulated device. What it did goes to a file of
+    `folder`: `[images, began, over, bytes]` a line."""
+
+    def __init__(self, images_per_second: float, side: int, folder: str) -> None:
+        self._engine = Device(images_per_second, side)
+        classifier = Classifier(self._engine)
+        self._rows = RowMaker(schema.rows_of(COLUMNS), classifier, "run", "recipe")
+        name = ray.get_runtime_context().get_actor_id()
+        self._told = Path(folder, str(name)).open("a", buffering=1)
 
     def __call__(self, batches: pa.Table) -> pa.Table:
-        began = time.time()
-        pixels = unpack(batches)
-        if self._rate:
-            time.sleep(pixels.num_rows / self._rate)
-        row = {"device": self._name, "rows": pixels.num_rows, "began": began, "over": time.time()}
-        return pa.Table.from_pylist([row | {"bytes": batches.nbytes}])
+        rows = pack(self._rows(unpack(batches)))
+        [images, began, over] = self._engine.spans.pop(0)
+        print(json.dumps([images, began, over, batches.nbytes]), file=self._told)
+        return rows
 
 
 class Calls:
@@ -110,17 +160,24 @@ class Calls:
         self._worked: defaultdict[int, float] = defaultdict(float)
         self._done: Counter[int] = Counter()
 
-    def add(self, call: dict[str, Any]) -> None:
-        """A row of what Predict gives, in no order."""
-        began, over = call["began"], call["over"]
-        self.rows += call["rows"]
-        self.bytes += call["bytes"]
-        since, until = self._spans.get(call["device"], (began, over))
-        self._spans[call["device"]] = min(since, began), max(until, over)
-        self._done[int(over / TICK)] += call["rows"]
+    def add(self, device: str, rows: int, began: float, over: float, size: int) -> None:
+        """One call of a device, in no order."""
+        self.rows += rows
+        self.bytes += size
+        since, until = self._spans.get(device, (began, over))
+        self._spans[device] = min(since, began), max(until, over)
+        self._done[int(over / TICK)] += rows
         for tick in range(int(began / TICK), int(over / TICK) + 1):
             within = min(over, (tick + 1) * TICK) - max(began, tick * TICK)
             self._worked[tick] += within
+
+    @classmethod
+    def told(cls, folder: Path) -> Self:
+        calls = cls()
+        for device in folder.iterdir():
+            for line in device.read_text().splitlines():
+                calls.add(device.name, *json.loads(line))
+        return calls
 
     def steady(self) -> tuple[float, float]:
         """Images a second, and the devices' working time over all of it, in the last third of
@@ -144,13 +201,42 @@ def run(placement: Placement, rate: float, images: int, *, side: int = SIDE) -> 
     pieces = 4 * placement.listers
     ends = np.linspace(0, images, pieces + 1, dtype=int).tolist()
     shards = list(pairwise(ends))
-    stages = Stages(List(placement.batch_rows), Decode(side), Predict, (rate,))
-    began = time.perf_counter()
-    calls = Calls()
-    for reference, _ in labelled_blocks(stages, placement, shards, Live(placement.bounds)):
-        for call in cast("pa.Table", ray.get(reference)).to_pylist():
-            calls.add(call)
-    seconds = time.perf_counter() - began
+
+    def graph(stages: Stages) -> Iterator[object]:
+        return labelled_blocks(stages, placement, shards, Live(placement.bounds))
+
+    return _seen(graph, placement, rate, images, side)
+
+
+def at_hand(placement: Placement, rate: float, batches: int, *, side: int = SIDE) -> Seen:
+    """Predictors alone, over one decoded batch again and again: what a device waits for, if not
+    for decoders."""
+    images = batches * placement.batch_rows
+    decoded = Decode(side)(pack(_refs(range(placement.batch_rows))))
+    block = ray.put(decoded)
+
+    def graph(stages: Stages) -> Iterator[object]:
+        set_up(Live(placement.bounds), placement)
+        blocks = ray.data.from_arrow_refs([block] * batches)
+        return iter(predicted(blocks, stages, placement).iter_internal_ref_bundles())
+
+    return _seen(graph, placement, rate, images, side)
+
+
+def _seen(
+    graph: Callable[[Stages], Iterator[object]],
+    placement: Placement,
+    rate: float,
+    images: int,
+    side: int,
+) -> Seen:
+    with TemporaryDirectory() as folder:
+        arguments = (rate, side, folder)
+        began = time.perf_counter()
+        for _ in graph(Stages(List(placement.batch_rows), Decode(side), Predict, arguments)):
+            pass
+        seconds = time.perf_counter() - began
+        calls = Calls.told(Path(folder))
     if calls.rows != images:
         raise ValueError(f"{calls.rows} of {images} images came out")
     rate_seen, busy = calls.steady()
@@ -165,10 +251,12 @@ def run(placement: Placement, rate: float, images: int, *, side: int = SIDE) -> 
     )
 
 
-def simulated(devices: int, rate: float, images: int, side: int = SIDE) -> dict[str, float]:
-    """`run` on a cluster of its own, in a process of its own."""
+def simulated(
+    devices: int, rate: float, images: int, side: int = SIDE, options: Sequence[str] = ()
+) -> dict[str, float]:
+    """`run`, or `at_hand`, on a cluster of its own, in a process of its own."""
     numbers = [str(devices), str(rate), str(images), str(side)]
-    command = [sys.executable, "-m", "benchmarks.device", *numbers]
+    command = [sys.executable, "-m", "benchmarks.device", *options, *numbers]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environ())
     if done.returncode:
         raise RuntimeError(f"{devices} devices failed:\n{done.stderr[-4000:]}")
@@ -179,16 +267,30 @@ def simulated(devices: int, rate: float, images: int, side: int = SIDE) -> dict[
 def main() -> None:
     from ray.cluster_utils import Cluster
 
-    devices, rate, images = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
-    side = int(sys.argv[4]) if sys.argv[4:] else SIDE
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--at-hand", action="store_true")
+    parser.add_argument("--rows", type=int)
+    parser.add_argument("devices", type=int)
+    parser.add_argument("rate", type=float)
+    parser.add_argument("images", type=int)
+    parser.add_argument("side", type=int, nargs="?", default=SIDE)
+    asked = parser.parse_args()
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
     )
+    gpus = asked.devices if asked.at_hand else 1
     try:
-        for _ in range(devices):
-            cluster.add_node(num_cpus=CPUS_A_NODE, num_gpus=1)
+        for _ in range(asked.devices // gpus):
+            cluster.add_node(num_cpus=CPUS_A_NODE, num_gpus=gpus)
         ray.init(cluster.address, log_to_driver=False)
-        seen = run(place(ray.cluster_resources(), None), rate, images, side=side)
+        placement = place(ray.cluster_resources(), None)
+        placement = replace(placement, batch_rows=asked.rows or placement.batch_rows)
+        if asked.at_hand:
+            seen = at_hand(
+                placement, asked.rate, asked.images // placement.batch_rows, side=asked.side
+            )
+        else:
+            seen = run(placement, asked.rate, asked.images, side=asked.side)
         print(json.dumps(asdict(seen)))
         ray.shutdown()
     finally:

@@ -37,8 +37,7 @@ def test_a_contender_that_fails_has_no_account_and_says_why(tmp_path: Path) -> N
         account(fails, tmp_path, tmp_path)
 
 
-def call(device: str, began: float, over: float) -> dict[str, object]:
-    return {"device": device, "rows": 50, "bytes": 1, "began": began, "over": over}
+ROWS = 50
 
 
 def calls_of(spans: dict[str, tuple[float, float]], seconds: float) -> Calls:
@@ -46,21 +45,21 @@ def calls_of(spans: dict[str, tuple[float, float]], seconds: float) -> Calls:
     calls = Calls()
     for device, (since, until) in spans.items():
         for n in range(round((until - since) / seconds)):
-            calls.add(call(device, since + n * seconds, since + (n + 1) * seconds))
+            calls.add(device, ROWS, since + n * seconds, since + (n + 1) * seconds, 0)
     return calls
 
 
 def test_devices_that_never_wait_are_busy_at_their_rate() -> None:
     rate, busy = calls_of({"one": (1000.05, 1030.05), "two": (1003.0, 1030.0)}, 0.25).steady()
     assert busy == pytest.approx(1.0, abs=0.01)
-    assert rate == pytest.approx(2 * 50 / 0.25, rel=0.05)
+    assert rate == pytest.approx(2 * ROWS / 0.25, rel=0.05)
 
 
 def test_a_device_that_waits_is_not_busy_and_the_start_does_not_count() -> None:
     calls = calls_of({"one": (0.0, 60.0)}, 0.5)
-    calls.add(call("two", 0.0, 0.5))
+    calls.add("two", ROWS, 0.0, 0.5, 0)
     for second in range(30, 60):
-        calls.add(call("two", second, second + 0.5))
+        calls.add("two", ROWS, second, second + 0.5, 0)
     rate, busy = calls.steady()
     assert busy == pytest.approx(0.75, abs=0.02)
     assert rate == pytest.approx(150, rel=0.05)

@@ -25,8 +25,8 @@ from pipeline.errors import ClusterError, NightlabelError, PlacementError
 #: Ray ends tasks on a machine that runs out of memory, and retries them forever.
 OOM_RETRIES = 5
 
-#: Linux has this file where a driver of NVIDIA is loaded.
-NVIDIA: Final = Path("/dev/nvidiactl")
+#: Linux has these files where a driver of NVIDIA or AMD is loaded.
+GPU_DRIVERS: Final = (Path("/dev/nvidiactl"), Path("/dev/kfd"))
 
 #: With less space than this for logs and sockets, Ray hangs, then fails without a reason.
 ROOM_BYTES = 64 * 2**20
@@ -80,7 +80,7 @@ def on_cpus_here(address: str | None) -> bool:
 
 def gpu_here() -> bool:
     """Whether this machine seems to have a GPU; torch, which would know, takes seconds."""
-    return NVIDIA.exists()
+    return any(driver.exists() for driver in GPU_DRIVERS)
 
 
 def totals() -> dict[str, float]:

@@ -27,7 +27,7 @@ class Coordinator:
     def __init__(self, max_images: int | None = None) -> None:
         self._left = max_images
         self._labelled = 0
-        self._ready = 0
+        self._ready: set[str] = set()
         self._shards: dict[int, Survey] = {}
         self._counts: dict[int, dict[str, int]] = {}
         self._failure: NightlabelError | None = None
@@ -39,12 +39,19 @@ class Coordinator:
 
     def starting(self, predictor: str) -> int:
         """How many times in a row this predictor has started without getting ready."""
+        self._ready.discard(predictor)
         self._starts[predictor] += 1
         return self._starts[predictor]
 
     def ready(self, predictor: str) -> None:
         del self._starts[predictor]
-        self._ready += 1
+        self._ready.add(predictor)
+
+    def others(self, predictor: str, tries: int) -> bool:
+        """Whether another predictor is ready, or may become so: it has started `tries` times at
+        most."""
+        starting = (name for name, count in self._starts.items() if count <= tries)
+        return any(name != predictor for name in (*self._ready, *starting))
 
     def retried(self, block: str) -> int:
         """How many times a predictor has restarted this block."""
@@ -111,7 +118,7 @@ class Coordinator:
         total: Counter[str] = Counter()
         for counts in self._counts.values():
             total.update(counts)
-        told = {"labelled": self._labelled, "predictors_ready": self._ready}
+        told = {"labelled": self._labelled, "predictors_ready": len(self._ready)}
         return len(self._shards), dict(total) | told
 
     def survey(self) -> "Survey":

@@ -28,6 +28,7 @@ from pipeline.graph.stages.decode import Decode
 from pipeline.graph.stages.failures import TASK_RETRIES
 from pipeline.graph.stages.label import CALLS, Label
 from pipeline.graph.stages.list import List
+from pipeline.graph.stages.predict import CALLS as GPU_CALLS
 from pipeline.graph.stages.predict import Predict
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def labelled_blocks(
     The graph holds no more than `live` allows. Only references reach the driver. Closing the
     iterator ends the graph.
     """
-    _set_up(live, placement)
+    set_up(live, placement)
     with alone() if started_node() else nullcontext():
         for bundle in _graph(stages, placement, shards).iter_internal_ref_bundles():
             for block in bundle.blocks:
@@ -100,7 +101,7 @@ def _graph(stages: Stages, placement: Placement, shards: Sequence[Any]) -> "ray.
         **placement.elsewhere,
     )
     decoded = listed if stages.decode is None else _decoded(listed, stages.decode, placement)
-    return decoded if stages.predict is None else _predicted(decoded, stages, placement)
+    return decoded if stages.predict is None else predicted(decoded, stages, placement)
 
 
 def _decoded(
@@ -116,9 +117,10 @@ def _decoded(
     )
 
 
-def _predicted(
+def predicted(
     decoded: "ray.data.Dataset", stages: Stages, placement: Placement
 ) -> "ray.data.Dataset":
+    """The predictors behind blocks of decoded batches, or of refs if they decode themselves."""
     return decoded.map_batches(
         stages.predict,
         fn_constructor_args=stages.arguments,
@@ -128,7 +130,7 @@ def _predicted(
             min_size=placement.predictors[0],
             max_size=placement.most,
             max_tasks_in_flight_per_actor=placement.in_flight,
-            max_concurrent_calls_per_actor=CALLS if placement.predictors_decode else None,
+            max_concurrent_calls_per_actor=CALLS if placement.predictors_decode else GPU_CALLS,
             # Without this, Ray would run the call in a separate thread, in which a retry cannot
             # know that it is a retry.
             enable_true_multi_threading=True,
@@ -140,7 +142,8 @@ def _predicted(
     )
 
 
-def _set_up(live: Live, placement: Placement) -> None:
+def set_up(live: Live, placement: Placement) -> None:
+    """Set Ray Data up for a graph of this process."""
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = 1  # byte: each row is passed on alone, at once
     context.autoscaling_config = _scaling(placement)

@@ -1,5 +1,6 @@
 """What tasks with a network have in common on a device: finite results, and their precision."""
 
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ class EngineWorker:
 
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
+        self._loading = Lock()  # several threads may be the first to need it
 
     @property
     def device(self) -> str:
@@ -32,7 +34,8 @@ class EngineWorker:
         numbers = [result for result in results if result.dtype.kind == "f"]
         broken = ~np.isfinite(np.concatenate(numbers, axis=1)).all(axis=1)
         if broken.any():
-            exact = self._engine.exact
+            with self._loading:
+                exact = self._engine.exact
             for result, better in zip(results, exact.predict(images[broken]), strict=True):
                 result[broken] = better
             precision[broken] = exact.precision

@@ -37,18 +37,21 @@ def load_engine(setting: "Setting", purpose: Purpose, top_k: int = 1) -> "Engine
 
 
 def load_torch(setting: "Setting", purpose: Purpose, top_k: int, precision: str) -> "Engine":
-    """The same by torch, on a GPU if this process has one."""
+    """The same by torch, on a GPU if this process has one. Raises DeviceLostError too."""
+    from pipeline.models.backends.device_faults import device_errors
+
     spec = setting.spec
     model = fetch(setting.model or spec.model, setting.revision, classifier=purpose.labels)
-    return torch_engine(
-        model.path,
-        setting.preprocess,
-        precision=precision,
-        top_k=top_k,
-        batch_size=spec.batch_size,
-        compile=spec.compile,
-        purpose=purpose,
-    )
+    with device_errors(model.id):
+        return torch_engine(
+            model.path,
+            setting.preprocess,
+            precision=precision,
+            top_k=top_k,
+            batch_size=spec.batch_size,
+            compile=spec.compile,
+            purpose=purpose,
+        )
 
 
 def torch_engine(folder: Path, shape: "Preprocess", **options: Any) -> "TorchEngine":

@@ -63,6 +63,9 @@ def test_every_kind_of_poison_costs_one_row(tmp_path: Path, scores: Scores, gpus
         "a/00010.jpg": (60, "segfault", "predicting this image ended its process (signal 11)"),
         "b/00171.jpg": (120, "exit", "predicting this image ended its process (exit 1)"),
     }
+    if gpus:
+        ended = "predicting this image ended its process (exit 1)"
+        predictors["a/00090.jpg"] = (180, "lose", ended)
     objects = archive(300)
     objects |= {name: poison(deed) for name, (deed, _) in decoders.items()}
     objects |= {name: grey(shade) for name, (shade, _, _) in predictors.items()}
@@ -72,7 +75,7 @@ def test_every_kind_of_poison_costs_one_row(tmp_path: Path, scores: Scores, gpus
     with logical_gpus(gpus, env) if gpus else nullcontext() as address:
         ran = folder.label(env, *options, *(["--address", address] if gpus else []))
     assert ran.code == 0, ran.err
-    assert ran.json["counts"]["errors"] == {"crashed": 6}
+    assert ran.json["counts"]["errors"] == {"crashed": len(decoders) + len(predictors)}
     rows = folder.rows()
     assert sorted(rows) == sorted(objects)
     expected = {name: message for name, (_, message) in decoders.items()}
@@ -94,6 +97,48 @@ def test_where_every_image_is_poison_the_run_ends(tmp_path: Path, deed: str) -> 
     assert ran.code == 1
     assert "decoding keeps ending its process" in ran.err
     assert folder.rows() == {}
+
+
+#: Loading ends in an error of the device that Ray calls so.
+BAD_DEVICE = """
+import importlib.util, os, sys
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name != "pipeline.models.backends.torch_engine" or os.environ.get(
+            "CUDA_VISIBLE_DEVICES") not in BAD:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        plain = spec.loader.exec_module
+        def exec_module(module):
+            plain(module)
+            def load(*_, **__):
+                raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
+            module.TorchEngine.load = load
+        spec.loader.exec_module = exec_module
+        return spec
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("bad", [["1"], ["0", "1"]], ids=["one", "both"])
+def test_a_device_that_is_bad_from_the_start_ends_no_night_of_another(
+    tmp_path: Path, bad: list[str]
+) -> None:
+    folder = Folder(tmp_path, archive(300))
+    env = poisoned(tmp_path / "site")
+    (tmp_path / "site" / "sitecustomize.py").write_text(f"BAD = {bad}\n{BAD_DEVICE}")
+    with logical_gpus(2, env) as address:
+        ran = folder.label(env, "--address", address)
+    if len(bad) == 1:
+        assert ran.code == 0, ran.err
+        assert len(folder.rows()) == 300
+        assert all(row["label"] for row in folder.rows().values())
+    else:
+        assert ran.code == 1
+        assert "has ended its process 3 times" in ran.err
+        assert folder.rows() == {}
 
 
 @pytest.mark.chaos

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from pipeline.graph.coordinator import Coordinator
+
 IMPORTS = """
 import sys
 import pipeline.graph.coordinator
@@ -16,3 +18,21 @@ def test_it_imports_at_first_only_what_it_needs_at_first() -> None:
         [sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True
     )
     assert ran.stdout.split() == []
+
+
+def test_a_predictor_that_cannot_load_stands_aside_while_another_may() -> None:
+    coordinator = Coordinator()
+
+    def starts(name: str, times: int) -> None:
+        for _ in range(times):
+            coordinator.starting(name)
+
+    starts("bad", 4)
+    assert not coordinator.others("bad", 3)
+    starts("good", 1)
+    assert coordinator.others("bad", 3)  # it may get ready
+    coordinator.ready("good")
+    assert coordinator.others("bad", 3)
+    starts("good", 4)  # it was ready once, and is not any more
+    assert not coordinator.others("bad", 3)
+    assert not coordinator.others("good", 3)

@@ -1,7 +1,9 @@
 """Network: the network of a task, which an actor loads once; batches that end it are isolated."""
 
 import os
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -20,8 +22,12 @@ if TYPE_CHECKING:
     from ray import ObjectRef
     from ray.actor import ActorHandle
 
+    from pipeline.tasks.base import Worker
+
 #: A predictor whose process dies this many times in a row while loading is not restarted.
 LOAD_TRIES: Final = 3
+#: A predictor that cannot load looks so often whether it is the last one.
+ASIDE_SECONDS: Final = 5.0
 
 
 class Network:
@@ -30,30 +36,53 @@ class Network:
     def __init__(self, job: Job, coordinator: "ActorHandle", graph: "ObjectRef | None") -> None:
         """`graph` is the network, if OpenVINO runs it. Raises ModelError, and tells it to the
         coordinator."""
-        self._load = partial(job.task.load, with_graph(job, graph))
+        self._load = partial(_Ending, partial(job.task.load, with_graph(job, graph)))
         self._coordinator = coordinator
-        name = ray.get_runtime_context().get_actor_id() or ""
+        self._careful: IsolatedLabeller | None = None
+        self._name = ray.get_runtime_context().get_actor_id() or ""
         with reporting_errors(coordinator):
-            if ray.get(coordinator.starting.remote(name)) > LOAD_TRIES:
+            if ray.get(coordinator.starting.remote(self._name)) > LOAD_TRIES:
+                self._stand_aside()
                 # Ray would restart its process forever.
                 raise ModelError(
                     f"loading {job.model} has ended its process {LOAD_TRIES} times: look for a "
                     "broken driver, device or torch, or too little memory; `nightlabel doctor` "
                     "shows what is installed"
                 )
-            with for_good():
-                self._worker = self._load()
-        coordinator.ready.remote(name)
+            with for_good(), _ending():
+                self._label = self._load()
+        coordinator.ready.remote(self._name)
+
+    def _stand_aside(self) -> None:
+        """Wait for as long as another predictor works: one bad device does not end a night."""
+        while ray.get(self._coordinator.others.remote(self._name, LOAD_TRIES)):
+            time.sleep(ASIDE_SECONDS)
 
     @contextmanager
     def labeller(self) -> Iterator[Labeller]:
-        """PIXELS → rows, for the images of one call of the actor: isolated if this is a retry."""
-        if not attempt_number():
-            yield self._label
+        """PIXELS → rows, for the images of one call of the actor: isolated if this is a retry.
+
+        Batches that waited behind the one that ended the process come next, and share its child:
+        each would load the network again.
+        """
+        if attempt_number():
+            self._count_retry()
+            yield self._in_child()
             return
-        self._count_retry()
-        with IsolatedLabeller(self._load, self._worker) as careful:
-            yield careful
+        careful, self._careful = self._careful, None
+        if careful is not None:
+            careful.close()
+        yield self._label
+
+    @property
+    def device(self) -> str:
+        """`cpu`, or `cuda:` and the GPU's name."""
+        return self._label.device
+
+    def _in_child(self) -> IsolatedLabeller:
+        if self._careful is None:
+            self._careful = IsolatedLabeller(self._load, self._label)
+        return self._careful
 
     def _count_retry(self) -> None:
         """Count a retry ourselves. Ray's own count is useless here: it also goes up each time Ray
@@ -66,11 +95,30 @@ class Network:
                 "memory or a broken device; `nightlabel doctor` shows what is installed"
             )
 
-    def _label(self, pixels: pa.Table) -> pa.Table:
-        from pipeline.models.backends.base import DeviceLostError
 
-        try:
+@contextmanager
+def _ending() -> Iterator[None]:
+    """End this process if its device is lost, since it can do nothing more there: a new one tries
+    again, and a child's batch is halved."""
+    from pipeline.models.backends.base import DeviceLostError
+
+    try:
+        yield
+    except DeviceLostError as error:
+        print(error, file=sys.stderr, flush=True)
+        os._exit(1)
+
+
+class _Ending:
+    """The worker that `load` makes, whose process ends with its device."""
+
+    def __init__(self, load: "Callable[[], Worker]") -> None:
+        self._worker = load()
+
+    @property
+    def device(self) -> str:
+        return self._worker.device
+
+    def __call__(self, pixels: pa.Table) -> pa.Table:
+        with _ending():
             return self._worker(pixels)
-        except DeviceLostError:
-            # Its process can do nothing more on this device. A new process tries again.
-            os._exit(1)

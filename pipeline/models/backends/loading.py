@@ -75,6 +75,16 @@ class Weights:
     unused: list[str]
 
 
+def _sum_in_fp32(*, convolutions: bool) -> None:
+    """Without this torch may sum in fewer bits than `precision` says."""
+    import torch
+
+    if convolutions:
+        torch.backends.cudnn.allow_tf32 = False  # they would keep 10 bits of 23
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+
+
 def load_classifier(
     folder: Path,
     device: "torch.device",
@@ -111,8 +121,8 @@ def load_weights(
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     # Its warnings are raised below, or reported by `doctor`.
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    if device.type == "cuda" and precision == "fp32":
-        torch.backends.cudnn.allow_tf32 = False  # convolutions would keep 10 bits of 23
+    if device.type == "cuda":
+        _sum_in_fp32(convolutions=precision == "fp32")
     own: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = purpose.prepared(AutoConfig.from_pretrained(folder, **own))

@@ -4,6 +4,7 @@ Handles batch shape, padding and out-of-memory.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -15,13 +16,14 @@ from pipeline.errors import BadModelError, ModelError
 from pipeline.heap import keep_heap
 from pipeline.models.backends.base import DeviceLostError
 from pipeline.models.backends.compiled import compiled
+from pipeline.models.backends.device_faults import Fault, fault, first_line
 from pipeline.models.backends.loading import (
     device_name,
     load_weights,
     pick_device,
     pick_precision,
 )
-from pipeline.models.backends.transfer import Transfer
+from pipeline.models.backends.transfer import Results, Transfer
 from pipeline.models.backends.vit import slim, trim
 from pipeline.models.purpose import CLASSIFYING, Purpose, Reader
 from pipeline.models.scorer import Scaler
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 CPU_BATCH = 16
 #: ViT-B/16 in bf16 on an H200: 64 images give 6.0, 128 9.3, 256 9.1, 512 8.4 thousand a second.
 CUDA_BATCH = 256
+#: Rows that are labelled again in fp32: mostly one or none of a block.
+EXACT_BATCH = 16
 
 #: Share of a vector's largest number: how far faster layers may differ from plain ones.
 _CLOSE: Final = {"fp32": 1e-3, "fp16": 5e-2, "bf16": 5e-2}
@@ -98,7 +102,9 @@ class TorchEngine:
         shape |= {"batch_size": batch_size, "threads": threads}
         scale: dict[str, Any] = {"rescale": rescale, "mean": mean, "std": std, "top_k": top_k}
         scale["purpose"] = purpose
-        load_exact = partial(cls.load, folder, precision="fp32", **shape, **scale)
+        # For the few rows of a block that overflow: a GPU pads every batch to its full size.
+        few = shape | {"batch_size": min(batch_size or EXACT_BATCH, EXACT_BATCH)}
+        load_exact = partial(cls.load, folder, precision="fp32", **few, **scale)
         exact: dict[str, Any] = {"load_exact": load_exact, "one_shape": compile}
         scorer = purpose.scorer(loaded.reader, rescale=rescale, mean=mean, std=std, top_k=top_k)
         engine = cls(scorer, precision=chosen, **exact, **shape)
@@ -112,21 +118,21 @@ class TorchEngine:
         return engine
 
     def predict(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
-        import torch
-
         if pixels.dtype != np.uint8 or pixels.shape[1:] != self.image_shape:
             raise ValueError(
                 f"pixels are {pixels.dtype} {pixels.shape[1:]}, the model takes uint8 "
                 f"{self.image_shape}"
             )
-        # Threads are a setting of the calling thread, which may not be the one that loaded.
-        if self._threads is not None and torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)
-        with torch.inference_mode():
-            results = self._run(pixels)
-        if not results:
-            return self._nothing
-        return tuple(torch.cat(part).cpu().numpy() for part in zip(*results, strict=True))
+        while len(pixels):
+            size = self.batch_size
+            try:
+                # The work of other calls is queued while this one waits for its results.
+                return self._device.submit(self._queued, pixels).result().wait()
+            except RuntimeError as error:
+                reason = self._no_memory(error)
+            # Out of the handler, whose traceback keeps memory alive.
+            self._device.submit(self._halve, size, reason).result()
+        return self._nothing
 
     @cached_property
     def _nothing(self) -> tuple[NDArray[Any], ...]:
@@ -140,25 +146,35 @@ class TorchEngine:
             return self
         return self._load_exact()
 
-    def _run(self, pixels: NDArray[np.uint8]) -> "list[tuple[Tensor, ...]]":
+    @cached_property
+    def _device(self) -> ThreadPoolExecutor:
+        """The one thread that uses the device: compiled networks and torch's number of threads
+        belong to a thread, and the batches of two calls must not mix."""
+        return ThreadPoolExecutor(1, thread_name_prefix="device")
+
+    def _queued(self, pixels: NDArray[np.uint8]) -> Results:
         import torch
 
-        results: list[tuple[Tensor, ...]] = []
-        done = 0
-        while done < len(pixels):
-            try:
-                for batch, rows in self._feed().batches(pixels[done:]):
-                    results.append(tuple(result[:rows] for result in self._scorer(batch)))
-                    done += rows
-            except torch.OutOfMemoryError as error:
-                reason = str(error).partition("\n")[0]
-            except torch.AcceleratorError as error:
-                # CUDA's errors persist in their process: every later call fails as well.
-                raise DeviceLostError(f"{self.device}: {str(error).splitlines()[0]}") from error
-            else:
-                break
-            self._halve(reason)  # out of the handler, whose traceback keeps memory alive
-        return results
+        if self._threads is not None and torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)
+        with torch.inference_mode():
+            return Results(self._run(pixels))
+
+    def _run(self, pixels: NDArray[np.uint8]) -> "list[tuple[Tensor, ...]]":
+        return [
+            tuple(result[:rows] for result in self._scorer(batch))
+            for batch, rows in self._feed().batches(pixels)
+        ]
+
+    def _no_memory(self, error: RuntimeError) -> str:
+        """Why the device has no memory. Raises DeviceLostError if it is lost, or else `error`."""
+        reason = first_line(error)
+        match fault(error):
+            case Fault.MEMORY:
+                return reason
+            case Fault.LOST:
+                raise DeviceLostError(f"{self.device}: {reason}") from error
+        raise error
 
     def _feed(self) -> Transfer:
         if self._transfer is None:
@@ -166,10 +182,13 @@ class TorchEngine:
             self._transfer = Transfer(self._scorer.device, shape, one_shape=self._one_shape)
         return self._transfer
 
-    def _halve(self, reason: str) -> None:
+    def _halve(self, size: int, reason: str) -> None:
+        """Halve the batch, unless another call has done so since it had this `size`."""
         import torch
 
-        if self.batch_size == 1:
+        if self.batch_size < size:
+            return
+        if size == 1:
             raise ModelError(
                 f"not even one image fits in the memory of {self.device} beside this model: "
                 f"{reason}; choose a smaller model, a larger device or --precision fp16"

@@ -1,6 +1,8 @@
 """The engine against transformers itself, and what it does when memory runs out."""
 
+import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ from PIL import Image
 from transformers import AutoModelForImageClassification, pipeline
 
 from pipeline.errors import ModelError
+from pipeline.models.backends.base import DeviceLostError
 from pipeline.models.backends.loading import pick_precision
 from pipeline.models.backends.torch_engine import TorchEngine
+from pipeline.models.backends.transfer import Results, Transfer
 from pipeline.models.scorer import Scorer
 from tests.models import tiny
 
@@ -138,10 +142,9 @@ class SmallMemory(Scorer):
 
 
 def small_memory(folder: Path, *limits: int) -> TorchEngine:
-    model = AutoModelForImageClassification.from_pretrained(folder).eval()
-    scorer = SmallMemory(model, **tiny.SCALE, top_k=5)
-    scorer.limits = list(limits)
-    return TorchEngine(scorer, height=tiny.SIZE, width=tiny.SIZE, precision="fp32", batch_size=16)
+    engine = with_scorer(SmallMemory, folder, batch_size=16)
+    engine._scorer.limits = list(limits)  # type: ignore[attr-defined]
+    return engine
 
 
 @pytest.mark.parametrize("limits", [(3,), (16, 3)], ids=["at once", "in the midst"])
@@ -160,19 +163,106 @@ def test_a_model_too_large_for_one_image_is_refused(vit: Path) -> None:
         small_memory(vit, 0).predict(tiny.images(2))
 
 
-def test_threads_are_set_in_the_thread_that_calls(vit: Path) -> None:
-    engine = load(vit, threads=1)
-    seen: list[int] = []
+class Watched(Scorer):
+    """Notes in which threads it was called, and with how many threads of torch."""
 
-    def call() -> None:
-        torch.set_num_threads(2)
+    calls: list[tuple[int, int]]
+
+    def __call__(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.calls.append((threading.get_ident(), torch.get_num_threads()))
+        return super().__call__(batch)
+
+
+def with_scorer(kind: type[Scorer], folder: Path, **settings: Any) -> TorchEngine:
+    model = AutoModelForImageClassification.from_pretrained(folder).eval()
+    shape = {"height": tiny.SIZE, "width": tiny.SIZE, "precision": "fp32"}
+    return TorchEngine(kind(model, **tiny.SCALE, top_k=5), **shape, **settings)
+
+
+def test_one_thread_has_the_device_whoever_calls(vit: Path) -> None:
+    """And each caller gets the results of its own images."""
+    engine = with_scorer(Watched, vit, batch_size=4, threads=1)
+    scorer = engine._scorer
+    assert isinstance(scorer, Watched)
+    scorer.calls = []
+    pixels = tiny.images(40)
+    expected = load(vit).predict(pixels)
+    with ThreadPoolExecutor(4) as callers:
+        parts = list(callers.map(engine.predict, np.split(pixels, 8)))
+    np.testing.assert_array_equal(np.concatenate([part[0] for part in parts]), expected[0])
+    np.testing.assert_allclose(
+        np.concatenate([part[1] for part in parts]), expected[1], rtol=0, atol=1e-6
+    )
+    assert len(scorer.calls) == 16
+    [(thread, threads)] = {*scorer.calls}
+    assert threads == 1
+    assert thread != threading.get_ident()
+
+
+#: Words of PyTorch, and of what is below it, at an error.
+LOST = (
+    "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be",
+    "CUDA error: device-side assert triggered",
+    "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx`",
+    "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
+    "Triton Error [CUDA]: an illegal instruction was encountered",
+    "HIP error: unspecified launch failure",
+)
+NO_MEMORY = (
+    "CUDA out of memory. Tried to allocate 2 MiB",
+    "CUDA error: out of memory",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+)
+#: Where it comes out: a copy to the device, a computation, or the wait for results.
+POINTS = ("Transfer.batches", "Results.__init__", "Results.wait")
+
+
+def _fails_once(monkeypatch: pytest.MonkeyPatch, point: str, error: Exception) -> None:
+    kind, _, name = point.partition(".")
+    owner = {"Transfer": Transfer, "Results": Results}[kind]
+    plain, left = getattr(owner, name), [error]
+
+    def call(*arguments: Any) -> Any:
+        if left:
+            raise left.pop()
+        return plain(*arguments)
+
+    monkeypatch.setattr(owner, name, call)
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("words", LOST)
+def test_a_lost_device_is_told_from_wherever_it_shows(
+    vit: Path, monkeypatch: pytest.MonkeyPatch, point: str, words: str
+) -> None:
+    engine = load(vit)
+    _fails_once(monkeypatch, point, RuntimeError(words))
+    with pytest.raises(DeviceLostError, match=re.escape(words.splitlines()[0])):
+        engine.predict(tiny.images(9))
+
+
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("words", NO_MEMORY)
+def test_no_memory_halves_the_batch_from_wherever_it_shows(
+    vit: Path, monkeypatch: pytest.MonkeyPatch, point: str, words: str
+) -> None:
+    engine, pixels = load(vit), tiny.images(9)
+    expected = engine.predict(pixels)
+    _fails_once(monkeypatch, point, RuntimeError(words))
+    indices, scores = engine.predict(pixels)
+    assert engine.batch_size == 2
+    np.testing.assert_array_equal(indices, expected[0])
+    np.testing.assert_allclose(scores, expected[1], rtol=0, atol=1e-6)
+
+
+def test_a_mistake_of_ours_is_no_fault_of_a_device(
+    vit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = load(vit)
+    _fails_once(monkeypatch, "Results.wait", RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError, match="shapes do not match"):
         engine.predict(tiny.images(1))
-        seen.append(torch.get_num_threads())
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join()
-    assert seen == [1]
 
 
 def test_pixels_of_another_size_or_type_are_a_mistake(vit: Path) -> None:

@@ -25,6 +25,8 @@ def _deed(deed):
         hoard = []
         while True:
             hoard.append(bytearray(64 << 20))
+    if deed == "lose":  # the device, as PyTorch tells it
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 def _open(file, filename):
     _, deed, *told = file.read().split()
