@@ -274,8 +274,8 @@ can copy; small ones show what the graph can schedule.
 
 {report.table(head, rows, left=2)}
 
-Predictors alone, on one node, with batches of 224×224 that are decoded already: what a device waits for
-if not for decoders.
+Predictors alone, on one node, with batches of 224×224 that are decoded already: what a device
+waits for if not for decoders.
 
 {report.table(["simulated", "batch", *head[2:5]], at_hand, left=1)}"""
 

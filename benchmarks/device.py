@@ -23,7 +23,7 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -105,18 +105,21 @@ class Device:
     call, in seconds of the clock.
     """
 
-    labels: ClassVar[list[str]] = [f"class {number}, of some" for number in range(1000)]
     precision, device = "fp16", "cuda:simulated"
 
     def __init__(self, images_per_second: float, side: int) -> None:
+        self.labels = [f"class {number}, of some" for number in range(1000)]
         self.image_shape = (side, side, 3)
-        self.exact = self
         self.spans: list[tuple[int, float, float]] = []
         self._rate, self._queue, self._free = images_per_second, Lock(), 0.0
         self._buffer = np.zeros((CUDA_BATCH, *self.image_shape), np.uint8)
         self._draw = np.random.default_rng(0)
 
-    def predict(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[Any], ...]:
+    @property
+    def exact(self) -> "Device":
+        return self
+
+    def predict(self, pixels: NDArray[np.uint8], /) -> tuple[NDArray[Any], ...]:
         rows = len(pixels)
         with self._queue:
             began = 0.0
@@ -141,12 +144,13 @@ class Predict:
         classifier = Classifier(self._engine)
         self._rows = RowMaker(schema.rows_of(COLUMNS), classifier, "run", "recipe")
         name = ray.get_runtime_context().get_actor_id()
-        self._told = Path(folder, str(name)).open("a", buffering=1)
+        self._told = Path(folder, str(name))
 
     def __call__(self, batches: pa.Table) -> pa.Table:
         rows = pack(self._rows(unpack(batches)))
         [images, began, over] = self._engine.spans.pop(0)
-        print(json.dumps([images, began, over, batches.nbytes]), file=self._told)
+        with self._told.open("a") as told:
+            print(json.dumps([images, began, over, batches.nbytes]), file=told)
         return rows
 
 

@@ -1,6 +1,5 @@
 """Calls of an actor side by side, and one that must be alone."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from threading import Barrier, Event, Lock
@@ -12,7 +11,7 @@ from pipeline.graph.stages.turns import Turns
 
 
 @pytest.fixture
-def laps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, float]]]:
+def laps(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, float]]:
     told: list[dict[str, float]] = []
 
     def took(_: Meters, watch: Watch) -> None:
@@ -20,7 +19,7 @@ def laps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, float]]]:
         watch.laps.clear()
 
     monkeypatch.setattr(Meters, "took", took)
-    yield told
+    return told
 
 
 def test_calls_are_side_by_side(laps: list[dict[str, float]]) -> None:

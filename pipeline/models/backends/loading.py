@@ -114,7 +114,6 @@ def load_weights(
     depends on one, that is no error. Raises BadModelError if weights can't be read, don't fit
     config.json, or lack what results depend on.
     """
-    import torch
     from transformers import AutoConfig
     from transformers.utils import logging
 
