@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import inputs
-from pipeline.engine.placement import GPU_BATCH_ROWS
+from pipeline.engine.batch_rows import GPU_BATCH_ROWS
 from pipeline.images import prepare
 from pipeline.models.backends.loading import device_name, load_classifier, pick_device
 from pipeline.models.backends.torch_engine import CUDA_BATCH, TorchEngine

@@ -10,6 +10,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from pipeline.engine.batch_rows import (
+    CPU_BATCH_ROWS,
+    GPU_BATCH_ROWS,
+    cpu_batch_rows,
+    decoded_batch_rows,
+    gpu_batch_rows,
+    whole_passes,
+)
 from pipeline.errors import PlacementError
 
 #: CPUs that a process requests which owns a core: a decoder, or a predictor without a GPU. A little
@@ -19,18 +27,6 @@ CORE_SHARE: Final = 0.98
 #: Listing and writing wait for the store most of the time; they must never wait for a core. This is
 #: the smallest share that Ray counts. Zero would let them run on a head node that runs no tasks.
 IO_SHARE: Final = 0.0001
-
-#: Large for GPUs: a large batch costs less overhead a row.
-GPU_BATCH_ROWS: Final = 512
-
-#: On a CPU a batch is about what a core predicts in two seconds: the first label comes soon, a stop
-#: loses little, and the overhead of a batch in the graph is negligible. For a ViT-Ti with 23 MB of
-#: weights this is 64 images, for larger networks fewer. Many cores get larger batches, since one
-#: driver hands out all of them: sixteen a second for 32 cores or more.
-CPU_BATCH_ROWS: Final = 64
-CPU_BATCH_WEIGHTS: Final = 23_000_000
-CPU_BATCH_CORES: Final = 32
-CPU_BATCH_RANGE: Final = (16, 256)
 
 #: Batches at a predictor: one in work and the others queued, until Ray Data looks again. It looks
 #: some six times a second, and hands out no more than is missing: with two, an H200 never got more
@@ -44,9 +40,6 @@ GPU_IN_FLIGHT: Final = 4
 ROWS_AHEAD: Final = 65_536
 BATCHES_AHEAD: Final = 256
 
-#: Without predictors: a decoder takes a second or a few for this many photographs.
-DECODED_BATCH_ROWS: Final = 128
-
 _NO_CPU: Final = "the cluster has no CPU: add a node, or leave --address out to use this machine"
 
 #: Every Ray node has this label.
@@ -55,12 +48,13 @@ NODE_ID: Final = "ray.io/node-id"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node of a cluster and its total resources; `store` is its object store in bytes."""
+    """One node of a cluster and its total resources: `store` in bytes, `gpu` by Ray's name."""
 
     id: str
     cpus: float
     gpus: float
     store: int = 0
+    gpu: str = ""
 
 
 def resources_of(nodes: Sequence[Node], reserved: Collection[str] = ()) -> dict[str, float]:
@@ -112,15 +106,35 @@ class Placement:
             return self
         return replace(self, most=max(wanted[1], self.most))
 
-    def for_model(self, weights: int, batch_size: int | None) -> "Placement":
-        """The same, with a batch size for a model with this many bytes of weights.
+    def for_model(
+        self,
+        weights: int,
+        batch_size: int | None,
+        *,
+        pixels: int = 224 * 224,
+        nodes: Sequence[Node] = (),
+    ) -> "Placement":
+        """The same, with a batch size for a model with this many bytes of weights, which takes
+        images of so many `pixels`.
 
-        A forward pass of `batch_size` images is never split.
+        A batch is a whole number of forward passes of `batch_size` images.
         """
-        rows = self.batch_rows
-        if not self.predictor_gpus:
+        if self.predictor_gpus:
+            kinds = frozenset(node.gpu for node in nodes if node.gpus)
+            rows = gpu_batch_rows(weights, pixels, kinds, self._room(nodes))
+        else:
             rows = cpu_batch_rows(weights, self.predictors[1])
-        return replace(self, batch_rows=max(rows, batch_size or 0))
+        return replace(self, batch_rows=whole_passes(rows, batch_size))
+
+    def _room(self, nodes: Sequence[Node]) -> float:
+        """Bytes of an object store for each batch of pixels that one of these nodes may have."""
+        rooms = [math.inf]
+        for node in nodes:
+            decoded = 0 if node.id in self.reserved else 2 * int(node.cpus)
+            at_predictors = GPU_IN_FLIGHT * _fitting(int(node.gpus), self.predictor_gpus)
+            if node.store and (batches := decoded + at_predictors):
+                rooms.append(node.store / batches)
+        return min(rooms)
 
     @property
     def elsewhere(self) -> dict[str, Any]:
@@ -222,14 +236,6 @@ def io_tasks(cpus: float) -> int:
     return max(2, int(cpus))
 
 
-def cpu_batch_rows(weights: int, predictors: int) -> int:
-    """Images in a batch for a model with this many bytes of weights: a power of two."""
-    least, most = CPU_BATCH_RANGE
-    rows = CPU_BATCH_ROWS * CPU_BATCH_WEIGHTS / max(weights, 1)
-    rows *= max(1.0, predictors / CPU_BATCH_CORES)
-    return 1 << round(math.log2(min(max(rows, least), most)))
-
-
 def place(
     resources: Mapping[str, float],
     wanted: tuple[int, int] | None,
@@ -266,7 +272,6 @@ def place_decoders(resources: Mapping[str, float]) -> Placement:
     cpus = int(resources.get("CPU", 0.0))
     if cpus < 1:
         raise PlacementError(_NO_CPU)
-    larger = 1 << round(math.log2(max(1.0, cpus / CPU_BATCH_CORES)))
     return Placement(
         predictors=(0, 0),
         most=0,
@@ -274,7 +279,7 @@ def place_decoders(resources: Mapping[str, float]) -> Placement:
         predictor_gpus=0.0,
         decoder_cpus=CORE_SHARE,
         decode_slots=cpus,
-        batch_rows=min(DECODED_BATCH_ROWS * larger, GPU_BATCH_ROWS),
+        batch_rows=decoded_batch_rows(cpus),
         listers=io_tasks(cpus),
     )
 

@@ -28,6 +28,9 @@ OOM_RETRIES = 5
 #: Linux has these files where a driver of NVIDIA or AMD is loaded.
 GPU_DRIVERS: Final = (Path("/dev/nvidiactl"), Path("/dev/kfd"))
 
+#: Ray gives a node a resource of this name and its kind of GPU, if it knows the kind.
+_GPU_KIND: Final = "accelerator_type:"
+
 #: With less space than this for logs and sockets, Ray hangs, then fails without a reason.
 ROOM_BYTES = 64 * 2**20
 
@@ -99,6 +102,7 @@ def nodes() -> list[Node]:
             has.get("CPU", 0.0),
             has.get("GPU", 0.0),
             int(has.get("object_store_memory", 0)),
+            next((name.removeprefix(_GPU_KIND) for name in has if name.startswith(_GPU_KIND)), ""),
         )
         for name, has in found
     ]

@@ -48,7 +48,8 @@ def placed(job: Job) -> Placement:
         return place_decoders(resources_of(there))
     wanted = spec.predictor_range
     found = place(resources_of(there), wanted, gpus_each=spec.gpus_per_predictor, nodes=there)
-    found = found.for_model(job.weights, spec.batch_size)
+    pixels = job.preprocess.height * job.preprocess.width
+    found = found.for_model(job.weights, spec.batch_size, pixels=pixels, nodes=there)
     return found if cluster_address(spec.address) is None else found.growing(wanted)
 
 
