@@ -16,7 +16,7 @@ import pickle
 import subprocess
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
@@ -40,6 +40,7 @@ from pipeline.graph.batches import pack, unpack
 from pipeline.graph.dataset import Stages, labelled_blocks, predicted, set_up
 from pipeline.graph.pixel_table import Pixels
 from pipeline.models.backends.torch_engine import CUDA_BATCH
+from pipeline.models.backends.transfer import slices
 from pipeline.sources.base import refs_table
 from pipeline.tasks.classifier import COLUMNS, Classifier
 from pipeline.tasks.rows import RowMaker
@@ -48,6 +49,8 @@ from tests.parts.archives.real_archives import ROOT
 SIDE, CPUS_A_NODE = 224, 2
 TICK = 0.1  # seconds
 TOP_K = 5
+#: Batches that TorchEngine queues: two on the device, and two in pinned buffers behind them.
+AHEAD = 4
 
 
 @dataclass(frozen=True)
@@ -100,9 +103,10 @@ class Decode:
 class Device:
     """An engine whose device makes so many images a second, one batch after the other.
 
-    As TorchEngine does it copies a batch before the device begins with it, queues the work of
-    several calls, and lets each wait for its own results. `spans`: (images, began, over) of each
-    call, in seconds of the clock.
+    As TorchEngine does it copies a batch before the device begins with it, queues the batches of
+    several calls, not more than its two pinned buffers and their copies hold, and lets each call
+    wait for its own results. The copy of a buffer to the device is free: it takes place in slices
+    while the buffer is filled. `spans`: (images, began, over) of each batch, in seconds of the clock.
     """
 
     precision, device = "fp16", "cuda:simulated"
@@ -110,8 +114,9 @@ class Device:
     def __init__(self, images_per_second: float, side: int) -> None:
         self.labels = [f"class {number}, of some" for number in range(1000)]
         self.image_shape = (side, side, 3)
-        self.spans: list[tuple[int, float, float]] = []
-        self._rate, self._queue, self._free = images_per_second, Lock(), 0.0
+        self.spans: deque[tuple[int, float, float]] = deque()
+        self._rate, self._queue = images_per_second, Lock()
+        self._ends = deque([0.0] * AHEAD, maxlen=AHEAD)  # of the last batches
         self._buffer = np.zeros((CUDA_BATCH, *self.image_shape), np.uint8)
         self._draw = np.random.default_rng(0)
 
@@ -122,17 +127,26 @@ class Device:
     def predict(self, pixels: NDArray[np.uint8], /) -> tuple[NDArray[Any], ...]:
         rows = len(pixels)
         with self._queue:
-            began = 0.0
             for start in range(0, rows, CUDA_BATCH):
-                batch = pixels[start : start + CUDA_BATCH]
-                self._buffer[: len(batch)] = batch
-                began = began or max(time.time(), self._free)
-            over = self._free = began + (rows / self._rate if self._rate else 0.0)
-            self.spans.append((rows, began, over))
+                self._queue_batch(pixels[start : start + CUDA_BATCH])
+            over = self._ends[-1]
             results = self._draw.integers(0, len(self.labels), (rows, TOP_K))
             scores = self._draw.random((rows, TOP_K), np.float32)
-        time.sleep(max(0.0, over - time.time()))
+        _sleep_until(over)
         return results, scores
+
+    def _queue_batch(self, batch: NDArray[np.uint8]) -> None:
+        _sleep_until(self._ends[0])  # a buffer is free
+        for part in slices(len(batch)):
+            self._buffer[: len(batch)][part] = batch[part]
+        began = max(time.time(), self._ends[-1])
+        over = began + (len(batch) / self._rate if self._rate else 0.0)
+        self._ends.append(over)
+        self.spans.append((len(batch), began, over))
+
+
+def _sleep_until(clock: float) -> None:
+    time.sleep(max(0.0, clock - time.time()))
 
 
 class Predict:
@@ -148,9 +162,11 @@ class Predict:
 
     def __call__(self, batches: pa.Table) -> pa.Table:
         rows = pack(self._rows(unpack(batches)))
-        [images, began, over] = self._engine.spans.pop(0)
+        size = batches.nbytes
         with self._told.open("a") as told:
-            print(json.dumps([images, began, over, batches.nbytes]), file=told)
+            while self._engine.spans:
+                print(json.dumps([*self._engine.spans.popleft(), size]), file=told)
+                size = 0
         return rows
 
 
