@@ -4,7 +4,8 @@ Its process starts beside those that load the network, so it imports what only t
 needs when it is needed.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ class Coordinator:
     def __init__(self, max_images: int | None = None) -> None:
         self._left = max_images
         self._labelled = 0
+        self._device_seconds: defaultdict[str, float] = defaultdict(float)
         self._ready: set[str] = set()
         self._shards: dict[int, Survey] = {}
         self._counts: dict[int, dict[str, int]] = {}
@@ -84,9 +86,12 @@ class Coordinator:
         self._left -= granted
         return granted
 
-    def labelled(self, rows: int) -> None:
-        """Rows that a predictor has produced: for display only."""
+    def labelled(self, rows: int, device: Mapping[str, float] | None = None) -> None:
+        """Rows that a predictor has produced, for display only, and the seconds of its `device` by
+        activity since the last."""
         self._labelled += rows
+        for activity, seconds in (device or {}).items():
+            self._device_seconds[activity] += seconds
 
     def decoded(self, batch: bytes, depths: "Depths") -> None:
         """Which images of a batch, by its digest, have more than 8 bits a channel."""
@@ -128,6 +133,7 @@ class Coordinator:
 
         total = Survey(keep_seen=True)
         total.depths = added(self._depths.values())
+        total.device_seconds = dict(self._device_seconds)
         for shard, counts in self._counts.items():
             total.count(counts)
             if shard in self._shards:

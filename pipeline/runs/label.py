@@ -229,6 +229,9 @@ class Run:
         self._summary.clipping = {
             mode: Clipping(**depth._asdict()) for mode, depth in survey.depths.items()
         }
+        self._summary.device_seconds = {
+            activity: round(seconds, 3) for activity, seconds in survey.device_seconds.items()
+        }
         self._count_labels()
         self._count_unreadable(survey, complete=complete)
         if self._stop:

@@ -9,10 +9,11 @@ from pipeline.engine.session import gpu_here
 from pipeline.errors import ModelError
 from pipeline.graph.batches import pack, unpack
 from pipeline.graph.job import Sealed
-from pipeline.graph.metrics import Meters
+from pipeline.graph.metrics import DEVICE_SECONDS, Meters
 from pipeline.graph.stages.failures import reporting_errors
 from pipeline.graph.stages.network import Network
 from pipeline.graph.stages.turns import Turns
+from pipeline.models.backends.device_time import DeviceTime
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -38,15 +39,26 @@ class Predict:
         self._network = Network(sealed.job, coordinator, graph)
         with reporting_errors(coordinator):
             _check_device(self._network.device)
-        self._turns = Turns(Meters.of(sealed.job.spec.dst))
+        self._meters = Meters.of(sealed.job.spec.dst)
+        self._turns, self._device = Turns(self._meters), DeviceTime(CALLS)
 
     def __call__(self, batches: pa.Table) -> pa.Table:
         with reporting_errors(self._coordinator):
-            turn = self._turns.alone() if attempt_number() else self._turns.together()
-            with turn, self._network.labeller() as label:
+            retry = bool(attempt_number())
+            turn = self._turns.alone() if retry else self._turns.together()
+            call = self._device.other_work() if retry else self._device.call()
+            with turn, call, self._network.labeller() as label:
                 labelled = label(unpack(batches))
-            self._coordinator.labelled.remote(labelled.num_rows)
-            return pack(labelled)
+                rows = pack(labelled)
+            self._coordinator.labelled.remote(labelled.num_rows, self._device_seconds())
+            return rows
+
+    def _device_seconds(self) -> dict[str, float]:
+        """What the device did since the last batch."""
+        seconds = self._device.take()
+        for activity, amount in seconds.items():
+            self._meters.add(DEVICE_SECONDS, amount, activity)
+        return seconds
 
 
 def _check_device(device: str) -> None:

@@ -17,6 +17,7 @@ from pipeline.heap import keep_heap
 from pipeline.models.backends.base import DeviceLostError
 from pipeline.models.backends.compiled import compiled
 from pipeline.models.backends.device_faults import Fault, fault, first_line
+from pipeline.models.backends.device_time import telling
 from pipeline.models.backends.loading import (
     device_name,
     load_weights,
@@ -123,11 +124,16 @@ class TorchEngine:
                 f"pixels are {pixels.dtype} {pixels.shape[1:]}, the model takes uint8 "
                 f"{self.image_shape}"
             )
+        tell = telling()
         while len(pixels):
             size = self.batch_size
             try:
                 # The work of other calls is queued while this one waits for its results.
-                return self._device.submit(self._queued, pixels).result().wait()
+                queued = self._device.submit(self._queued, pixels, tell is not None).result()
+                results = queued.wait()
+                if tell is not None:
+                    tell(queued.spans())
+                return results
             except RuntimeError as error:
                 reason = self._no_memory(error)
             # Out of the handler, whose traceback keeps memory alive.
@@ -152,19 +158,19 @@ class TorchEngine:
         belong to a thread, and the batches of two calls must not mix."""
         return ThreadPoolExecutor(1, thread_name_prefix="device")
 
-    def _queued(self, pixels: NDArray[np.uint8]) -> Results:
+    def _queued(self, pixels: NDArray[np.uint8], measured: bool) -> Results:
         import torch
 
         if self._threads is not None and torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
+        feed = self._feed()
+        work = feed.measured() if measured else None
         with torch.inference_mode():
-            return Results(self._run(pixels))
-
-    def _run(self, pixels: NDArray[np.uint8]) -> "list[tuple[Tensor, ...]]":
-        return [
-            tuple(result[:rows] for result in self._scorer(batch))
-            for batch, rows in self._feed().batches(pixels)
-        ]
+            parts = [
+                tuple(result[:rows] for result in self._scorer(batch))
+                for batch, rows in feed.batches(pixels, work)
+            ]
+            return Results(parts, work)
 
     def _no_memory(self, error: RuntimeError) -> str:
         """Why the device has no memory. Raises DeviceLostError if it is lost, or else `error`."""
