@@ -20,6 +20,15 @@ def test_it_imports_at_first_only_what_it_needs_at_first() -> None:
     assert ran.stdout.split() == []
 
 
+def test_what_devices_did_is_summed_up() -> None:
+    coordinator = Coordinator()
+    coordinator.labelled(512, {"works": 2.0, "waits": 1.0})
+    coordinator.labelled(512, {"works": 0.5})
+    coordinator.labelled(64)
+    assert coordinator.progress()[1]["labelled"] == 1088
+    assert coordinator.survey().device_seconds == {"works": 2.5, "waits": 1.0}
+
+
 def test_a_predictor_that_cannot_load_stands_aside_while_another_may() -> None:
     coordinator = Coordinator()
 

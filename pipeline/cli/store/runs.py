@@ -30,7 +30,9 @@ COLUMNS = tuple(column.name for column in TABLE)
 
 @click.command()
 @options.store
-@click.argument("run_id", metavar="[RUN]", required=False)
+@click.option(
+    "--run", "run_id", metavar="ID", help="Show this run's numbers, and what its GPUs did."
+)
 @click.option(
     "--last",
     type=click.IntRange(0),
@@ -49,13 +51,12 @@ def runs(
 ) -> int:
     """List the runs that have written to the label store at DST, the newest last.
 
-    With RUN, the id of one of them: its numbers, and what its GPUs did, as they were shown at its
-    end. The status of a run that was killed is "died". The rows that it committed are valid.
+    The status of a run that was killed is "died". The rows that it committed are valid.
 
     \b
     Examples:
       nightlabel runs s3://bucket/labels
-      nightlabel runs s3://bucket/labels 20260131T020000Z-3f9c2a71
+      nightlabel runs s3://bucket/labels --run 20260131T020000Z-3f9c2a71
     """
     from pipeline.storage import Folder, canonical
     from pipeline.store.run_index import RunIndex
