@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from pipeline.engine.ray_compat import attempt_number
-from pipeline.engine.session import gpu_here
-from pipeline.errors import ModelError
 from pipeline.graph.batches import pack, unpack
 from pipeline.graph.job import Sealed
 from pipeline.graph.metrics import Meters
 from pipeline.graph.stages.failures import reporting_errors
 from pipeline.graph.stages.network import Network
+from pipeline.graph.stages.own_device import check_device
 from pipeline.graph.stages.turns import Turns
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ class Predict:
         self._coordinator = coordinator
         self._network = Network(sealed.job, coordinator, graph)
         with reporting_errors(coordinator):
-            _check_device(self._network.device)
+            check_device(self._network.device)
         self._turns = Turns(Meters.of(sealed.job.spec.dst))
 
     def __call__(self, batches: pa.Table) -> pa.Table:
@@ -47,14 +46,3 @@ class Predict:
                 labelled = label(unpack(batches))
             self._coordinator.labelled.remote(labelled.num_rows)
             return pack(labelled)
-
-
-def _check_device(device: str) -> None:
-    """Raises ModelError where Ray has given away a GPU that torch cannot use: a night on one core
-    instead would look as if it went well."""
-    if device == "cpu" and gpu_here():
-        raise ModelError(
-            "Ray counts a GPU on this node, but PyTorch cannot use it: install a PyTorch that is "
-            "made for the node's driver (`nightlabel doctor` there names both), or start Ray with "
-            "--num-gpus 0 to label on its cores"
-        )
