@@ -99,7 +99,7 @@ def test_a_smaller_batch_is_compiled_once_and_the_larger_is_forgotten(
     monkeypatch.setattr(torch.compiler, "reset", reset)
     indices, scores = engine.predict(pixels)
     assert engine.batch_size == 1
-    assert sizes == [4, 2] + [1] * (CALLS + 9)
+    assert sizes == [4, 2] + [1] * (2 * CALLS + 9), "each proof is of two images"
     np.testing.assert_array_equal(indices, plain[0])
     np.testing.assert_allclose(scores, plain[1], rtol=0, atol=1e-6)
     assert len(resets) == 2
