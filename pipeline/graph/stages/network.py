@@ -15,6 +15,7 @@ from pipeline.engine.ray_compat import attempt_number
 from pipeline.errors import ModelError, NightlabelError
 from pipeline.graph.job import Job, with_graph
 from pipeline.graph.stages.failures import TASK_RETRIES, reporting_errors
+from pipeline.graph.stages.own_device import keep_to_own_device
 from pipeline.heap import for_good
 from pipeline.isolation.bisection import IsolatedLabeller, Labeller
 
@@ -40,6 +41,7 @@ class Network:
         self._coordinator = coordinator
         self._careful: IsolatedLabeller | None = None
         self._name = ray.get_runtime_context().get_actor_id() or ""
+        keep_to_own_device()
         with reporting_errors(coordinator):
             if ray.get(coordinator.starting.remote(self._name)) > LOAD_TRIES:
                 self._stand_aside()

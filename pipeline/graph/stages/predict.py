@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from pipeline.engine.ray_compat import attempt_number
-from pipeline.engine.session import gpu_here
-from pipeline.errors import ModelError
 from pipeline.graph.batches import pack, unpack
 from pipeline.graph.job import Sealed
 from pipeline.graph.metrics import DEVICE_SECONDS, Meters
 from pipeline.graph.stages.failures import reporting_errors
 from pipeline.graph.stages.network import Network
+from pipeline.graph.stages.own_device import check_device
 from pipeline.graph.stages.turns import Turns
 from pipeline.models.backends.device_time import DeviceTime
 
@@ -38,7 +37,7 @@ class Predict:
         self._coordinator = coordinator
         self._network = Network(sealed.job, coordinator, graph)
         with reporting_errors(coordinator):
-            _check_device(self._network.device)
+            check_device(self._network.device)
         self._meters = Meters.of(sealed.job.spec.dst)
         self._turns, self._device = Turns(self._meters), DeviceTime(CALLS)
 
@@ -59,14 +58,3 @@ class Predict:
         for activity, amount in seconds.items():
             self._meters.add(DEVICE_SECONDS, amount, activity)
         return seconds
-
-
-def _check_device(device: str) -> None:
-    """Raises ModelError where Ray has given away a GPU that torch cannot use: a night on one core
-    instead would look as if it went well."""
-    if device == "cpu" and gpu_here():
-        raise ModelError(
-            "Ray counts a GPU on this node, but PyTorch cannot use it: install a PyTorch that is "
-            "made for the node's driver (`nightlabel doctor` there names both), or start Ray with "
-            "--num-gpus 0 to label on its cores"
-        )
