@@ -43,7 +43,7 @@ class Predict:
     def __call__(self, batches: pa.Table) -> pa.Table:
         with reporting_errors(self._coordinator):
             turn = self._turns.alone() if attempt_number() else self._turns.together()
-            with turn, self._network.labeller() as label:
+            with turn, self._network.others_first(), self._network.labeller() as label:
                 labelled = label(unpack(batches))
             self._coordinator.labelled.remote(labelled.num_rows)
             return pack(labelled)
