@@ -28,7 +28,7 @@ from pipeline.graph.progress import Listener, Progress
 from pipeline.graph.result_queue import Stop
 from pipeline.graph.scaling import placed
 from pipeline.graph.stages.decode import Decode
-from pipeline.graph.stages.own_device import check_device, keep_to_own_device
+from pipeline.graph.stages.own_device import keep_to_own_device
 from pipeline.graph.stages.predict import CALLS, Predict
 from pipeline.isolation.model_process import ModelProcess
 from pipeline.runs.label import label
@@ -194,7 +194,6 @@ def _predict_for(
     keep_to_own_device()
     job = with_graph(job, graphs[0] if graphs else None)
     worker = job.task.load(job)
-    check_device(worker.device)
     worker(pixels)  # the first call compiles and allocates
     return _rate(worker, [pixels], seconds), worker.device
 

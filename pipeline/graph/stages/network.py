@@ -61,6 +61,16 @@ class Network:
             time.sleep(ASIDE_SECONDS)
 
     @contextmanager
+    def others_first(self) -> Iterator[None]:
+        """Before an error of a retry ends the night, other predictors label what they can."""
+        try:
+            yield
+        except NightlabelError:
+            if attempt_number():
+                self._stand_aside()
+            raise
+
+    @contextmanager
     def labeller(self) -> Iterator[Labeller]:
         """PIXELS → rows, for the images of one call of the actor: isolated if this is a retry.
 

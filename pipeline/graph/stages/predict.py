@@ -46,7 +46,7 @@ class Predict:
             retry = bool(attempt_number())
             turn = self._turns.alone() if retry else self._turns.together()
             call = self._device.other_work() if retry else self._device.call()
-            with turn, call, self._network.labeller() as label:
+            with turn, call, self._network.others_first(), self._network.labeller() as label:
                 labelled = label(unpack(batches))
                 rows = pack(labelled)
             self._coordinator.labelled.remote(labelled.num_rows, self._device_seconds())
