@@ -144,7 +144,9 @@ class TorchEngine:
             size = self.batch_size
             try:
                 # The work of other calls is queued while this one waits for its results.
-                queued = self._device.submit(self._queued, pixels, tell is not None).result()
+                queued = self._device.submit(
+                    self._queued, pixels, measured=tell is not None
+                ).result()
                 results = queued.wait()
                 if tell is not None:
                     tell(queued.spans())
@@ -173,7 +175,7 @@ class TorchEngine:
         belong to a thread, and the batches of two calls must not mix."""
         return ThreadPoolExecutor(1, thread_name_prefix="device")
 
-    def _queued(self, pixels: NDArray[np.uint8], measured: bool) -> Results:
+    def _queued(self, pixels: NDArray[np.uint8], *, measured: bool) -> Results:
         import torch
 
         if self._threads is not None and torch.get_num_threads() != self._threads:
@@ -230,7 +232,7 @@ class TorchEngine:
         try:
             with compiled(self._compiled, (self.batch_size, *self.image_shape)):
                 for _ in range(CALLS):
-                    self._queued(self._samples().numpy()).wait()
+                    self._queued(self._samples().numpy(), measured=False).wait()
         except RuntimeError as error:
             return self._no_memory(error)
         return ""
