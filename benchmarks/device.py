@@ -39,6 +39,7 @@ from pipeline.graph.backpressure import Live
 from pipeline.graph.batches import pack, unpack
 from pipeline.graph.dataset import Stages, labelled_blocks, predicted, set_up
 from pipeline.graph.pixel_table import Pixels
+from pipeline.graph.stages.decode import give_way
 from pipeline.models.backends.torch_engine import CUDA_BATCH
 from pipeline.models.backends.transfer import slices
 from pipeline.sources.base import refs_table
@@ -86,27 +87,30 @@ def _refs(numbers: range) -> pa.Table:
 
 
 class Decode:
-    """Pixels without decoding: what is left is to hand them on."""
+    """Pixels without decoding: what is left is to hand them on, in a process that gives way."""
 
     def __init__(self, side: int) -> None:
         self._side = side
 
     def __call__(self, batches: pa.Table) -> pa.Table:
-        refs = unpack(batches)
+        give_way()
+        return pack(self.batch(unpack(batches)))
+
+    def batch(self, refs: pa.Table) -> pa.Table:
         pixels = Pixels(refs, self._side, self._side)
         image = np.zeros((self._side, self._side, 3), np.uint8)
         for row in range(refs.num_rows):
             pixels.put(row, image, 500, 375, "jpeg")
-        return pack(pixels.table())
+        return pixels.table()
 
 
 class Device:
     """An engine whose device makes so many images a second, one batch after the other.
 
     As TorchEngine does it copies a batch before the device begins with it, queues the batches of
-    several calls, not more than its two pinned buffers and their copies hold, and lets each call
-    wait for its own results. The copy of a buffer to the device is free: it takes place in slices
-    while the buffer is filled. `spans`: (images, began, over) of each batch, in seconds of the clock.
+    several calls, as many as its buffers hold, and lets each call wait for its own results. The
+    copy of a buffer to the device is free: it takes place in slices while the buffer is filled.
+    `spans`: (images, began, over) of each batch, in seconds of the clock.
     """
 
     precision, device = "fp16", "cuda:simulated"
@@ -151,7 +155,7 @@ def _sleep_until(clock: float) -> None:
 
 class Predict:
     """The rows of a night that labels, of a simulated device. What it did goes to a file of
-    `folder`: `[images, began, over, bytes]` a line."""
+    `folder`: `[images, began, over, bytes]` a line, one for each batch of the device."""
 
     def __init__(self, images_per_second: float, side: int, folder: str) -> None:
         self._engine = Device(images_per_second, side)
@@ -232,7 +236,7 @@ def at_hand(placement: Placement, rate: float, batches: int, *, side: int = SIDE
     """Predictors alone, over one decoded batch again and again: what a device waits for, if not
     for decoders."""
     images = batches * placement.batch_rows
-    decoded = Decode(side)(pack(_refs(range(placement.batch_rows))))
+    decoded = pack(Decode(side).batch(_refs(range(placement.batch_rows))))
     block = ray.put(decoded)
 
     def graph(stages: Stages) -> Iterator[object]:

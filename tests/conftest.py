@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Ray's GPUs are only numbers in these tests, see pipeline/graph/stages/own_device.py.
+    os.environ["NIGHTLABEL_LOGICAL_GPUS"] = "1"
     if marks := config.getoption("--without"):
         folder = tempfile.TemporaryDirectory(prefix="nightlabel-without-")
         config.add_cleanup(folder.cleanup)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli import options
+from pipeline.cli.console.devices import gpu_rows
 from pipeline.cli.console.output import duration, say, say_json, say_table, size, words_of
 from pipeline.cli.console.progress import listener
 from pipeline.cli.console.quiet import quiet_libraries
@@ -86,6 +87,7 @@ def _say(found: "Bench", words: Words = LABELLING) -> None:
             "its first label" if words == LABELLING else "its first row",
             f"after {duration(found.first_label_seconds)}",
         ),
+        *gpu_rows(found.device_seconds, advice=False),
         ("the limit", _limit(found)),
     ]
     say_table(rows, f"{found.src} on {found.device}")

@@ -3,6 +3,7 @@
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from pipeline.cli.console.devices import gpu_rows
 from pipeline.cli.console.output import (
     duration,
     left_out_rows,
@@ -63,8 +64,9 @@ def say_summary(summary: "RunSummary") -> None:
     rows += left_out_rows(counts.left_out)
     if summary.images_per_second is not None:
         rows.append(("speed", f"{summary.images_per_second:,.1f} img/s"))
+    rows += gpu_rows(summary.device_seconds)
     reason = f" ({summary.reason})" if summary.reason else ""
-    title = f"{summary.status}{reason} in {duration(summary.seconds['all'])}"
+    title = f"{summary.status}{reason} in {duration(summary.seconds.get('all', 0.0))}"
     say_table(rows, f"run {summary.run_id}: {title}")
     for warning in _warnings(summary):
         say(f"  warning: {warning}")

@@ -25,8 +25,8 @@ from pipeline.errors import ClusterError, NightlabelError, PlacementError
 #: Ray ends tasks on a machine that runs out of memory, and retries them forever.
 OOM_RETRIES = 5
 
-#: Linux has these files where a driver of NVIDIA or AMD is loaded.
-GPU_DRIVERS: Final = (Path("/dev/nvidiactl"), Path("/dev/kfd"))
+#: Linux has these files where a driver of NVIDIA or AMD is loaded; the last is that of WSL.
+GPU_DRIVERS: Final = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
 
 #: Ray gives a node a resource of this name and its kind of GPU, if it knows the kind.
 _GPU_KIND: Final = "accelerator_type:"
@@ -82,7 +82,8 @@ def on_cpus_here(address: str | None) -> bool:
 
 
 def gpu_here() -> bool:
-    """Whether this machine seems to have a GPU; torch, which would know, takes seconds."""
+    """Whether this machine seems to have a GPU of NVIDIA or AMD; torch, which would know, takes
+    seconds."""
     return any(driver.exists() for driver in GPU_DRIVERS)
 
 
@@ -137,6 +138,8 @@ def _embedded(quiet: dict[str, Any]) -> None:
             ray.init(
                 "local",
                 num_cpus=cores(),
+                # Ray also counts GPUs of Apple and Intel, which are not used here.
+                num_gpus=None if gpu_here() else 0,
                 include_dashboard=False,
                 _system_config={"task_oom_retries": OOM_RETRIES} | metrics_once(),
                 **private,

@@ -4,9 +4,11 @@ Its process starts beside those that load the network, so it imports what only t
 needs when it is needed.
 """
 
-from collections import Counter
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -21,13 +23,21 @@ if TYPE_CHECKING:
     from pipeline.storage import Want
 
 
+#: A predictor that holds batches and cannot label them waits for others till they have labelled
+#: nothing for so long: they have none left, or are as it is.
+IDLE_SECONDS: Final = 60.0
+
+
 class Coordinator:
     """An actor that takes no core. A report that is repeated under the same number counts once."""
 
     def __init__(self, max_images: int | None = None) -> None:
         self._left = max_images
         self._labelled = 0
+        self._device_seconds: defaultdict[str, float] = defaultdict(float)
         self._ready: set[str] = set()
+        self._worked: set[str] = set()  # ready once, so batches may wait at them
+        self._progress = time.monotonic()
         self._shards: dict[int, Survey] = {}
         self._counts: dict[int, dict[str, int]] = {}
         self._failure: NightlabelError | None = None
@@ -46,12 +56,22 @@ class Coordinator:
     def ready(self, predictor: str) -> None:
         del self._starts[predictor]
         self._ready.add(predictor)
+        self._worked.add(predictor)
+        self._progress = time.monotonic()
 
     def others(self, predictor: str, tries: int) -> bool:
         """Whether another predictor is ready, or may become so: it has started `tries` times at
-        most."""
+        most.
+
+        No other one gets the batches that wait at one that was ready before. So it need not wait
+        for others that do nothing: they wait for it.
+        """
         starting = (name for name, count in self._starts.items() if count <= tries)
-        return any(name != predictor for name in (*self._ready, *starting))
+        if any(name != predictor for name in starting):
+            return True
+        if predictor in self._worked and time.monotonic() - self._progress > IDLE_SECONDS:
+            return False
+        return any(name != predictor for name in self._ready)
 
     def retried(self, block: str) -> int:
         """How many times a predictor has restarted this block."""
@@ -84,9 +104,13 @@ class Coordinator:
         self._left -= granted
         return granted
 
-    def labelled(self, rows: int) -> None:
-        """Rows that a predictor has produced: for display only."""
+    def labelled(self, rows: int, device: Mapping[str, float] | None = None) -> None:
+        """Rows that a predictor has produced, and the seconds of its `device` by
+        activity since the last."""
         self._labelled += rows
+        for activity, seconds in (device or {}).items():
+            self._device_seconds[activity] += seconds
+        self._progress = time.monotonic()
 
     def decoded(self, batch: bytes, depths: "Depths") -> None:
         """Which images of a batch, by its digest, have more than 8 bits a channel."""
@@ -128,6 +152,7 @@ class Coordinator:
 
         total = Survey(keep_seen=True)
         total.depths = added(self._depths.values())
+        total.device_seconds = dict(self._device_seconds)
         for shard, counts in self._counts.items():
             total.count(counts)
             if shard in self._shards:

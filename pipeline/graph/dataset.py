@@ -68,7 +68,8 @@ class Stages:
         if placement.predictors_decode:
             return cls(lister, None, Label, arguments)
         predict = Predict if job.task.network else None
-        return cls(lister, Decode(job, coordinator), predict, arguments)
+        decode = Decode(job, coordinator, beside_gpus=bool(placement.predictor_gpus))
+        return cls(lister, decode, predict, arguments)
 
 
 def labelled_blocks(

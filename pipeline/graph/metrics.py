@@ -44,6 +44,13 @@ STAGE_SECONDS: Final = Metric(
     "writes parts",
     "stage",
 )
+DEVICE_SECONDS: Final = Metric(
+    "counter",
+    "nightlabel_device_seconds_total",
+    "time of predictors on GPUs: `works`, or the GPU is idle and `waits` for a batch, `copies` "
+    "pixels or results, or has all calls make `rows`",
+    "activity",
+)
 STORE_ROWS: Final = Metric("gauge", "nightlabel_store_rows", "rows of this recipe in the store")
 LISTED: Final = Metric("gauge", "nightlabel_listed", "objects listed so far")
 REMAINING: Final = Metric("gauge", "nightlabel_remaining", "listed objects still to label")
@@ -58,6 +65,7 @@ METRICS: Final = (
     COMMITS,
     READ_BYTES,
     STAGE_SECONDS,
+    DEVICE_SECONDS,
     STORE_ROWS,
     LISTED,
     REMAINING,

@@ -1,15 +1,18 @@
 """Benchmark: the rate of each half of a run alone, and of both together; shows the bottleneck.
 
 Reading and decoding is measured with a task on every core that decodes. Predicting is measured
-with every predictor on its device. Both use the code and the numbers of a real run. Then a real
-run labels a part of the archive into a scratch folder.
+with every predictor on its device. Both use the code and the numbers of a real run: where GPUs
+predict, decoders pack batches and put them into Ray's object store, and predictors take them from
+there, several at a time, and put rows there. Then a real run labels a part of the archive into a
+scratch folder.
 """
 
 import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import cycle
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pyarrow as pa
 import ray
@@ -18,13 +21,15 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.engine.placement import Placement
 from pipeline.engine.session import fetch, session
 from pipeline.errors import NightlabelError, SpecError
-from pipeline.graph.batches import evenly
+from pipeline.graph.batches import evenly, pack
 from pipeline.graph.coordinator import CoordinatorClient
-from pipeline.graph.job import Job, with_graph
+from pipeline.graph.job import Job, Sealed, with_graph
 from pipeline.graph.progress import Listener, Progress
 from pipeline.graph.result_queue import Stop
 from pipeline.graph.scaling import placed
 from pipeline.graph.stages.decode import Decode
+from pipeline.graph.stages.own_device import keep_to_own_device
+from pipeline.graph.stages.predict import CALLS, Predict
 from pipeline.isolation.model_process import ModelProcess
 from pipeline.runs.label import label
 from pipeline.runs.network_graph import PendingGraph
@@ -40,6 +45,9 @@ if TYPE_CHECKING:
 #: A run labels this many times the images that may be buffered: a shorter run would measure its
 #: start and end, not its rate.
 LEAST_TIMES = 4
+
+#: A batch is another object than the last ones, whose pixels may be in a processor's cache.
+_BATCHES: Final = 8
 
 Limit = Literal["decoding", "predicting"]
 
@@ -64,6 +72,8 @@ class Bench(BaseModel):
     first_label_seconds: float
     limit: Limit
     decoders_wanted: int
+    #: What GPUs did in the whole run, in seconds of all of them: works, waits, copies, rows.
+    device_seconds: dict[str, float] = {}
 
     @property
     def share(self) -> float:
@@ -94,7 +104,10 @@ def bench(spec: LabelSpec, seconds: float, on_progress: Listener | None = None) 
         predicted, device = 0.0, "cpu"
         if job.task.network:
             say(Progress("predicting alone"))
-            predicted, device = _predict(job, graph, pixels, placement, seconds)
+            if placement.predictor_gpus:
+                predicted, device = _predict_on_gpus(job, pixels, placement, seconds)
+            else:
+                predicted, device = _predict(job, graph, pixels, placement, seconds)
         ideal = placement.rate(decoded / decoders, predicted / max(1, placement.predictors[1]))
         run = _run(job, max(LEAST_TIMES * rows, math.ceil(ideal * seconds)), say)
     return Bench(
@@ -126,19 +139,29 @@ def _decode(
 ) -> tuple[float, "ray.ObjectRef"]:
     """(images a second of all decoders, one batch of decoded images)."""
     share = placement.decoder_cpus or placement.predictor_cpus
+    passed_on = bool(placement.predictor_gpus)
     task = ray.remote(num_cpus=share, num_returns=2)(_decode_for)
     coordinator = CoordinatorClient().actor
     batches = ray.put(list(evenly([refs], placement.batch_rows)))
     working = [
-        task.remote(job, coordinator, batches, number, seconds) for number in range(decoders)
+        task.remote(job, coordinator, batches, number, seconds, passed_on)
+        for number in range(decoders)
     ]
     return sum(fetch(rate) for rate, _ in working), working[0][1]
 
 
 def _decode_for(
-    job: Job, coordinator: "ActorHandle", batches: list[pa.Table], number: int, seconds: float
+    job: Job,
+    coordinator: "ActorHandle",
+    batches: list[pa.Table],
+    number: int,
+    seconds: float,
+    passed_on: bool,
 ) -> tuple[float, pa.Table]:
-    """Decode all batches in rotation; each decoder, by its number, starts at another batch."""
+    """Decode all batches in rotation; each decoder, by its number, starts at another batch.
+
+    `passed_on`: to predictors, through the object store.
+    """
     start = number % len(batches)
     batches = batches[start:] + batches[:start]
     decode = Decode(job, coordinator).batch
@@ -146,7 +169,8 @@ def _decode_for(
     if not pixels["error_code"].null_count:
         code = pixels["error_message"][0]
         raise NightlabelError(f"none of the first {pixels.num_rows} images is decoded: {code}")
-    return _rate(decode, batches, seconds), pixels
+    stage = (lambda refs: ray.put(pack(decode(refs)))) if passed_on else decode
+    return _rate(stage, batches, seconds), pixels
 
 
 def _predict(
@@ -156,10 +180,8 @@ def _predict(
     placement: Placement,
     seconds: float,
 ) -> tuple[float, str]:
-    """(images a second of all predictors, their device)."""
-    task = ray.remote(num_cpus=placement.predictor_cpus, num_gpus=placement.predictor_gpus)(
-        _predict_for
-    )
+    """(images a second of all predictors, their device), on CPUs."""
+    task = ray.remote(num_cpus=placement.predictor_cpus)(_predict_for)
     inside = [graph] if graph is not None else []  # a list is not fetched by Ray
     working = [task.remote(job, inside, pixels, seconds) for _ in range(placement.predictors[1])]
     found = [fetch(one) for one in working]
@@ -169,10 +191,71 @@ def _predict(
 def _predict_for(
     job: Job, graphs: "list[ray.ObjectRef]", pixels: pa.Table, seconds: float
 ) -> tuple[float, str]:
+    keep_to_own_device()
     job = with_graph(job, graphs[0] if graphs else None)
     worker = job.task.load(job)
     worker(pixels)  # the first call compiles and allocates
     return _rate(worker, [pixels], seconds), worker.device
+
+
+class _Predictor(Predict):
+    """An actor that the driver calls; in a run, Ray Data does."""
+
+    def predict(self, batches: pa.Table) -> tuple[pa.Table, None]:
+        """Packed rows, which stay in the object store, and that they are there."""
+        return self(batches), None
+
+    def device(self) -> str:
+        return self._network.device
+
+
+def _predict_on_gpus(
+    job: Job, pixels: "ray.ObjectRef", placement: Placement, seconds: float
+) -> tuple[float, str]:
+    """(images a second of all predictors, their device), each with as many batches as in a run."""
+    actor = ray.remote(
+        num_cpus=placement.predictor_cpus,
+        num_gpus=placement.predictor_gpus,
+        max_concurrency=CALLS,
+    )(_Predictor)
+    arguments = (Sealed(job), CoordinatorClient().actor)
+    predictors = [actor.remote(*arguments) for _ in range(placement.predictors[1])]
+    batch: pa.Table = fetch(pixels)
+    blocks = [ray.put(pack(batch)) for _ in range(_BATCHES)]
+    try:
+        for warm in [_call(one, blocks[0]) for one in predictors]:
+            fetch(warm)  # the first call compiles and allocates
+        batches = _batch_rate(predictors, blocks, placement.in_flight, seconds)
+        device: str = fetch(predictors[0].device.remote())
+    finally:
+        for one in predictors:
+            ray.kill(one)
+    return batches * batch.num_rows, device
+
+
+def _batch_rate(
+    predictors: "list[ActorHandle]", blocks: "list[ray.ObjectRef]", in_flight: int, seconds: float
+) -> float:
+    """Batches a second, from the first that is done on: then all have the next ones."""
+    turn = cycle(blocks)
+    waiting = {_call(one, next(turn)): one for _ in range(in_flight) for one in predictors}
+    began, took, done = None, 0.0, 0
+    while took < seconds or not done:
+        [over], _ = ray.wait([*waiting], num_returns=1)
+        one = waiting.pop(over)
+        waiting[_call(one, next(turn))] = one
+        fetch(over)
+        now = time.perf_counter()
+        if began is None:
+            began = now
+        else:
+            took, done = now - began, done + 1
+    return done / took
+
+
+def _call(predictor: "ActorHandle", block: "ray.ObjectRef") -> "ray.ObjectRef":
+    _, done = predictor.predict.options(num_returns=2).remote(block)
+    return done
 
 
 def _rate(stage: Any, tables: list[pa.Table], seconds: float) -> float:
@@ -229,4 +312,5 @@ def _measured(summary: RunSummary, points: list[tuple[float, int]]) -> dict[str,
         "run_errors": counts.failed,
         "run_per_second": round(rate, 1),
         "first_label_seconds": round(labelled[0][0], 1) if labelled else 0.0,
+        "device_seconds": summary.device_seconds,
     }

@@ -113,7 +113,14 @@ def _memory() -> str:
 
 
 def _device() -> str:
-    from pipeline.models.backends.loading import device_name, pick_device, pick_precision
+    from pipeline.engine.session import gpu_here
+    from pipeline.models.backends.loading import (
+        device_name,
+        pick_device,
+        pick_precision,
+        torch_in_words,
+        unused_gpu,
+    )
     from pipeline.models.backends.openvino_engine import has_runtime, multiplies_bytes, runtime_name
 
     device = pick_device()
@@ -123,6 +130,13 @@ def _device() -> str:
             f", by {runtime_name()}" if has_runtime() else ", by torch: install openvino for speed"
         )
         text += "" if multiplies_bytes() else ", int8 is no faster (the CPU lacks VNNI)"
+        if other := unused_gpu():
+            text += f"; {other} is not supported and not used"
+        elif gpu_here():
+            text += (
+                f"; a driver of a GPU is loaded, but {torch_in_words()} finds no GPU: install a "
+                "PyTorch that is made for the GPU and its driver"
+            )
     return text
 
 

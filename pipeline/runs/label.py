@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import ray
 
+from pipeline.engine.address import cluster_address
 from pipeline.engine.placement import Placement
 from pipeline.engine.remote_tasks import in_tasks
 from pipeline.engine.session import on_cpus_here, session, totals
@@ -15,6 +16,7 @@ from pipeline.errors import NightlabelError, StoreError
 from pipeline.graph.committer import Committer, Written
 from pipeline.graph.job import Job
 from pipeline.graph.lazy import stream_class
+from pipeline.graph.own_gpus import OwnGpus
 from pipeline.graph.progress import LABELLING, LOADING, Listener, Progress
 from pipeline.graph.result_queue import Stop
 from pipeline.graph.scaling import make_room
@@ -76,8 +78,9 @@ def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
             save_recipe(job.folder, job.recipe.id, job.recipe.to_json())
             reporter.started(job)
             derived = derive(job, table, _summary_of(job))
-            graph = PendingGraph(job, process)
-            return Run(job, table, lease, stop, reporter, listener, began, graph, derived).execute()
+            graph, gpus = PendingGraph(job, process), OwnGpus(process)
+            run = Run(job, table, lease, stop, reporter, listener, began, graph, gpus, derived)
+            return run.execute()
 
 
 def fingerprint(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
@@ -103,11 +106,12 @@ class Run:
         listener: Listener,
         began: float,
         graph: PendingGraph,
+        gpus: OwnGpus,
         derived: int = 0,
     ) -> None:
         self._job, self._table, self._lease = job, table, lease
         self._stop, self._reporter, self._listener, self._began = stop, reporter, listener, began
-        self._derived, self._graph = derived, graph
+        self._derived, self._graph, self._gpus = derived, graph, gpus
         self._files = [f for f in table.live() if f.recipe == job.recipe.id]
         self._ledgers: list[Ledger] = []
         self._listed = False
@@ -175,12 +179,15 @@ class Run:
             with self._stop.gently():
                 if self._job.task.network and on_cpus_here(spec.address):
                     self._graph.begin()  # while Ray starts
+                elif self._job.task.network and cluster_address(spec.address) is None:
+                    self._gpus.begin()
                 stack.enter_context(session(spec.address, in_use=lambda: self._stop.graph_runs))
                 if self._stop:
                     return
                 placement = make_room(self._job, self._stop, self._listener)
                 if placement is None:
                     return
+                self._gpus.check(placement, self._stop)
                 self._committer.options = placement.elsewhere
                 self._summary.hardware = {"slots": totals(), **placement.as_dict()}
                 self._took("start")
@@ -228,6 +235,9 @@ class Run:
         counts = self._summary.counts = Counts.of(survey.counts)
         self._summary.clipping = {
             mode: Clipping(**depth._asdict()) for mode, depth in survey.depths.items()
+        }
+        self._summary.device_seconds = {
+            activity: round(seconds, 3) for activity, seconds in survey.device_seconds.items()
         }
         self._count_labels()
         self._count_unreadable(survey, complete=complete)

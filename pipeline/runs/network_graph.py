@@ -20,6 +20,7 @@ from pipeline.isolation.background import in_background
 from pipeline.isolation.child_process import EndedError
 from pipeline.isolation.model_process import ModelProcess
 from pipeline.models.backends.graph import PRECISIONS, Graph, NoGraphError
+from pipeline.models.backends.loading import device_count
 from pipeline.models.backends.openvino_engine import NO_RUNTIME, has_runtime, runtime_name
 from pipeline.models.cache import cache_folder
 from pipeline.models.fetch import fetch
@@ -121,7 +122,7 @@ class PendingGraph:
 
 def job_here(job: Job, process: ModelProcess) -> tuple[Job, str]:
     """The job with its network as a worker on this machine has it, and what runs it, in words."""
-    if not job.task.network or gpu_here():
+    if not job.task.network or (gpu_here() and device_count()):
         return job, runtime_of(ON_GPU) if job.task.network else ""
     found = PendingGraph(job, process).result(Stop())
     return (job if isinstance(found, str) else replace(job, graph=found)), runtime_of(found)

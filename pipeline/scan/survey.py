@@ -26,6 +26,8 @@ class Survey:
         self.unreadable: dict[str, str] = {}
         #: of the images that were decoded during this listing
         self.depths: Depths = {}
+        #: of the GPUs that labelled meanwhile, by activity
+        self.device_seconds: dict[str, float] = {}
         self._keep_seen = keep_seen
 
     def remaining(

@@ -206,6 +206,8 @@ class RunSummary(BaseModel):
     clipping: dict[str, Clipping] = Field(default_factory=dict)
     hardware: dict[str, Any] = Field(default_factory=dict)
     seconds: dict[str, FiniteFloat] = Field(default_factory=dict)
+    #: What GPUs did, in seconds of all of them: works, waits, copies, rows.
+    device_seconds: dict[str, FiniteFloat] = Field(default_factory=dict)
     images_per_second: FiniteFloat | None = None
 
     @field_validator("scope")

@@ -181,7 +181,8 @@ class Classify(Task):
         """Loads the weights and labels one picture with them."""
         from pipeline.images import prepare
         from pipeline.models.backends.loading import load_weights, pick_device
-        from pipeline.tasks.graph_maker import picture, tried
+        from pipeline.tasks.graph_maker import tried
+        from pipeline.tasks.pictures import picture
 
         folder = fetch(spec.model, spec.revision)
         shape = checked_preprocess(folder)

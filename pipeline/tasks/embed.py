@@ -172,7 +172,8 @@ class Embed(Task):
         """Loads the weights and makes a vector of one picture with them."""
         from pipeline.images import prepare
         from pipeline.models.backends.loading import load_weights, pick_device
-        from pipeline.tasks.graph_maker import picture, tried
+        from pipeline.tasks.graph_maker import tried
+        from pipeline.tasks.pictures import picture
 
         folder = fetch(spec.model, spec.revision, classifier=False)
         shape, gives = checked_vectors(folder, Embedding(spec.pooling))

@@ -1,19 +1,17 @@
 """Makes a network's graph, and proves it: on photographs it gives what torch gives."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import demo
 from pipeline.fields import one_line, refusals
-from pipeline.images import Preprocess, prepare
+from pipeline.images import Preprocess
 from pipeline.models.backends.base import Engine
 from pipeline.models.backends.graph import Graph, NoGraphError
+from pipeline.models.backends.half_precision import ALL, by_class, results_of
 from pipeline.models.backends.openvino_engine import (
     NO_RUNTIME,
     OpenVinoEngine,
@@ -23,6 +21,7 @@ from pipeline.models.backends.openvino_engine import (
 from pipeline.models.fetch import ModelFolder
 from pipeline.models.purpose import Purpose
 from pipeline.tasks.loading import torch_engine
+from pipeline.tasks.pictures import pictures
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,9 +32,6 @@ if TYPE_CHECKING:
 #: How far scores, or vectors as a share of their largest number, may be from torch's. The
 #: error of the others the user has chosen; this only tells them from nonsense.
 CLOSE: Final = {"fp32": 1e-4, "bf16": 0.1, "int8": 0.25}
-#: Graphs are proved on every hundredth photograph of the demo.
-EVERY: Final = 100
-_ALL: Final = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +84,6 @@ def tried(model: ModelFolder, shape: Preprocess, purpose: Purpose) -> tuple[Engi
     return torch_engine(model.path, shape, **options, purpose=purpose), how
 
 
-def pictures(shape: Preprocess) -> NDArray[np.uint8]:
-    """Photographs, and stripes of all brightnesses, as a model takes them: (n, H, W, 3)."""
-    paths = sorted(demo.images().rglob("*.png"))[::EVERY]
-    images = [*(path.read_bytes() for path in paths), picture()]
-    return np.stack([prepare(image, shape).pixels for image in images])
-
-
 def _made(request: GraphRequest, *, slimmer: bool) -> Graph:
     import torch
 
@@ -103,13 +92,13 @@ def _made(request: GraphRequest, *, slimmer: bool) -> Graph:
     shape, purpose = request.preprocess, request.purpose
     size, pixels = (shape.height, shape.width), pictures(shape)
     weights = load_weights(request.folder, torch.device("cpu"), "fp32", size, purpose)
-    scorer = purpose.scorer(weights.reader, top_k=_ALL, **request.scale)
-    wanted = _by_torch(scorer, pixels)
-    if max(map(_distance, _by_torch(scorer, pixels), wanted)) > CLOSE["fp32"]:
+    scorer = purpose.scorer(weights.reader, top_k=ALL, **request.scale)
+    wanted = results_of(scorer, pixels)
+    if max(map(_distance, results_of(scorer, pixels), wanted)) > CLOSE["fp32"]:
         raise NoGraphError("it gives other results each time")
     try:
         graph = _exported(request, weights, scorer, slimmer=slimmer)
-        found = _in_order(OpenVinoEngine(graph, top_k=_ALL).predict(pixels), graph.labels)
+        found = by_class(OpenVinoEngine(graph, top_k=ALL).predict(pixels), graph.labels)
     except refusals() as error:
         raise NoGraphError(f"OpenVINO does not take it: {one_line(error)}") from error
     off = max(map(_distance, found, wanted))
@@ -144,24 +133,6 @@ def _exported(
     )
 
 
-def _by_torch(scorer: "Scaler", pixels: NDArray[np.uint8]) -> list[NDArray[Any]]:
-    import torch
-
-    with torch.inference_mode():
-        results = tuple(result.numpy() for result in scorer(_tensor(pixels)))
-    return _in_order(results, scorer.labels)
-
-
-def _in_order(results: tuple[NDArray[Any], ...], labels: Sequence[str]) -> list[NDArray[Any]]:
-    """Scores of all classes, in the order of the classes, if there are any; then vectors."""
-    if not labels:
-        return [*results]
-    indices, scores, *vectors = results
-    by_class = np.empty_like(scores)
-    np.put_along_axis(by_class, indices, scores, axis=1)
-    return [by_class, *vectors]
-
-
 def _distance(found: NDArray[Any], wanted: NDArray[Any]) -> float:
     """The largest difference, as a share of the largest number if that is over 1."""
     return float(np.abs(found - wanted).max() / max(1.0, np.abs(wanted).max()))
@@ -171,13 +142,3 @@ def _tensor(pixels: NDArray[np.uint8]) -> "Tensor":
     import torch
 
     return torch.from_numpy(pixels)
-
-
-def picture() -> bytes:
-    """A PNG of coloured stripes, in a size that no model takes."""
-    from PIL import Image
-
-    stripes = Image.linear_gradient("L").resize((640, 427))
-    sink = BytesIO()
-    Image.merge("RGB", (stripes, stripes.rotate(180), stripes)).save(sink, "PNG")
-    return sink.getvalue()

@@ -58,6 +58,7 @@ def torch_engine(folder: Path, shape: "Preprocess", **options: Any) -> "TorchEng
     """A model folder by torch, with one thread, for images of a `shape`; `options` are those of
     `TorchEngine.load`."""
     from pipeline.models.backends.torch_engine import TorchEngine
+    from pipeline.tasks.pictures import pictures
 
     return TorchEngine.load(
         folder,
@@ -67,6 +68,7 @@ def torch_engine(folder: Path, shape: "Preprocess", **options: Any) -> "TorchEng
         mean=shape.mean,
         std=shape.std,
         threads=1,
+        photographs=partial(pictures, shape),
         **options,
     )
 

@@ -44,7 +44,7 @@ def cluster(s3: S3Process) -> Iterator[Any]:
 def test_nodes_go_and_others_come(world: World, cluster: Any) -> None:
     lost = 0
     for _ in range(10):
-        world.change(replaced=200, added=600)
+        world.change(replaced=200, added=2000)  # fewer are over before a node can go
         with night([*world.arguments, "--address", cluster.address]) as running:
             if _lose_a_node(world, cluster, running):
                 time.sleep(world.random.uniform(0, 2.0))
@@ -59,7 +59,7 @@ def test_nodes_go_and_others_come(world: World, cluster: Any) -> None:
 
 
 def test_a_node_that_nothing_replaces_ends_the_run(world: World, cluster: Any) -> None:
-    world.change(added=6000)  # a node that is lost near the end of its work is not missed
+    world.change(added=20_000)  # a node that is lost near the end of its work is not missed
     with night([*world.arguments, "--address", cluster.address]) as running:
         assert _lose_a_node(world, cluster, running)
         ran = running.end(world.scores, 2 * PATIENCE_SECONDS)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.cli.bench import _limit, _predicted, _processes, _whole
+from pipeline.cli.bench import _limit, _predicted, _processes, _say, _whole
 from tests.runs.test_bench import FOUND
 
 
@@ -24,6 +24,15 @@ def test_on_cpus_one_kind_of_process_does_both() -> None:
     assert _predicted(on_cpus)[0] == ("predict", "5,200.0 img/s (4 processes, 1,300.0 each)")
     without_network = on_cpus.model_copy(update={"predictors": 0})
     assert _processes(without_network)[0] == "decoders"
+
+
+def test_what_gpus_did_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    _say(FOUND.model_copy(update={"device_seconds": {"works": 60.0, "waits": 40.0}}))
+    said = capsys.readouterr().out
+    assert "GPUs             worked 60% of the time, waited for images 40%" in said
+    assert "would help" not in said  # the limit says it
+    _say(FOUND)
+    assert "GPUs" not in capsys.readouterr().out
 
 
 def test_the_limit_names_the_cores_that_devices_want() -> None:

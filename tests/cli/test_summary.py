@@ -64,6 +64,18 @@ def test_a_summary_names_its_numbers_as_documented(capsys: pytest.CaptureFixture
     assert (said["excluded"], said["gone"], said["deleted"]) == ("3", "6", "2")
 
 
+def test_what_gpus_did_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def said(**seconds: float) -> str:
+        say_summary(summary(device_seconds=seconds))
+        return table(capsys.readouterr().out)["GPUs"]
+
+    busy = "worked 87% of the time, waited for images 9%, copied 3%, made rows 1%"
+    assert said(works=870.0, waits=90.0, copies=30.0, rows=10.0) == busy
+    advice = "; more cores that decode would help"
+    assert said(works=50.0, waits=50.0).endswith(f"made rows 0%{advice}")
+    assert not said(works=5.0, waits=5.0).endswith(advice)  # its first images, perhaps
+
+
 def test_plan_and_verify_and_runs_use_the_same_words(capsys: pytest.CaptureFixture[str]) -> None:
     probe = Probe(
         images=16,
@@ -120,6 +132,7 @@ def test_the_rate_is_that_of_the_labelling_part() -> None:
 def test_summaries_of_older_versions_load() -> None:
     stored = summary().model_dump(mode="json")
     del stored["images_per_second"], stored["counts"]["failed_before_by_code"]
+    del stored["device_seconds"]
     old = RunSummary.model_validate(stored)
     assert (old.images_per_second, old.counts.failed_before_by_code) == (None, {})
 

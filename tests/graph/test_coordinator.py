@@ -3,7 +3,9 @@
 import subprocess
 import sys
 
-from pipeline.graph.coordinator import Coordinator
+import pytest
+
+from pipeline.graph.coordinator import IDLE_SECONDS, Coordinator
 
 IMPORTS = """
 import sys
@@ -18,6 +20,15 @@ def test_it_imports_at_first_only_what_it_needs_at_first() -> None:
         [sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True
     )
     assert ran.stdout.split() == []
+
+
+def test_what_devices_did_is_summed_up() -> None:
+    coordinator = Coordinator()
+    coordinator.labelled(512, {"works": 2.0, "waits": 1.0})
+    coordinator.labelled(512, {"works": 0.5})
+    coordinator.labelled(64)
+    assert coordinator.progress()[1]["labelled"] == 1088
+    assert coordinator.survey().device_seconds == {"works": 2.5, "waits": 1.0}
 
 
 def test_a_predictor_that_cannot_load_stands_aside_while_another_may() -> None:
@@ -36,3 +47,31 @@ def test_a_predictor_that_cannot_load_stands_aside_while_another_may() -> None:
     starts("good", 4)  # it was ready once, and is not any more
     assert not coordinator.others("bad", 3)
     assert not coordinator.others("good", 3)
+
+
+def test_a_predictor_that_holds_batches_waits_only_while_others_label(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its device failed in the midst of a night: nobody else gets what waits at it."""
+    now = 0.0
+    monkeypatch.setattr("pipeline.graph.coordinator.time.monotonic", lambda: now)
+    coordinator = Coordinator()
+    for name in ("bad", "good"):
+        coordinator.starting(name)
+        coordinator.ready(name)
+    for _ in range(4):
+        coordinator.starting("bad")
+    for name in ("idle", "late"):  # never ready, so nothing waits at these
+        coordinator.starting(name)
+    assert coordinator.others("bad", 3)
+    for name in ("idle", "late"):
+        for _ in range(4):
+            coordinator.starting(name)
+    now = IDLE_SECONDS
+    assert coordinator.others("bad", 3)
+    coordinator.labelled(512)
+    now = 2 * IDLE_SECONDS
+    assert coordinator.others("bad", 3)
+    now += 1
+    assert not coordinator.others("bad", 3)
+    assert coordinator.others("idle", 3)

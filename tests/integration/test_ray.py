@@ -28,7 +28,8 @@ summary = pipeline.label(
     pipeline.make_spec(src=src, dst=dst, model=model, batch_size=8, commit_seconds=0.5), look
 )
 print(json.dumps({"hardware": summary.hardware, "counts": summary.counts.model_dump(),
-                  "free": min(free), "working": len(working)}))
+                  "free": min(free), "working": len(working),
+                  "device_seconds": summary.device_seconds, "seconds": summary.seconds}))
 """
 
 
@@ -78,6 +79,8 @@ def test_two_logical_gpus_get_a_predictor_each(tmp_path: Path, slow_model: Path)
     assert found["counts"]["labelled"] == 3000
     assert found["free"] == 0.0  # each took its GPU
     assert found["working"] == 2  # and each was seen at a batch
+    did, took = found["device_seconds"], found["seconds"]
+    assert 0 < did["works"] < sum(did.values()) < 2 * (took["label"] - took["start"])
 
 
 @pytest.mark.slow

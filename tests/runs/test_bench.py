@@ -8,6 +8,7 @@ import pytest
 from pipeline.runs.bench import Bench, _measured
 from pipeline.store.runs import Counts, RunSummary, new_run_id
 from tests.integration.conftest import nightlabel
+from tests.parts.clusters.cluster import logical_gpus
 from tests.parts.models.tiny import archive, make_model
 
 FOUND = Bench(
@@ -52,6 +53,25 @@ def test_a_whole_bench(tmp_path: Path, model: Path) -> None:
     assert 0 < parts[2] < min(parts[:2])
     assert found.run_per_second > 0
     assert list(scratch.rglob("*")) == []
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.torch
+def test_a_bench_of_gpus_tells_what_they_did(tmp_path: Path, model: Path) -> None:
+    photos, scratch = tmp_path / "photos", tmp_path / "scratch"
+    photos.mkdir()
+    for name, data in archive(3000).items():
+        (photos / Path(name).name).write_bytes(data)
+    with logical_gpus(1) as address:
+        arguments = ["--model", model, "--seconds", 0.5, "--scratch", scratch, "--json"]
+        ran = nightlabel("bench", photos, *arguments, "--address", address)
+    assert ran.code == 0, ran.err
+    found = Bench.model_validate(json.loads(ran.out))
+    assert found.run_images == 3000
+    parts = (found.decode_per_second, found.predict_per_second)
+    assert 0 < found.ideal_per_second == min(parts)
+    assert 0 < found.device_seconds["works"] < sum(found.device_seconds.values())
 
 
 @pytest.mark.ray

@@ -25,7 +25,8 @@ from pipeline.models.purpose import (
     Purpose,
     Reader,
 )
-from pipeline.tasks.graph_maker import make_graph, pictures, tried
+from pipeline.tasks.graph_maker import make_graph, tried
+from pipeline.tasks.pictures import pictures
 from tests.models import graphs, tiny
 
 pytestmark = pytest.mark.torch

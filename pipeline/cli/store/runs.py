@@ -31,6 +31,9 @@ COLUMNS = tuple(column.name for column in TABLE)
 @click.command()
 @options.store
 @click.option(
+    "--run", "run_id", metavar="ID", help="Show this run's numbers, and what its GPUs did."
+)
+@click.option(
     "--last",
     type=click.IntRange(0),
     default=20,
@@ -39,20 +42,30 @@ COLUMNS = tuple(column.name for column in TABLE)
     help="Show the newest N runs; 0: all.",
 )
 @options.output
-def runs(dst: str, last: int, as_json: bool, debug: bool) -> int:  # noqa: ARG001
+def runs(
+    dst: str,
+    run_id: str | None,
+    last: int,
+    as_json: bool,
+    debug: bool,  # noqa: ARG001
+) -> int:
     """List the runs that have written to the label store at DST, the newest last.
 
     The status of a run that was killed is "died". The rows that it committed are valid.
 
     \b
-    Example:
+    Examples:
       nightlabel runs s3://bucket/labels
+      nightlabel runs s3://bucket/labels --run 20260131T020000Z-3f9c2a71
     """
     from pipeline.storage import Folder, canonical
     from pipeline.store.run_index import RunIndex
     from pipeline.store.runs import load_runs
 
     folder = Folder(canonical(dst))
+    if run_id is not None:
+        _say_one(folder, run_id, as_json=as_json)
+        return 0
     found = load_runs(folder, RunIndex.read(folder))
     if not found:
         raise MissingError(f"{dst} has no runs; start one with `nightlabel label SRC {dst}`")
@@ -67,6 +80,24 @@ def runs(dst: str, last: int, as_json: bool, debug: bool) -> int:  # noqa: ARG00
     ]
     say_columns(columns, [Row(_row(run, alive)) for run in found])
     return 0
+
+
+def _say_one(folder: "Folder", run_id: str, *, as_json: bool) -> None:
+    """One run, as at its end."""
+    from pipeline.cli.summary import say_summary
+    from pipeline.storage import public
+    from pipeline.store.runs import load_run
+
+    run = load_run(folder, run_id)
+    if run is None:
+        raise MissingError(
+            f"{public(folder.uri)} has no run {run_id}; `nightlabel runs` lists them"
+        )
+    status = _status(run, _alive(folder))
+    if as_json:
+        say_json(run.model_dump(mode="json") | {"status": status})
+    else:
+        say_summary(run.model_copy(update={"status": status}))
 
 
 def _alive(folder: "Folder") -> str | None:

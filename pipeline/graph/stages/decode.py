@@ -1,7 +1,8 @@
 """Decode: a task on a core, from refs to pixels, or to the rows of a task without a network."""
 
-from functools import partial
-from typing import TYPE_CHECKING
+import os
+from functools import cache, partial
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
@@ -18,18 +19,28 @@ from pipeline.tasks import Worker
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
+#: Beside a decoder on each core, the thread that feeds a device took two to three times as long for
+#: the same work; beside decoders of lower priority, as long as without them.
+NICE: Final = 10
+
 
 class Decode:
     """Refs to pixels for a predictor, or to the rows of a task without one.
 
-    If a worker died on a batch, the retry isolates its images, see bisection.py.
+    If a worker died on a batch, the retry isolates its images, see bisection.py. `beside_gpus`: its
+    process gives way to the predictors of its node.
     """
 
-    def __init__(self, job: Job, coordinator: "ActorHandle | None" = None) -> None:
+    def __init__(
+        self, job: Job, coordinator: "ActorHandle | None" = None, *, beside_gpus: bool = False
+    ) -> None:
         self._job, self._coordinator = job, coordinator
+        self._beside_gpus = beside_gpus
         self._images = ImageLoader(job, coordinator)
 
     def __call__(self, batches: pa.Table) -> pa.Table:
+        if self._beside_gpus:
+            give_way()
         keep_photographs()
         with reporting_errors(self._coordinator), ending_without_memory(self._coordinator):
             return pack(self.batch(unpack(batches)))
@@ -54,6 +65,16 @@ class Decode:
         # The task's own code may have ended the worker.
         with IsolatedLabeller(partial(self._job.task.load, self._job), worker) as careful:
             return careful(pixels)
+
+
+@cache
+def give_way() -> None:
+    """Give this process a lower priority for good, once.
+
+    It never becomes a predictor: Ray keeps workers of tasks, and workers without a GPU, apart from
+    those of actors and with one.
+    """
+    os.nice(NICE)
 
 
 _LOADED: dict[str, Worker] = {}

@@ -15,6 +15,7 @@ from pipeline.engine.ray_compat import attempt_number
 from pipeline.errors import ModelError, NightlabelError
 from pipeline.graph.job import Job, with_graph
 from pipeline.graph.stages.failures import TASK_RETRIES, reporting_errors
+from pipeline.graph.stages.own_device import keep_to_own_device
 from pipeline.heap import for_good
 from pipeline.isolation.bisection import IsolatedLabeller, Labeller
 
@@ -40,6 +41,7 @@ class Network:
         self._coordinator = coordinator
         self._careful: IsolatedLabeller | None = None
         self._name = ray.get_runtime_context().get_actor_id() or ""
+        keep_to_own_device()
         with reporting_errors(coordinator):
             if ray.get(coordinator.starting.remote(self._name)) > LOAD_TRIES:
                 self._stand_aside()
@@ -57,6 +59,16 @@ class Network:
         """Wait for as long as another predictor works: one bad device does not end a night."""
         while ray.get(self._coordinator.others.remote(self._name, LOAD_TRIES)):
             time.sleep(ASIDE_SECONDS)
+
+    @contextmanager
+    def others_first(self) -> Iterator[None]:
+        """Before an error of a retry ends the night, other predictors label what they can."""
+        try:
+            yield
+        except NightlabelError:
+            if attempt_number():
+                self._stand_aside()
+            raise
 
     @contextmanager
     def labeller(self) -> Iterator[Labeller]:

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from pipeline.engine.ray_compat import attempt_number
-from pipeline.engine.session import gpu_here
-from pipeline.errors import ModelError
 from pipeline.graph.batches import pack, unpack
 from pipeline.graph.job import Sealed
-from pipeline.graph.metrics import Meters
+from pipeline.graph.metrics import DEVICE_SECONDS, Meters
 from pipeline.graph.stages.failures import reporting_errors
 from pipeline.graph.stages.network import Network
+from pipeline.graph.stages.own_device import check_device
 from pipeline.graph.stages.turns import Turns
+from pipeline.models.backends.device_time import DeviceTime
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -37,24 +37,24 @@ class Predict:
         self._coordinator = coordinator
         self._network = Network(sealed.job, coordinator, graph)
         with reporting_errors(coordinator):
-            _check_device(self._network.device)
-        self._turns = Turns(Meters.of(sealed.job.spec.dst))
+            check_device(self._network.device)
+        self._meters = Meters.of(sealed.job.spec.dst)
+        self._turns, self._device = Turns(self._meters), DeviceTime(CALLS)
 
     def __call__(self, batches: pa.Table) -> pa.Table:
         with reporting_errors(self._coordinator):
-            turn = self._turns.alone() if attempt_number() else self._turns.together()
-            with turn, self._network.labeller() as label:
+            retry = bool(attempt_number())
+            turn = self._turns.alone() if retry else self._turns.together()
+            call = self._device.other_work() if retry else self._device.call()
+            with turn, call, self._network.others_first(), self._network.labeller() as label:
                 labelled = label(unpack(batches))
-            self._coordinator.labelled.remote(labelled.num_rows)
-            return pack(labelled)
+                rows = pack(labelled)
+            self._coordinator.labelled.remote(labelled.num_rows, self._device_seconds())
+            return rows
 
-
-def _check_device(device: str) -> None:
-    """Raises ModelError where Ray has given away a GPU that torch cannot use: a night on one core
-    instead would look as if it went well."""
-    if device == "cpu" and gpu_here():
-        raise ModelError(
-            "Ray counts a GPU on this node, but PyTorch cannot use it: install a PyTorch that is "
-            "made for the node's driver (`nightlabel doctor` there names both), or start Ray with "
-            "--num-gpus 0 to label on its cores"
-        )
+    def _device_seconds(self) -> dict[str, float]:
+        """What the device did since the last batch."""
+        seconds = self._device.take()
+        for activity, amount in seconds.items():
+            self._meters.add(DEVICE_SECONDS, amount, activity)
+        return seconds

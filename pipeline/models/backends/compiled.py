@@ -11,6 +11,7 @@ transformers before 5.18 gives a compiled network an attention mask that it does
 With a mask torch computes attention in fp32 and step by step, and an H200 was half as fast.
 """
 
+import gc
 import hashlib
 import logging
 import os
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import ModelError
 from pipeline.models import digests
@@ -29,10 +30,14 @@ from pipeline.models.digests import DamagedError
 if TYPE_CHECKING:
     import torch
 
+#: Calls before the first real batch. On a GPU the first compiles and warms up, the second records
+#: the CUDA graph, the third replays it.
+CALLS: Final = 3
+
 
 @contextmanager
 def compiled(model: Any, shape: tuple[int, int, int, int]) -> Iterator[None]:
-    """After this, `model` compiles itself at its first call; call it once in the block.
+    """After this, `model` compiles itself at its first call; call it `CALLS` times in the block.
 
     `shape` is that of every batch: (n, height, width, 3). Raises ModelError if the cache
     folder cannot be written; UnsafeFolderError.
@@ -40,6 +45,18 @@ def compiled(model: Any, shape: tuple[int, int, int, int]) -> Iterator[None]:
     with _kernels(_key(model, shape)):
         model.compile(dynamic=False, options=_options(model.device))
         yield
+
+
+def forget() -> None:
+    """Free all that was compiled in this process, in the thread that ran it.
+
+    A CUDA graph keeps the memory of its whole batch for as long as it can be replayed, which
+    `empty_cache` does not free.
+    """
+    import torch
+
+    torch.compiler.reset()
+    gc.collect()
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Loads models with transformers: device, precision, and a check that the weights fit."""
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,10 +56,31 @@ def dtype_of(precision: str) -> "torch.dtype":
 
 
 def device_name(device: "torch.device") -> str:
-    """`cpu`, or `cuda:` and the GPU's name."""
+    """`cpu`; or `cuda:` and the GPU's name, `rocm:` if torch calls AMD's GPUs "cuda"."""
     import torch
 
-    return f"cuda:{torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type
+    if device.type != "cuda":
+        return device.type
+    kind = "rocm" if torch.version.hip else "cuda"
+    return f"{kind}:{torch.cuda.get_device_name(device)}"
+
+
+def torch_in_words() -> str:
+    """`PyTorch 2.13.0+cpu, built for CPUs only,` or for a kind of GPU."""
+    import torch
+
+    built = torch.version
+    kind = f"ROCm {built.hip}" if built.hip else f"CUDA {built.cuda}" if built.cuda else "CPUs only"
+    return f"PyTorch {torch.__version__}, built for {kind},"
+
+
+def unused_gpu() -> str | None:
+    """A GPU that torch can use and Nightlabel does not, by its name; None if there is none."""
+    import torch
+
+    if torch.backends.mps.is_available():
+        return "Apple's GPU (MPS)"
+    return "Intel's GPU (XPU)" if torch.xpu.is_available() else None
 
 
 @dataclass(frozen=True)
@@ -75,14 +97,36 @@ class Weights:
     unused: list[str]
 
 
-def _sum_in_fp32(*, convolutions: bool) -> None:
-    """Without this torch may sum in fewer bits than `precision` says."""
+def sum_in_fp32() -> None:
+    """Without this torch may use fewer bits than `precision` says: TF32 keeps 10 bits of 23.
+
+    By the names of torch 2.4, which 2.13 still takes, though with a warning. To set some by its
+    new names (`fp32_precision`) and some by the old makes torch raise when it compiles.
+    """
     import torch
 
-    if convolutions:
-        torch.backends.cudnn.allow_tf32 = False  # they would keep 10 bits of 23
-    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
-    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    cuda = torch.backends.cuda.matmul
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
+        cuda.allow_fp16_reduced_precision_reduction = False
+        cuda.allow_bf16_reduced_precision_reduction = False
+    if hasattr(cuda, "allow_fp16_accumulation"):  # since torch 2.7
+        cuda.allow_fp16_accumulation = False
+
+
+def channels_last(model: Any) -> None:
+    """Order the weights of a convolutional network as its images are: (H, W, channels).
+
+    Otherwise cuDNN orders them so before each convolution. A network with one convolution has it
+    for its patches, and gains nothing.
+    """
+    import torch
+
+    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Conv2d)]
+    for layer in layers if len(layers) > 1 else ():
+        layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
 
 
 def load_classifier(
@@ -121,7 +165,7 @@ def load_weights(
     # Its warnings are raised below, or reported by `doctor`.
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     if device.type == "cuda":
-        _sum_in_fp32(convolutions=precision == "fp32")
+        sum_in_fp32()
     own: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = purpose.prepared(AutoConfig.from_pretrained(folder, **own))
@@ -137,6 +181,8 @@ def load_weights(
     except refusals() as error:
         raise BadModelError(f"{folder}: the model cannot be loaded: {one_line(error)}") from error
     model = model.to(device).eval()
+    if device.type == "cuda":
+        channels_last(model)
     reader = purpose.reader(model)
     unfit = (key for key, *_ in info["mismatched_keys"])
     refuse_keys(folder, "don't fit config.json in", unfit, purpose)

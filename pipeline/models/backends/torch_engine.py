@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from pipeline.errors import BadModelError, ModelError
 from pipeline.heap import keep_heap
 from pipeline.models.backends.base import DeviceLostError
-from pipeline.models.backends.compiled import compiled
+from pipeline.models.backends.compiled import CALLS, compiled, forget
 from pipeline.models.backends.device_faults import Fault, fault, first_line
+from pipeline.models.backends.device_time import telling
+from pipeline.models.backends.half_precision import ALL, Trial, results_of, suited
 from pipeline.models.backends.loading import (
+    Weights,
     device_name,
     load_weights,
     pick_device,
@@ -64,6 +67,7 @@ class TorchEngine:
         self._scorer, self._threads, self._load_exact = scorer, threads, load_exact
         self._one_shape = one_shape
         self._transfer: Transfer | None = None
+        self._compiled: Any = None  # the network, if it is compiled
 
     @classmethod
     def load(
@@ -82,11 +86,13 @@ class TorchEngine:
         compile: bool = False,
         purpose: Purpose = CLASSIFYING,
         plain: bool = False,
+        photographs: Callable[[], NDArray[np.uint8]] | None = None,
     ) -> Self:
         """Load a model folder (see `fetch`) on the GPU, or else the CPU, and try it on two images.
 
         Pixels become (x · rescale − mean) / std. `precision` is auto, fp32, bf16 or fp16;
-        auto on a GPU is fp16, or bf16 if the scores of the two images overflow in fp16.
+        auto on a GPU is fp16, or bf16 if the scores of the two images overflow in fp16, or what
+        suits the network on `photographs`, (n, height, width, 3), if there are any.
         `batch_size` None is 256 on a GPU, 16 on a CPU; `threads` None does not change torch's
         threads; `compile` takes minutes once and changes the last digits of scores. `purpose` says
         what is read of the network. Vectors are compared with those of transformers' own layers; if
@@ -96,12 +102,21 @@ class TorchEngine:
         device = pick_device()
         if device.type == "cpu":
             keep_heap()
-        chosen = pick_precision(precision, device)
-        loaded = load_weights(folder, device, chosen, (height, width), purpose)
         shape: dict[str, Any] = {"height": height, "width": width}
         shape |= {"batch_size": batch_size, "threads": threads}
         scale: dict[str, Any] = {"rescale": rescale, "mean": mean, "std": std, "top_k": top_k}
         scale["purpose"] = purpose
+
+        def in_precision(precision: str) -> Weights:
+            return load_weights(folder, device, precision, (height, width), purpose)
+
+        if photographs is None:
+            chosen = pick_precision(precision, device)
+            loaded = in_precision(chosen)
+        else:
+            by_class = partial(_by_class, photographs=photographs, **scale | {"top_k": ALL})
+            trial = Trial(in_precision, by_class, labels=purpose.labels)
+            chosen, loaded = suited(precision, device, trial)
         # For the few rows of a block that overflow: a GPU pads every batch to its full size.
         few = shape | {"batch_size": min(batch_size or EXACT_BATCH, EXACT_BATCH)}
         load_exact = partial(cls.load, folder, precision="fp32", **few, **scale)
@@ -111,7 +126,8 @@ class TorchEngine:
         before = engine._plain_results(folder) if purpose.vectors else ()
         results = before if plain else engine._made_fast(folder, loaded.reader, purpose, compile)
         if not plain and before and not engine._near(results, before):
-            return cls.load(folder, precision=precision, plain=True, **shape, **scale)
+            again: dict[str, Any] = {"photographs": photographs, **shape, **scale}
+            return cls.load(folder, precision=precision, plain=True, **again)
         if precision == "auto" and not _all_finite(results) and chosen == "fp16":
             # It would label most images twice. bf16 has the range of fp32.
             return cls.load(folder, precision="bf16", compile=compile, **shape, **scale)
@@ -123,11 +139,18 @@ class TorchEngine:
                 f"pixels are {pixels.dtype} {pixels.shape[1:]}, the model takes uint8 "
                 f"{self.image_shape}"
             )
+        tell = telling()
         while len(pixels):
             size = self.batch_size
             try:
                 # The work of other calls is queued while this one waits for its results.
-                return self._device.submit(self._queued, pixels).result().wait()
+                queued = self._device.submit(
+                    self._queued, pixels, measured=tell is not None
+                ).result()
+                results = queued.wait()
+                if tell is not None:
+                    tell(queued.spans())
+                return results
             except RuntimeError as error:
                 reason = self._no_memory(error)
             # Out of the handler, whose traceback keeps memory alive.
@@ -152,19 +175,19 @@ class TorchEngine:
         belong to a thread, and the batches of two calls must not mix."""
         return ThreadPoolExecutor(1, thread_name_prefix="device")
 
-    def _queued(self, pixels: NDArray[np.uint8]) -> Results:
+    def _queued(self, pixels: NDArray[np.uint8], *, measured: bool) -> Results:
         import torch
 
         if self._threads is not None and torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
+        feed = self._feed()
+        work = feed.measured() if measured else None
         with torch.inference_mode():
-            return Results(self._run(pixels))
-
-    def _run(self, pixels: NDArray[np.uint8]) -> "list[tuple[Tensor, ...]]":
-        return [
-            tuple(result[:rows] for result in self._scorer(batch))
-            for batch, rows in self._feed().batches(pixels)
-        ]
+            parts = [
+                tuple(result[:rows] for result in self._scorer(batch))
+                for batch, rows in feed.batches(pixels, work)
+            ]
+            return Results(parts, work)
 
     def _no_memory(self, error: RuntimeError) -> str:
         """Why the device has no memory. Raises DeviceLostError if it is lost, or else `error`."""
@@ -184,18 +207,35 @@ class TorchEngine:
 
     def _halve(self, size: int, reason: str) -> None:
         """Halve the batch, unless another call has done so since it had this `size`."""
-        import torch
-
         if self.batch_size < size:
             return
-        if size == 1:
-            raise ModelError(
-                f"not even one image fits in the memory of {self.device} beside this model: "
-                f"{reason}; choose a smaller model, a larger device or --precision fp16"
-            )
-        self.batch_size //= 2
-        self._transfer = None
+        while reason:
+            if self.batch_size == 1:
+                raise ModelError(
+                    f"not even one image fits in the memory of {self.device} beside this model: "
+                    f"{reason}; choose a smaller model, a larger device or --precision fp16"
+                )
+            self.batch_size //= 2
+            self._transfer = None
+            reason = self._made_room()
+
+    def _made_room(self) -> str:
+        """Free what only the former batch needed, and compile for the new one if it was compiled.
+        Returns why there is no memory for that, or ""."""
+        import torch
+
+        if self._compiled is not None:
+            forget()
         torch.cuda.empty_cache()  # does nothing without CUDA
+        if self._compiled is None:
+            return ""
+        try:
+            with compiled(self._compiled, (self.batch_size, *self.image_shape)):
+                for _ in range(CALLS):
+                    self._queued(self._samples().numpy(), measured=False).wait()
+        except RuntimeError as error:
+            return self._no_memory(error)
+        return ""
 
     def _samples(self) -> "Tensor":
         """A black image and one of noise, (2, H, W, 3) uint8."""
@@ -228,8 +268,11 @@ class TorchEngine:
         one_image = self._scorer.scaled(self._samples()[1:].to(device))
         trim(model, one_image, reader.read)
         if compile:
+            self._compiled = model
             with compiled(model, (self.batch_size, *self.image_shape)):
-                return self._prove(folder, f"{self.precision}, compiled")
+                for _ in range(CALLS):
+                    results = self._prove(folder, f"{self.precision}, compiled")
+                return results
         return self._prove(folder, self.precision) if purpose.vectors else results
 
     def _plain_results(self, folder: Path) -> tuple[NDArray[Any], ...]:
@@ -261,6 +304,12 @@ class TorchEngine:
             raise BadModelError(
                 f"{folder}: the model does not take images of {height}x{width} in {how}: {error}"
             ) from error
+
+
+def _by_class(
+    weights: Weights, photographs: Callable[[], NDArray[np.uint8]], purpose: Purpose, **scale: Any
+) -> tuple[NDArray[Any], ...]:
+    return results_of(purpose.scorer(weights.reader, **scale), photographs())
 
 
 def _all_finite(results: tuple[NDArray[Any], ...]) -> bool:

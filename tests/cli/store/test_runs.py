@@ -65,6 +65,25 @@ def test_the_newest_are_last_and_enough(folder: Folder) -> None:
     assert len(_lines(folder, "--last", "0")) == 6
 
 
+def test_one_run_is_shown_with_what_its_gpus_did(folder: Folder) -> None:
+    ended = datetime(2026, 1, 1, 3, tzinfo=UTC)
+    seconds = {"works": 80.0, "waits": 16.0, "copies": 3.0, "rows": 1.0}
+    run = _run(folder, 1, status="complete", finished=ended, device_seconds=seconds)
+    other = _run(folder, 2)
+    said = {line.split("  ")[1]: line for line in _lines(folder, "--run", run)[1:]}
+    assert said["GPUs"].endswith(
+        "  worked 80% of the time, waited for images 16%, copied 3%, made rows 1%; "
+        "more cores that decode would help"
+    )
+    assert (
+        json.loads("\n".join(_lines(folder, "--run", run, "--json")))["device_seconds"] == seconds
+    )
+    assert "died" in _lines(folder, "--run", other)[0]
+    assert not any("GPUs" in line for line in _lines(folder, "--run", other))
+    with pytest.raises(MissingError, match="has no run 2026"):
+        _lines(folder, "--run", "2026")
+
+
 def test_no_runs_are_told(folder: Folder) -> None:
     with pytest.raises(MissingError, match="has no runs"):
         _lines(folder)

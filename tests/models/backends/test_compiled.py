@@ -16,7 +16,7 @@ import torch
 import torch._inductor.config
 
 from pipeline.errors import ModelError
-from pipeline.models.backends.compiled import _kernels
+from pipeline.models.backends.compiled import CALLS, _kernels
 from pipeline.models.backends.torch_engine import TorchEngine
 from pipeline.models.scorer import Scorer
 from tests.models import tiny
@@ -54,6 +54,65 @@ def test_labels_are_those_of_the_plain_network(
     np.testing.assert_allclose(compiled[1], plain[1], rtol=0, atol=1e-6)
     assert sizes == {4}, "9 images are three batches of one shape"
     assert list((cache / "compiled").rglob("*.so")), "nothing was compiled"
+
+
+@pytest.mark.usefixtures("cache")
+def test_the_proof_calls_the_network_as_often_as_a_gpu_needs_to_record_it(
+    vit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the first block replays a CUDA graph. All calls have the shape of a full batch."""
+    sizes: list[int] = []
+    score = Scorer.__call__
+
+    def seen(scorer: Scorer, batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        if scorer._model._compiled_call_impl is not None:
+            sizes.append(len(batch))
+        return score(scorer, batch)
+
+    monkeypatch.setattr(Scorer, "__call__", seen)
+    engine = load(vit, compile=True)
+    assert sizes == [4] * CALLS
+    assert engine._compiled is not None
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_smaller_batch_is_compiled_once_and_the_larger_is_forgotten(
+    vit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory runs out at 4 images; and at 2, while these are compiled."""
+    engine, pixels = load(vit, compile=True), tiny.images(9)
+    plain = load(vit).predict(pixels)
+    sizes, resets = list[int](), list[int]()
+    score, forget = Scorer.__call__, torch.compiler.reset
+
+    def full(scorer: Scorer, batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        sizes.append(len(batch))
+        if len(batch) > 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 MiB")
+        return score(scorer, batch)
+
+    def reset() -> None:
+        resets.append(threading.get_ident())
+        forget()
+
+    monkeypatch.setattr(Scorer, "__call__", full)
+    monkeypatch.setattr(torch.compiler, "reset", reset)
+    indices, scores = engine.predict(pixels)
+    assert engine.batch_size == 1
+    assert sizes == [4, 2] + [1] * (2 * CALLS + 9), "each proof is of two images"
+    np.testing.assert_array_equal(indices, plain[0])
+    np.testing.assert_allclose(scores, plain[1], rtol=0, atol=1e-6)
+    assert len(resets) == 2
+    assert threading.get_ident() not in resets, "CUDA graphs belong to the thread that uses them"
+
+
+def test_rows_in_fp32_are_not_compiled(vit: Path, cache: Path) -> None:
+    engine = load(vit, compile=True, precision="bf16")
+    assert engine.exact.precision == "fp32"
+    assert engine.exact._compiled is None
+    assert engine.exact._scorer._model._compiled_call_impl is None
+    assert engine.exact.batch_size <= 16
+    assert cache.exists()
 
 
 @pytest.mark.usefixtures("cache")
