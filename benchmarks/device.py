@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Lock
+from threading import Lock, local
 from typing import Any, Self
 
 import numpy as np
@@ -110,7 +110,8 @@ class Device:
     As TorchEngine does it copies a batch before the device begins with it, queues the batches of
     several calls, as many as its buffers hold, and lets each call wait for its own results. The
     copy of a buffer to the device is free: it takes place in slices while the buffer is filled.
-    `spans`: (images, began, over) of each batch, in seconds of the clock.
+    `here.spans`: (images, began, over) of each batch of this thread's last call, in seconds of the
+    clock.
     """
 
     precision, device = "fp16", "cuda:simulated"
@@ -118,7 +119,7 @@ class Device:
     def __init__(self, images_per_second: float, side: int) -> None:
         self.labels = [f"class {number}, of some" for number in range(1000)]
         self.image_shape = (side, side, 3)
-        self.spans: deque[tuple[int, float, float]] = deque()
+        self.here = local()
         self._rate, self._queue = images_per_second, Lock()
         self._ends = deque([0.0] * AHEAD, maxlen=AHEAD)  # of the last batches
         self._buffer = np.zeros((CUDA_BATCH, *self.image_shape), np.uint8)
@@ -131,22 +132,24 @@ class Device:
     def predict(self, pixels: NDArray[np.uint8], /) -> tuple[NDArray[Any], ...]:
         rows = len(pixels)
         with self._queue:
-            for start in range(0, rows, CUDA_BATCH):
-                self._queue_batch(pixels[start : start + CUDA_BATCH])
+            self.here.spans = [
+                self._queued(pixels[start : start + CUDA_BATCH])
+                for start in range(0, rows, CUDA_BATCH)
+            ]
             over = self._ends[-1]
             results = self._draw.integers(0, len(self.labels), (rows, TOP_K))
             scores = self._draw.random((rows, TOP_K), np.float32)
         _sleep_until(over)
         return results, scores
 
-    def _queue_batch(self, batch: NDArray[np.uint8]) -> None:
+    def _queued(self, batch: NDArray[np.uint8]) -> tuple[int, float, float]:
         _sleep_until(self._ends[0])  # a buffer is free
         for part in slices(len(batch)):
             self._buffer[: len(batch)][part] = batch[part]
         began = max(time.time(), self._ends[-1])
         over = began + (len(batch) / self._rate if self._rate else 0.0)
         self._ends.append(over)
-        self.spans.append((len(batch), began, over))
+        return len(batch), began, over
 
 
 def _sleep_until(clock: float) -> None:
@@ -168,8 +171,8 @@ class Predict:
         rows = pack(self._rows(unpack(batches)))
         size = batches.nbytes
         with self._told.open("a") as told:
-            while self._engine.spans:
-                print(json.dumps([*self._engine.spans.popleft(), size]), file=told)
+            for span in self._engine.here.spans:
+                print(json.dumps([*span, size]), file=told)
                 size = 0
         return rows
 

@@ -2,13 +2,17 @@
 
 import os
 import sys
+import time
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.account import NOBODY, account
-from benchmarks.device import Calls
+from benchmarks.device import AHEAD, Calls, Device
 from benchmarks.race import Contender
+from pipeline.models.backends.torch_engine import CUDA_BATCH
 
 #: Takes two seconds of a core between the first row and the last of 11: 200 ms for each of ten.
 BUSY = """
@@ -68,3 +72,17 @@ def test_a_device_that_waits_is_not_busy_and_the_start_does_not_count() -> None:
 def test_devices_that_never_work_side_by_side_are_no_measurement() -> None:
     with pytest.raises(ValueError, match="too few images"):
         calls_of({"one": (0.0, 1.0), "two": (2.0, 3.0)}, 0.5).steady()
+
+
+def test_a_simulated_device_makes_its_rate_and_holds_only_so_many_batches() -> None:
+    device, batches = Device(10_000.0, 8), AHEAD + 2
+    began = time.time()
+    device.predict(np.zeros((batches * CUDA_BATCH, *device.image_shape), np.uint8))
+    spans = device.here.spans
+    assert sum(rows for rows, _, _ in spans) == batches * CUDA_BATCH
+    assert all(
+        over - start == pytest.approx(CUDA_BATCH / 10_000, abs=1e-5) for _, start, over in spans
+    )
+    assert all(one[2] <= next_one[1] for one, next_one in pairwise(spans))
+    assert began <= spans[0][1]
+    assert time.time() >= spans[-1][2]

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from pipeline.engine.batch_rows import GPU_BATCH_ROWS
 from pipeline.engine.placement import (
-    GPU_BATCH_ROWS,
     IO_SHARE,
     ROWS_AHEAD,
     Node,
@@ -131,18 +131,70 @@ def test_on_cpus_a_batch_is_as_much_as_a_model_predicts_soon(
     weights: int, cores: float, rows: int
 ) -> None:
     on_cpus = place({"CPU": cores}, None)
-    on_gpus = place({"CPU": cores, "GPU": 1.0}, None)
     small = on_cpus.for_model(weights, None)
     assert small.batch_rows == rows
     assert small.bounds.listed >= 15 * 16  # seconds, of as many batches as there ever are
-    assert on_gpus.for_model(weights, None) == on_gpus
 
 
-def test_a_forward_pass_that_was_asked_for_is_not_cut() -> None:
-    for resources in ({"CPU": 4.0}, {"CPU": 4.0, "GPU": 1.0}):
-        placement = place(resources, None)
-        assert placement.for_model(10**9, 1000).batch_rows == 1000
-        assert placement.for_model(1, 4).batch_rows == placement.for_model(1, None).batch_rows
+VIT_TI, VIT_B, VIT_L = 23_000_000, 346_000_000, 1_217_000_000
+
+
+@pytest.mark.parametrize(
+    ("weights", "size", "gpus", "rows"),
+    [
+        (VIT_B, 224, ("",), 1024),  # an unknown GPU is a fast one
+        (VIT_B, 224, ("H200",), 1024),
+        (VIT_L, 224, ("H200",), 512),
+        (VIT_B, 224, ("L4",), 512),
+        (VIT_B, 224, ("L4", "H100"), 1024),  # the fastest would wait
+        (VIT_TI, 224, ("L4",), 1024),
+        (VIT_TI, 32, ("H200",), 2048),
+        (VIT_TI, 224, ("H200",), 1024),  # 147 MiB
+        (VIT_B, 384, ("H200",), 512),  # 216 MiB
+        (VIT_B, 518, ("H200",), 256),  # 197 MiB
+        (0, 224, ("",), 1024),
+    ],
+)
+def test_on_gpus_a_batch_is_as_much_as_a_device_predicts_in_a_moment(
+    weights: int, size: int, gpus: tuple[str, ...], rows: int
+) -> None:
+    nodes = [Node(str(n), 16, 1, gpu=gpu) for n, gpu in enumerate(gpus)]
+    placement = place({"CPU": 16.0, "GPU": 1.0}, None, nodes=nodes)
+    found = placement.for_model(weights, None, pixels=size * size, nodes=nodes)
+    assert found.batch_rows == rows
+    assert found == replace(placement, batch_rows=rows)
+
+
+@pytest.mark.parametrize(("store", "rows"), [(0, 1024), (40, 1024), (10, 512), (4, 256), (1, 256)])
+def test_pixels_leave_half_of_an_object_store(store: int, rows: int) -> None:
+    """On 16 cores and a GPU there are up to 40 batches."""
+    nodes = [Node("h", 0, 0, 2**20), Node("p", 16, 1, store * 2**30)]
+    placement = place({"CPU": 16.0, "GPU": 1.0}, None, nodes=nodes)
+    found = placement.for_model(VIT_B, None, nodes=nodes)
+    assert found.batch_rows == rows
+    if store > 1:  # there a batch is one forward pass, and Ray writes to the disk
+        taken = 40 * rows * 224 * 224 * 3
+        assert not store or taken <= store * 2**29
+
+
+def test_nodes_that_only_predict_hold_what_is_at_their_predictors() -> None:
+    nodes = [Node("d", 32, 0, 40 * 2**30), Node("p", 16, 1, 4 * 2**30)]
+    placement = place({"CPU": 48.0, "GPU": 1.0}, None, nodes=nodes)
+    assert placement.reserved == ("p",)
+    assert placement.for_model(VIT_B, None, nodes=nodes).batch_rows == 1024
+
+
+@pytest.mark.parametrize("resources", [{"CPU": 4.0}, {"CPU": 4.0, "GPU": 1.0}])
+@pytest.mark.parametrize("forward", [4, 48, 300, 1000, 1500])
+def test_a_batch_is_a_whole_number_of_forward_passes(
+    resources: dict[str, float], forward: int
+) -> None:
+    placement = place(resources, None)
+    for weights in (1, VIT_B, 10**10):
+        least = placement.for_model(weights, None).batch_rows
+        rows = placement.for_model(weights, forward).batch_rows
+        assert rows % forward == 0
+        assert least <= rows < least + forward
 
 
 def test_a_range_is_kept_within_what_there_is() -> None:
@@ -162,7 +214,7 @@ def test_processes_that_do_both_have_a_batch_at_hand_and_hold_no_more() -> None:
     placement = place({"CPU": 16}, None)
     assert (placement.bounds.decoding, placement.bounds.decoded) == (32, 32)
     assert placement.in_flight == 2  # one on the core, and one that is being read
-    assert place({"CPU": 16, "GPU": 2}, None).in_flight == 4
+    assert place({"CPU": 16, "GPU": 2}, None).in_flight == 8
 
 
 def test_the_graph_holds_as_much_as_nodes_that_come_and_go_can_work_on() -> None:

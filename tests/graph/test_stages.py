@@ -1,5 +1,6 @@
 """A shard's batches; one that Ray lists again must give those of before, or the run ends."""
 
+import os
 import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -155,3 +156,23 @@ def test_a_batch_that_is_decoded_again_counts_its_depths_once(tmp_path: Path) ->
     for batch in (listed.slice(0, 3), listed.slice(3), listed.slice(0, 3)):
         images.pixels(batch)
     assert ray.get(coordinator.survey.remote()).depths == {"I;16": Depth(4, 2, 0)}
+
+
+def test_decoders_beside_gpus_give_way_and_their_processes_do_not_become_predictors() -> None:
+    @ray.remote(num_cpus=1)
+    def decode_twice() -> tuple[int, int]:
+        decode.give_way()
+        decode.give_way()
+        return os.getpid(), os.nice(0)
+
+    @ray.remote(num_cpus=0)
+    class Predictor:
+        def process(self) -> tuple[int, int]:
+            return os.getpid(), os.nice(0)
+
+    process, nice = ray.get(decode_twice.remote())
+    assert nice == decode.LOWEST
+    predictors = [Predictor.remote() for _ in range(2)]
+    found = ray.get([one.process.remote() for one in predictors])
+    assert process not in [pid for pid, _ in found]
+    assert all(value < decode.LOWEST for _, value in found)

@@ -1,7 +1,7 @@
 """Decode: a task on a core, from refs to pixels, or to the rows of a task without a network."""
 
 import os
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -19,9 +19,8 @@ from pipeline.tasks import Worker
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
-#: Beside a decoder on each core, the thread that feeds a device took two to three times as long for
-#: the same work; beside decoders of lower priority, as long as without them.
-NICE: Final = 10
+#: The lowest priority: Ray's workers have 15.
+LOWEST: Final = 19
 
 
 class Decode:
@@ -67,14 +66,13 @@ class Decode:
             return careful(pixels)
 
 
-@cache
 def give_way() -> None:
-    """Give this process a lower priority for good, once.
+    """Give this process the lowest priority, for good.
 
     It never becomes a predictor: Ray keeps workers of tasks, and workers without a GPU, apart from
     those of actors and with one.
     """
-    os.nice(NICE)
+    os.nice(LOWEST - os.nice(0))
 
 
 _LOADED: dict[str, Worker] = {}

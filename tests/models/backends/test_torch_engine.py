@@ -16,7 +16,8 @@ from pipeline.errors import ModelError
 from pipeline.models.backends.base import DeviceLostError
 from pipeline.models.backends.loading import pick_precision
 from pipeline.models.backends.torch_engine import TorchEngine
-from pipeline.models.backends.transfer import Results, Transfer
+from pipeline.models.backends.transfer import SLICES, Results, Transfer, slices
+from pipeline.models.backends.transfer import _Slot as Slot
 from pipeline.models.scorer import Scorer
 from tests.models import tiny
 
@@ -254,6 +255,27 @@ def test_no_memory_halves_the_batch_from_wherever_it_shows(
     assert engine.batch_size == 2
     np.testing.assert_array_equal(indices, expected[0])
     np.testing.assert_allclose(scores, expected[1], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 2, SLICES - 1, SLICES, SLICES + 1, 100, 256])
+def test_slices_are_all_of_a_batch_in_order(rows: int) -> None:
+    found = list(slices(rows))
+    assert [row for part in found for row in range(rows)[part]] == list(range(rows))
+    assert len(found) <= SLICES
+    assert all(0 < part.stop - part.start <= -(-rows // SLICES) for part in found)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 9, 10, 15, 16])
+def test_a_buffer_filled_in_slices_is_as_one_filled_at_once(rows: int) -> None:
+    draw = np.random.default_rng(0)
+    last, images = (draw.integers(1, 256, (n, 2, 2, 3), np.uint8) for n in (16, rows))
+    slot = Slot((16, 2, 2, 3), one_shape=True)
+    slot.put(last)
+    for part in slices(16):
+        slot._fill(images, part)
+    buffer = slot._host.numpy()
+    np.testing.assert_array_equal(buffer[:rows], images)
+    assert not buffer[rows:].any()
 
 
 def test_a_mistake_of_ours_is_no_fault_of_a_device(
