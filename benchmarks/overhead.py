@@ -37,7 +37,7 @@ def fingerprint(count: int, rounds: int) -> str:
     return f"""## Fingerprints
 
 {count:,} JPEGs of 500×375 on local disk, without a model: the same fetch, decode, resize, measures
-and Parquet with and without the framework. All hashes are the same.
+and Parquet with and without the framework. An image's answer is its perceptual hash.
 
 {report.race_table(contenders, count, reference=LOOP)}
 

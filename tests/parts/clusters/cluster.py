@@ -105,9 +105,11 @@ def logical_gpus(gpus: int, env: Mapping[str, str] = os.environ) -> Iterator[str
 
 
 def _of_ray(before: set[int]) -> set[int]:
-    """Processes of Ray that this one has started since; a test may have started others, too."""
+    """Processes of Ray that this one has started since, and what they have started, such as jobs; a
+    test may have started others, too."""
     new = set(below(os.getpid())) - before
-    return {pid for pid in new if role_of(title(pid)) != "other"}
+    ray = {pid for pid in new if role_of(title(pid)) != "other"}
+    return ray.union(*map(below, ray))
 
 
 def _wait_for_the_last(processes: set[int]) -> None:

@@ -73,8 +73,8 @@ class Held:
     `first` and `last` are mean private bytes of the first and the last third, `an_hour` is the
     slope of the second half. `files` and `threads` are means of those thirds too, and
     `more_files` and `more_threads` are by which share they grew: by the mean, or by the most in
-    each half, if that is less. Pools that come and go with the work make
-    each of the two a matter of luck; what leaks is in both.
+    each half, if that is less. Pools that come and go with the work make each of the two a matter
+    of luck; what leaks is in both.
     """
 
     role: str
