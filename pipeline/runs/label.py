@@ -26,7 +26,7 @@ from pipeline.runs.derive import derive
 from pipeline.runs.finalize import Runner, delete_gone, inline, merge
 from pipeline.runs.network_graph import PendingGraph
 from pipeline.runs.outcome import conclude
-from pipeline.runs.prepare import check_recipe, open_table, prepare
+from pipeline.runs.prepare import check_recipe, open_or_create, prepare
 from pipeline.runs.promotion import Promotion
 from pipeline.runs.reporting import Reporter, reporting
 from pipeline.scan.gone import confirmed, count_gone, without_hidden
@@ -72,7 +72,7 @@ def label(spec: LabelSpec, on_progress: Listener | None = None) -> RunSummary:
         job = prepare(spec, run_id, listener, process, meanwhile=stream_class)
         job.folder.ensure()
         with Lease(job.folder, job.run_id, take_over=spec.take_over) as lease:
-            table = _open_or_create(job)
+            table = open_or_create(job)
             check_recipe(job, table)
             table.add_columns(job.task.columns)
             save_recipe(job.folder, job.recipe.id, job.recipe.to_json())
@@ -317,20 +317,6 @@ class Run:
 
     def _took(self, stage: str) -> None:
         self._summary.seconds[stage] = round(time.monotonic() - self._began, 3)
-
-
-def _open_or_create(job: Job) -> Table:
-    table = open_table(job.folder)
-    if table is None:
-        job.folder.probe_conditional_put()
-        try:
-            table = Table.create(job.folder, job.task.columns, job.task.kind)
-        except StoreError:
-            # The first commit may have succeeded although its answer was lost.
-            table = open_table(job.folder)
-            if table is None:
-                raise
-    return table
 
 
 def _summary_of(job: Job) -> RunSummary:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from pipeline.engine.gcs import check_cluster
-from pipeline.errors import MissingError, ModelError, SpecError
+from pipeline.errors import MissingError, ModelError, SpecError, StoreError
 from pipeline.graph.job import Job
 from pipeline.graph.progress import Listener, Progress, nobody
 from pipeline.isolation.child_process import EndedError
@@ -85,6 +85,21 @@ def open_table(folder: Folder) -> Table | None:
         return Table.open(folder)
     except MissingError:
         return None
+
+
+def open_or_create(job: Job) -> Table:
+    """The job's table, which this creates in an empty store."""
+    table = open_table(job.folder)
+    if table is None:
+        job.folder.probe_conditional_put()
+        try:
+            table = Table.create(job.folder, job.task.columns, job.task.kind)
+        except StoreError:
+            # The first commit may have succeeded although its answer was lost.
+            table = open_table(job.folder)
+            if table is None:
+                raise
+    return table
 
 
 def check_recipe(job: Job, table: Table) -> None:
