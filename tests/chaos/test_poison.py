@@ -2,6 +2,8 @@
 
 import io
 import re
+import subprocess
+import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -45,6 +47,15 @@ def grey(shade: int) -> bytes:
     sink = io.BytesIO()
     Image.new("RGB", (40, 40), (shade,) * 3).save(sink, "png")
     return sink.getvalue()
+
+
+def test_the_engines_of_both_runtimes_are_poisoned(tmp_path: Path) -> None:
+    """Before a night tells it: importing one fails if what runs its batches has another name."""
+    engines = [f"pipeline.models.backends.{name}_engine" for name in ("torch", "openvino")]
+    program = "; ".join(f"import {engine}" for engine in engines)
+    env = poisoned(tmp_path / "site", {60: "exit"})
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.ray

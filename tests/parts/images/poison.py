@@ -48,42 +48,43 @@ def _into_pillow():
 
     Image.register_open("BMP", open_either, lambda prefix: is_poison(prefix) or is_bmp(prefix))
 
-def _into_engine(engine, proves):
-    run = engine._run
+def _into_engine(engine, runs, proves):
+    run = getattr(engine, runs)
     pairs = [pair.split(":") for pair in os.environ["POISONED_COLOURS"].split(",")]
 
-    def poisoned(self, pixels):
+    def poisoned(self, pixels, **how):
         for image in pixels:
             low, high = int(image.min()), int(image.max())
             for colour, deed in pairs:
                 if self._proved and abs(low - int(colour)) <= 2 and high - low <= 2:
                     _deed(deed)
         self._proved = True
-        return run(self, pixels)
+        return run(self, pixels, **how)
 
     engine._proved = not proves
-    engine._run = poisoned
+    setattr(engine, runs, poisoned)
 
 _into_pillow()
 if os.environ.get("POISONED_COLOURS"):
     import importlib.abc, importlib.util
 
-    #: The engines of both runtimes, and whether their first call only tries the network.
+    #: The engines of both runtimes, what runs a batch there, and whether the first one only tries
+    #: the network.
     ENGINES = {
-        "pipeline.models.backends.torch_engine": ("TorchEngine", True),
-        "pipeline.models.backends.openvino_engine": ("OpenVinoEngine", False),
+        "pipeline.models.backends.torch_engine": ("TorchEngine", "_queued", True),
+        "pipeline.models.backends.openvino_engine": ("OpenVinoEngine", "_run", False),
     }
 
     class Finder(importlib.abc.MetaPathFinder):
         def find_spec(self, name, path, target=None):
             if name not in ENGINES:
                 return None
-            engine, proves = ENGINES.pop(name)
+            engine, runs, proves = ENGINES.pop(name)
             spec = importlib.util.find_spec(name)
             load = spec.loader.exec_module
             def exec_module(module):
                 load(module)
-                _into_engine(getattr(module, engine), proves)
+                _into_engine(getattr(module, engine), runs, proves)
             spec.loader.exec_module = exec_module
             return spec
 
