@@ -3,7 +3,7 @@ row.
 
 A retry cannot know which image ended the worker. So every image of the block is
 decoded in a child process. If the child dies, its image is `crashed`. A predictor's batch
-goes to a child with its own copy of the model, and is halved when the child dies, down to one row.
+goes to a child with its own copy of the model, and is divided when the child dies, down to one row.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,10 @@ Labeller = Callable[[pa.Table], pa.Table]
 #: enough.
 CRASHES_IN_A_ROW: Final = 20
 CRASHES_FOR_A_HANG: Final = 4
-#: Halving 512 rows to one takes ten children in a row, and each loads a model.
+#: A batch that ends a predictor is divided into so many parts, and so is each part: with halves
+#: twice as many children would die before one row of 512 is found, and each loads a model.
+PARTS: Final = 8
+#: One row among 2,048 takes five children in a row.
 DEAD_PREDICTORS_IN_A_ROW: Final = 12
 BATCH_SECONDS: Final = 600.0
 MEMORY: Final = image_memory(MAX_PIXELS, MAX_BYTES)
@@ -149,8 +152,9 @@ class IsolatedLabeller(_InChild):
             self._died(ended)
             if pixels.num_rows == 1:
                 return self._mark(_crashed(pixels, f"predicting this image {ended}"))
-            half = pixels.num_rows // 2
-            return pa.concat_tables([self(pixels.slice(0, half)), self(pixels.slice(half))])
+            size = -(-pixels.num_rows // PARTS)
+            starts = range(0, pixels.num_rows, size)
+            return pa.concat_tables([self(pixels.slice(start, size)) for start in starts])
         self._deaths = 0
         return labelled
 

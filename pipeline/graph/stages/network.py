@@ -111,7 +111,7 @@ class Network:
 @contextmanager
 def _ending() -> Iterator[None]:
     """End this process if its device is lost, since it can do nothing more there: a new one tries
-    again, and a child's batch is halved."""
+    again, and a child's batch is divided."""
     from pipeline.models.backends.base import DeviceLostError
 
     try:
