@@ -164,6 +164,7 @@ WORKERS: Final = {
 }
 WITH_GPUS: Final = {
     "predictor": "ray::MapWorker(MapBatches(Predict))",
+    "predictor at work": "ray::MapWorker(MapBatches(Predict)).submit",
     "decoder": "ray::MapBatches(Decode)",
     "lister": "ray::MapBatches(List)",
 }
