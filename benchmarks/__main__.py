@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
-from benchmarks import cpu, device, inputs, labels, race, report, startup, store
+from benchmarks import cpu, device, inputs, labels, overhead, race, report, startup, store
 from benchmarks import scale as growing
-from benchmarks.account import account
+from benchmarks.inputs import DISTINCT
 from benchmarks.pixels import contest
 from benchmarks.race import Contender
 from pipeline.models.backends.openvino_engine import multiplies_bytes
@@ -44,6 +44,7 @@ class Scale:
     large: int
     end_to_end: int
     overhead: int
+    fingerprinted: int
     agreement: int
     every_stamp: int
     stored: int
@@ -58,8 +59,6 @@ class Scale:
         return max(1, self.rounds - 2)
 
 
-#: The small JPEGs that differ; more names are links to these.
-DISTINCT = 8_000
 FULL = Scale(
     rounds=5,
     starts=5,
@@ -67,6 +66,7 @@ FULL = Scale(
     large=16,
     end_to_end=8_000,
     overhead=50_000,
+    fingerprinted=20_000,
     agreement=400,
     every_stamp=1,
     stored=4_000,
@@ -89,6 +89,7 @@ QUICK = Scale(
     large=6,
     end_to_end=300,
     overhead=4_000,
+    fingerprinted=2_000,
     agreement=24,
     every_stamp=16,
     stored=200,
@@ -155,28 +156,6 @@ its end.
 
 Two processes of one thread that do nothing but predict, by transformers' own layers: {ceiling:.1f}
 img/s. Once labels came, Nightlabel made {steady:.1f} a second, {steady / ceiling:.0%} of that."""
-
-
-def overhead(scale: Scale) -> str:
-    images = inputs.many_names(scale.overhead, DISTINCT)
-    contenders = [
-        Contender("nightlabel", race.nightlabel()),
-        Contender("bare loop, two processes", race.bare_loop),
-    ]
-    race.race(contenders, images, inputs.no_op(), scale.long_rounds)
-    ours, bare = (statistics.median(one.steady) for one in contenders)
-    spent = {one.name: account(one, images, inputs.no_op()) for one in contenders}
-    return f"""## Overhead
-
-{scale.overhead:,} JPEGs of 500×375 on local disk and a model of next to nothing: the same fetch,
-decode, resize and Parquet with and without the framework.
-
-{report.race_table(contenders, scale.overhead)}
-
-Steady: {ours:.0f} img/s and {bare:.0f} img/s, {ours / bare:.0%}. What the cores do then, in one
-more run of each (the processes of the loop are `other`):
-
-{report.account_table(spent)}"""
 
 
 def quick_ways(scale: Scale) -> str:
@@ -301,7 +280,8 @@ Made-up names and files, real code, two cores, each in a process of its own
 SECTIONS: dict[str, Callable[[Scale], str]] = {
     "pixels": pixels,
     "end-to-end": end_to_end,
-    "overhead": overhead,
+    "overhead": lambda scale: overhead.no_op(scale.overhead, scale.long_rounds),
+    "fingerprint": lambda scale: overhead.fingerprint(scale.fingerprinted, scale.long_rounds),
     "labels": quick_ways,
     "cores": cores,
     "start-up": start_up,

@@ -22,6 +22,8 @@ SOURCE_FORMATS = ("JPEG", "PNG", "WEBP")
 SMALL, LARGE = (500, 375), (4000, 3000)
 QUALITY = 90
 CLASSES = 1000
+#: The small JPEGs that differ; more names are links to these.
+DISTINCT = 8_000
 
 PROCESSOR = {
     "image_processor_type": "ViTImageProcessor",

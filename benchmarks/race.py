@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -55,12 +55,13 @@ class Contender:
         )
 
 
-def nightlabel(*options: object, src: str | None = None) -> Command:
+def nightlabel(*options: object, src: str | None = None, command: str = "label") -> Command:
     """`src`: where the same images lie too."""
     here = Path(sys.executable).with_name("nightlabel")
     return lambda images, model, out: [
-        *(here, "label", src or images, out),
-        *("--model", model, "--no-progress", "--json", *options),
+        *(here, command, src or images, out),
+        *(["--model", model] if command == "label" else []),
+        *("--no-progress", "--json", *options),
     ]
 
 
@@ -76,8 +77,9 @@ def environ() -> dict[str, str]:
     return {**inherited, **ALONE}
 
 
-def bare_loop(images: Path, model: Path, out: Path) -> list[object]:
-    return [sys.executable, "-m", "benchmarks.peers.bare_loop", images, model, out]
+def bare_loop(task: str = "classify") -> Command:
+    loop = [sys.executable, "-m", "benchmarks.peers.bare_loop"]
+    return lambda images, model, out: [*loop, images, model, out, task]
 
 
 def environment(name: str) -> Path:
@@ -115,20 +117,30 @@ def model_only(model: Path, count: int) -> float:
     return float(done.stdout)
 
 
-def race(contenders: Sequence[Contender], images: Path, model: Path, rounds: int) -> None:
-    """Run them in turns, each round beginning with another one, and note what was seen."""
+def race(
+    contenders: Sequence[Contender],
+    images: Path,
+    model: Path,
+    rounds: int,
+    *,
+    answer: str = "label",
+    reference: str = REFERENCE,
+) -> None:
+    """Run them in turns, each round beginning with another one, and note what was seen; the column
+    `answer` of each is held against that of `reference`, if it takes part."""
     for number in range(rounds):
         first = number % len(contenders)
-        answers: dict[str, Mapping[str, str]] = {}
+        answers: dict[str, Mapping[str, Any]] = {}
         for contender in [*contenders[first:], *contenders[:first]]:
             with tempfile.TemporaryDirectory(prefix="bench-") as folder:
                 out = Path(folder) / "out"
                 contender.seconds.append(_timed(contender, images, model, out))
                 rows = rows_of(out)
-                answers[contender.name] = _labels(contender.name, rows)
+                answers[contender.name] = _answers(contender.name, rows, answer)
                 contender.steady.append(_steady(rows))
             print(f"{contender.name}: {contender.seconds[-1]:.1f} s", file=sys.stderr, flush=True)
-        _judge(contenders, answers, {path.name for path in images.iterdir()})
+        names = {path.name for path in images.iterdir()}
+        _judge(contenders, answers, names, answers.get(reference))
 
 
 def _timed(contender: Contender, images: Path, model: Path, out: Path) -> float:
@@ -141,13 +153,13 @@ def _timed(contender: Contender, images: Path, model: Path, out: Path) -> float:
     return seconds
 
 
-def _labels(who: str, table: pa.Table) -> dict[str, str]:
-    """File name → label; raises ValueError where an image has two rows."""
+def _answers(who: str, table: pa.Table, answer: str) -> dict[str, Any]:
+    """File name → its answer; raises ValueError where an image has two rows."""
     name = next(column for column in ("uri", "path") if column in table.column_names)
     names = [Path(value).name for value in table[name].to_pylist()]
     if len(set(names)) != len(names):
         raise ValueError(f"{who} labels an image twice")
-    return dict(zip(names, table["label"].to_pylist(), strict=True))
+    return dict(zip(names, table[answer].to_pylist(), strict=True))
 
 
 def rows_of(out: Path) -> pa.Table:
@@ -173,9 +185,11 @@ def steady_part(table: pa.Table) -> tuple[float, float, int]:
 
 
 def _judge(
-    contenders: Sequence[Contender], answers: Mapping[str, Mapping[str, str]], names: set[str]
+    contenders: Sequence[Contender],
+    answers: Mapping[str, Mapping[str, Any]],
+    names: set[str],
+    reference: Mapping[str, Any] | None,
 ) -> None:
-    reference = answers.get(REFERENCE)
     for contender in contenders:
         given = answers[contender.name]
         if set(given) != names:

@@ -86,12 +86,12 @@ def contest_table(contests: Iterable[Contest]) -> str:
     return table(head, rows, left=2)
 
 
-def race_table(contenders: Sequence[Contender], images: int) -> str:
-    """The first contender is ours. Agreement has a column where labels were compared."""
+def race_table(contenders: Sequence[Contender], images: int, *, reference: str = REFERENCE) -> str:
+    """The first contender is ours. Agreement has a column where answers were compared."""
     compared = any(one.agreement for one in contenders)
     rows = [_race_row(one, contenders[0], images, compared) for one in contenders]
     head = ["", "seconds", "rounds", "img/s", "ours is"]
-    head += [f"labels as in the {REFERENCE}"] if compared else []
+    head += [f"answers as in the {reference}"] if compared else []
     return table(head, rows, left=1)
 
 

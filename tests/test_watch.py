@@ -2,8 +2,9 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 
-from tests.parts.processes.watch import role_of, watch
+from tests.parts.processes.watch import Held, Sample, role_of, watch
 
 HOARD = """
 import os, subprocess, sys, time
@@ -39,3 +40,19 @@ def test_a_process_has_the_most_telling_of_its_roles() -> None:
         working = role_of(f"ray::MapWorker(MapBatches({stage}))")
         assert role_of("ray::IDLE", working) == "predictor"
     assert role_of("", worker) == worker
+
+
+def held(files: Callable[[int], int]) -> Held:
+    """A process that is looked at every second for five minutes."""
+    samples = [Sample(float(at), 1, 2**30, 2**29, files(at), 10) for at in range(300)]
+    return Held.of("task worker", samples)
+
+
+def test_what_leaks_is_told() -> None:
+    assert held(lambda at: 30 + at // 10).more_files > 0.3
+
+
+def test_a_pool_that_is_idle_at_first_has_not_grown() -> None:
+    busy = {*range(120, 140), *range(200, 300)}
+    assert held(lambda at: 41 if at in busy else 30).more_files == 0
+    assert held(lambda at: 30).more_threads == 0

@@ -1,9 +1,10 @@
 """Nightlabel's own fetch, decode, resize, model and Parquet, in two plain processes without Ray.
 
-    python -m benchmarks.peers.bare_loop IMAGES MODEL OUT
+    python -m benchmarks.peers.bare_loop IMAGES MODEL OUT [TASK]
 
 It shows what the machine could do if moving work about cost nothing: no blocks, no object
-store, no leases and commits. Each process takes every second image.
+store, no leases and commits. Each process takes every second image. TASK is classify, unless
+another is named; one without a network has no use for MODEL.
 """
 
 import sys
@@ -16,26 +17,30 @@ PROCESSES, ROWS = 2, 64
 
 def main() -> None:
     images, model, out = (Path(argument) for argument in sys.argv[1:4])
+    task = sys.argv[4] if len(sys.argv) > 4 else "classify"
     out.mkdir(parents=True)
+    options = {"src": str(images), "dst": str(out / "store"), "task": task}
+    if task == "classify":
+        options["model"] = str(model)
     with ProcessPoolExecutor(PROCESSES) as pool:
-        running = [pool.submit(label, images, model, out, number) for number in range(PROCESSES)]
+        running = [pool.submit(label, options, out, number) for number in range(PROCESSES)]
         for one in running:
             one.result()
 
 
-def label(images: Path, model: Path, out: Path, number: int) -> None:
+def label(options: dict[str, str], out: Path, number: int) -> None:
     import pyarrow.parquet as pq
 
     from pipeline.runs.prepare import prepare as resolve
     from pipeline.spec import make_spec
 
-    job = resolve(make_spec(src=str(images), dst=str(out / "store"), model=str(model)))
-    classify = job.task.load(job)
+    job = resolve(make_spec(**options))
+    worker = job.task.load(job)
     pages = (page.refs for shard in job.source.shards() for page in job.source.refs(shard))
     blocks = (page.slice(start, ROWS) for page in pages for start in range(0, page.num_rows, ROWS))
     for index, refs in enumerate(blocks):
         if index % PROCESSES == number:
-            labelled = classify(pixels_of(job, refs))
+            labelled = worker(pixels_of(job, refs))
             pq.write_table(labelled, out / f"{index:06}.parquet", compression="zstd")
 
 

@@ -138,7 +138,10 @@ def _embedded(quiet: dict[str, Any]) -> None:
                 **private,
                 **quiet,
             )
-    except (RuntimeError, OSError) as error:
+    except Exception as error:
+        # Ray raises nothing narrower where its node takes too long to start.
+        if not isinstance(error, RuntimeError | OSError) and type(error) is not Exception:
+            raise
         reset_token()
         raise PlacementError(
             f"Ray does not start on this machine: {str(error).strip().splitlines()[0]} "

@@ -231,7 +231,7 @@ def test_every_kind_of_put_fails_for_good(
         # The last: a summary is written at the start too, and only the second fails.
         proxy.rule(method="PUT", path=path, skip=int(path.endswith(".*")), **fault)
         began = time.monotonic()
-        said = "403 ExpiredToken; check AWS" if fault is refused else "no answer"
+        said = "403 ExpiredToken: what opens it" if fault is refused else "no answer"
         fails(label(found, tiny_model, proxy), said)
         assert time.monotonic() - began < 180, path
         seen = uris_of(found.delta())

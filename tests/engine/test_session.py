@@ -73,3 +73,24 @@ def test_a_ray_that_cannot_start_is_refused(
     with pytest.raises(PlacementError, match="RAY_TMPDIR"), session(None):
         pass
     assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize("kind", [Exception, RuntimeError, OSError])
+def test_a_node_that_takes_too_long_to_start_is_told_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    def init(*_: object, **__: object) -> None:
+        raise kind("The current node timed out during startup.\nSome of the raylet failed")
+
+    monkeypatch.setattr(ray, "init", init)
+    words = r"Ray does not start on this machine: The current node timed out during startup\. \(--"
+    with pytest.raises(PlacementError, match=words), session(None):
+        pass
+
+
+def test_a_fault_of_ours_is_not_taken_for_a_ray_that_does_not_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray, "init", lambda *_, **__: {}["a fault"])
+    with pytest.raises(KeyError), session(None):
+        pass

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.parts.processes.process_tree import below, title
+from tests.parts.processes.watch import role_of
 
 #: What ray-cluster.yaml gives a job to commit in.
 STOP_SECONDS = 30
@@ -75,7 +76,7 @@ def local_cluster() -> Iterator[LocalCluster]:
         try:
             yield LocalCluster(f"http://127.0.0.1:{port}", found.address, Path(folder), found)
         finally:
-            started = set(below(os.getpid())) - before
+            started = _of_ray(before)
             found.shutdown()
             _wait_for_the_last(started)
 
@@ -98,9 +99,17 @@ def logical_gpus(gpus: int, env: Mapping[str, str] = os.environ) -> Iterator[str
         try:
             yield found.address
         finally:
-            started = set(below(os.getpid())) - before
+            started = _of_ray(before)
             found.shutdown()
             _wait_for_the_last(started)
+
+
+def _of_ray(before: set[int]) -> set[int]:
+    """Processes of Ray that this one has started since, and what they have started, such as jobs; a
+    test may have started others, too."""
+    new = set(below(os.getpid())) - before
+    ray = {pid for pid in new if role_of(title(pid)) != "other"}
+    return ray.union(*map(below, ray))
 
 
 def _wait_for_the_last(processes: set[int]) -> None:

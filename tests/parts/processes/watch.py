@@ -71,8 +71,10 @@ class Held:
     """One role's processes over a stretch of time, at each moment the largest of them.
 
     `first` and `last` are mean private bytes of the first and the last third, `an_hour` is the
-    slope of the second half. `files` and `threads` are means of those thirds too: pools of
-    threads that come and go with the work make the most of a third a matter of luck.
+    slope of the second half. `files` and `threads` are means of those thirds too, and
+    `more_files` and `more_threads` are by which share they grew: by the mean, or by the most in
+    each half, if that is less. Pools that come and go with the work make each of the two a matter
+    of luck; what leaks is in both.
     """
 
     role: str
@@ -83,6 +85,8 @@ class Held:
     an_hour: float
     files: tuple[float, float]
     threads: tuple[float, float]
+    more_files: float
+    more_threads: float
 
     @classmethod
     def of(cls, role: str, samples: Sequence[Sample]) -> "Held":
@@ -90,21 +94,30 @@ class Held:
         begin, length = at.min(), max(at.max() - at.min(), 1.0)
         first = [s for s in samples if s.at <= begin + length / 3]
         last = [s for s in samples if s.at >= begin + 2 * length / 3]
-        later = _largest([s for s in samples if s.at >= begin + length / 2], "private")
+        earlier = [s for s in samples if s.at < begin + length / 2]
+        later = [s for s in samples if s.at >= begin + length / 2]
 
         def means(what: str) -> tuple[float, float]:
             return _mean(_largest(first, what)), _mean(_largest(last, what))
 
+        def more(what: str) -> float:
+            before, after = means(what)
+            most = max(_largest(later, what).values()) / max(_largest(earlier, what).values())
+            return min(after / before, most) - 1
+
         private = means("private")
+        by_moment = _largest(later, "private")
         return cls(
             role,
             processes=max(sum(s.at == moment for s in samples) for moment in set(at)),
             peak_rss=max(sample.rss for sample in samples),
             first=private[0],
             last=private[1],
-            an_hour=3600 * float(np.polyfit(list(later), list(later.values()), 1)[0]),
+            an_hour=3600 * float(np.polyfit(list(by_moment), list(by_moment.values()), 1)[0]),
             files=means("files"),
             threads=means("threads"),
+            more_files=more("files"),
+            more_threads=more("threads"),
         )
 
     @property
