@@ -6,18 +6,20 @@ BIN := $(VENV)/bin
 KERNEL := pipeline/images/_resample.c pipeline/images/_resample_avx2.h
 # Every file that is installed is held to its digest in locks/; pip resolves nothing.
 INSTALL := .ci/install.py
-# The folders of tests around a run, and some more: a third of the time.
-RUN := tests/cli tests/engine tests/graph tests/images tests/isolation tests/runs tests/scan tests/sources tests/tasks
+# Of the tests of `make test-fast`, each a quarter of the time.
+STORE := tests/store
+READ := tests/isolation tests/storage
+RUN := tests/images tests/runs
 SHORT := not slow and not chaos and not gpu and not orchestrators
 
-.PHONY: demo test test-fast fast-s3 fast-run fast-rest test-ray test-rest test-slow acceptance chaos test-orchestrators test-wheel wheel test-gpu bench bench-quick bench-gpu lint audit audit-online format docs env constraints clean
+.PHONY: demo test test-fast fast-store fast-read fast-run fast-rest test-ray test-rest test-slow acceptance chaos test-orchestrators test-wheel wheel test-gpu bench bench-quick bench-gpu lint audit audit-online format docs env constraints clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/nightlabel demo
 
 # While you work: the tests that neither start Ray nor load torch, held to that; no tests/chaos.
 test-fast: $(VENV)/.dev-ready
-	$(MAKE) --jobs=3 --keep-going fast-s3 fast-run fast-rest
+	$(MAKE) --jobs=4 --keep-going fast-store fast-read fast-run fast-rest
 
 # Both in parts side by side: each waits much of its time, and they share only the machine.
 test: $(VENV)/.dev-ready
@@ -26,10 +28,12 @@ test: $(VENV)/.dev-ready
 # Tests start hundreds of Pythons, each of which would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-PARTS := fast-s3 fast-run fast-rest test-ray test-rest
-fast-s3: PART := --without ray --without torch -m "$(SHORT) and s3" --ignore=tests/chaos
-fast-run: PART := --without ray --without torch -m "$(SHORT) and not s3" $(RUN)
-fast-rest: PART := --without ray --without torch -m "$(SHORT) and not s3" --ignore=tests/chaos $(RUN:%=--ignore=%)
+PARTS := fast-store fast-read fast-run fast-rest test-ray test-rest
+FAST := --without ray --without torch -m "$(SHORT)"
+fast-store: PART := $(FAST) $(STORE)
+fast-read: PART := $(FAST) $(READ)
+fast-run: PART := $(FAST) $(RUN)
+fast-rest: PART := $(FAST) --ignore=tests/chaos $(patsubst %,--ignore=%,$(STORE) $(READ) $(RUN))
 test-ray: PART := -m "$(SHORT) and ray"
 test-rest: PART := --without ray -m "$(SHORT)"
 $(PARTS): SHELL := bash

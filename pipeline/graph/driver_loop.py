@@ -68,8 +68,8 @@ class Stream:
         live = Live(placement.bounds)
         blocks = labelled_blocks(stages, placement, shards, live)
 
-        def look() -> None:
-            if (there := capacity.check()) is not None:
+        def look(taken: int) -> None:
+            if (there := capacity.check(taken)) is not None:
                 live.bounds = placement.bounds_now(there)
 
         try:
@@ -89,17 +89,19 @@ class Stream:
         feed: "ResultQueue[tuple[ObjectRef, int]]",
         board: CoordinatorClient,
         shards: int,
-        look_at_cluster: Callable[[], None],
+        look_at_cluster: Callable[[int], object],
     ) -> None:
         self._stop.graph_runs = True
+        taken = 0
         try:
             while not feed.ended and not self._stop:
                 if (block := feed.take(TICK_SECONDS)) is not None:
                     self._committer.hold(*block)
+                    taken += 1
                 self._committer.step()
                 self._tell(board, shards)
                 self._look_around()
-                look_at_cluster()
+                look_at_cluster(taken)
             if self._stop.reason != "lease":
                 self._committer.flush(SIGNAL_FLUSH_SECONDS if self._stop.signalled else math.inf)
         except (NightlabelError, ray.exceptions.RayError, ExecutionTimeoutError) as error:

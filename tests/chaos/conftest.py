@@ -8,11 +8,11 @@ import pytest
 
 from tests.chaos.scores import SEED, Scores
 from tests.chaos.world import MeasuredWorld, World
-from tests.integration.conftest import other_model, slow_model, tiny_model
+from tests.integration.conftest import here, other_model, slow_model, tiny_model
 from tests.parts.servers.s3 import S3Process
 from tests.store.stores import folder
 
-__all__ = ["folder", "other_model", "slow_model", "tiny_model"]
+__all__ = ["folder", "here", "other_model", "slow_model", "tiny_model"]
 
 Worlds = Callable[..., World]
 

@@ -13,7 +13,7 @@ import pytest
 from tests.chaos.conftest import Worlds
 from tests.chaos.processes import Night, night
 from tests.chaos.world import World
-from tests.integration.conftest import nightlabel
+from tests.integration.conftest import Ran, nightlabel
 from tests.parts.clusters.cluster import logical_gpus
 from tests.parts.servers.faults import FaultProxy, faulty
 from tests.parts.servers.s3 import S3Process
@@ -240,10 +240,12 @@ def test_a_run_survives_its_writers(s3: S3Process, world: World) -> None:
     world.prove()
 
 
-def test_predictors_and_a_driver_between_part_and_commit(s3: S3Process, worlds: Worlds) -> None:
-    world = worlds(size=300)
+def test_predictors_and_a_driver_between_part_and_commit(
+    here: Callable[..., Ran], s3: S3Process, worlds: Worlds
+) -> None:
+    world = worlds(size=300, run=here)
     world.settle()
-    world.change(replaced=200, added=1000)
+    world.change(replaced=200, added=500)
     with night(world.arguments) as running:
         killed = _kill_some(world, running, "predictor", 2)
         ran = running.end(world.scores)

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Moment:
             self._done = True
 
 
-def test_objects_that_move_on_s3(s3: S3Server) -> None:
+def test_objects_that_move_on_s3(here: Callable[..., Ran], s3: S3Server) -> None:
     """Deleted and replaced before the read, in it, and between a cut read and the next one."""
     old = {f"{n:03}.png": picture(OLD, n) for n in range(40)}
     new = {name: picture(NEW, n) for n, name in enumerate(old)}
@@ -119,7 +120,7 @@ def test_objects_that_move_on_s3(s3: S3Server) -> None:
         f"{n:03}.png" for n in (2, 3, 4, 5, 6)
     }
     assert uris_of(found.plain()) == uris_of(found.delta())
-    assert nightlabel("verify", found.src, found.dst).code == 0
+    assert here("verify", found.src, found.dst).code == 0
 
 
 @pytest.mark.chaos

@@ -36,8 +36,8 @@ def last_run(found: Archive) -> RunSummary:
     return list(load_runs(found.folder))[-1]
 
 
-def completes(found: Archive, job: list[object]) -> None:
-    rest = nightlabel(*job)
+def completes(found: Archive, job: list[object], run: Callable[..., Ran] = nightlabel) -> None:
+    rest = run(*job)
     assert rest.code == 0, rest.err
     assert uris_of(found.delta()) == uris_of(found.plain()) == found.uris()
 
@@ -81,7 +81,9 @@ def stopped(
     ],
     ids=["TERM", "INT"],
 )
-def test_a_signal_at_every_stage(s3: S3Server, number: signal.Signals, code: int) -> None:
+def test_a_signal_at_every_stage(
+    here: Callable[..., Ran], s3: S3Server, number: signal.Signals, code: int
+) -> None:
     """While it checks, before Ray, while that starts, and in the merge; the next run goes on."""
     found = Archive(s3, archive(60))
     job = measure(found)  # none of these stages knows a network
@@ -114,7 +116,7 @@ def test_a_signal_at_every_stage(s3: S3Server, number: signal.Signals, code: int
         assert last_run(found).counts.labelled == 60
         for ended in (early, starting, merging):
             assert "Traceback" not in ended.err
-    completes(found, job)
+    completes(found, job, here)
     assert last_run(found).counts.done == 60
 
 

@@ -3,13 +3,13 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from pipeline.store.runs import load_runs
 from tests.chaos.scores import Scores
-from tests.integration.conftest import Archive, Ran, nightlabel, uris_of
+from tests.integration.conftest import Archive, Ran, measure, nightlabel, uris_of
 from tests.parts.models.tiny import archive
 from tests.parts.servers.faults import FaultProxy, faulty
 from tests.parts.servers.s3 import S3Server
@@ -66,7 +66,7 @@ def errors(found: Archive) -> dict[str, int]:
     ],
 )
 def test_a_store_that_refuses_from_a_moment_on(
-    s3: S3Server, proxy: FaultProxy, status: int, code: str
+    here: Callable[..., Ran], s3: S3Server, proxy: FaultProxy, status: int, code: str
 ) -> None:
     found = Archive(s3, archive(600))
     proxy.rule(method="GET", path=IMAGE, skip=200, status=status, code=code)
@@ -75,14 +75,15 @@ def test_a_store_that_refuses_from_a_moment_on(
     assert "Traceback" not in broken.err
     assert errors(found) == {}
     assert found.delta().num_rows <= 200
-    proxy.rules.clear()
-    again = fingerprint(found, proxy)
+    again = here(*measure(found))
     assert again.code == 0, again.err
     assert errors(found) == {}
     assert uris_of(found.delta()) == uris_of(found.plain()) == found.uris()
 
 
-def test_bursts_of_everything_end_in_right_rows(s3: S3Server, proxy: FaultProxy) -> None:
+def test_bursts_of_everything_end_in_right_rows(
+    here: Callable[..., Ran], s3: S3Server, proxy: FaultProxy
+) -> None:
     """Throttling, resets, cut, damaged and late bodies, lost answers to commits."""
     found = Archive(s3, archive(400))
     proxy.rule(method="GET", path=IMAGE, chance=0.05, status=503)
@@ -100,7 +101,7 @@ def test_bursts_of_everything_end_in_right_rows(s3: S3Server, proxy: FaultProxy)
     assert len(kinds) >= 8
     assert errors(found) == {}
     assert uris_of(found.delta()) == uris_of(found.plain()) == found.uris()
-    assert nightlabel("verify", found.src, found.dst).code == 0
+    assert here("verify", found.src, found.dst).code == 0
 
 
 #: The second page of the listing of SRC, as the check, the probes and the tasks ask for it.

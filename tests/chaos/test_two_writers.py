@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 import pytest
@@ -16,6 +17,7 @@ from tests.chaos.conftest import Worlds
 from tests.chaos.processes import Night, night
 from tests.chaos.test_kills import WRITES
 from tests.chaos.world import World
+from tests.integration.conftest import Ran
 from tests.parts.servers.faults import FaultProxy, faulty
 
 pytestmark = [pytest.mark.s3, pytest.mark.ray]
@@ -96,8 +98,10 @@ def test_a_run_wakes_at_each_of_its_writes_after_another_took_over(
     world.prove()
 
 
-def test_a_run_wakes_in_its_merge_after_another_took_over(measured_worlds: Worlds) -> None:
-    world = measured_worlds(size=SIZE)
+def test_a_run_wakes_in_its_merge_after_another_took_over(
+    here: Callable[..., Ran], measured_worlds: Worlds
+) -> None:
+    world = measured_worlds(size=SIZE, run=here)
     world.settle()
     assert take_over_at_write(world, 0, "/labels/recipe(=|%3D)", held=True)
     world.settle()

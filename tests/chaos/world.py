@@ -7,25 +7,36 @@ true once is gone; after a night that ended well each object has one row, of its
 import hashlib
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pyarrow as pa
 
 from tests.chaos.scores import Scores
-from tests.integration.conftest import Archive, nightlabel
+from tests.integration.conftest import Archive, Ran, nightlabel
 from tests.parts.models.tiny import archive, image_bytes
 from tests.parts.servers.s3 import S3Server
 
 
 class World:
-    """Images that are replaced, added and taken away, with all that any of them ever was."""
+    """Images that are replaced, added and taken away, with all that any of them ever was.
+
+    `run` is `nightlabel` for the nights that nobody disturbs: a process each, or `here`.
+    """
 
     def __init__(
-        self, server: S3Server, model: Path, scores: Scores, *, size: int, seed: int
+        self,
+        server: S3Server,
+        model: Path,
+        scores: Scores,
+        *,
+        size: int,
+        seed: int,
+        run: Callable[..., Ran] = nightlabel,
     ) -> None:
         self.random = random.Random(seed)
         self.model, self.scores = model, scores
+        self._run = run
         self.found = Archive(server, {})
         self._now: dict[str, str] = {}  # uri → etag
         self._ever: defaultdict[str, set[str]] = defaultdict(set)
@@ -59,7 +70,7 @@ class World:
 
     def settle(self, *options: object) -> None:
         """Run to the end, and hold the labels against the archive by every reader."""
-        ran = nightlabel(*self.arguments, *options)
+        ran = self._run(*self.arguments, *options)
         assert ran.code == 0, ran.err
         self.look()
         delta = self.found.delta(["uri", "etag"])
@@ -72,7 +83,7 @@ class World:
     def prove(self) -> None:
         """`verify`, which believes nothing of what a run says."""
         ends = [self.found.src, self.found.dst]
-        proof = nightlabel("verify", *ends, "--json")
+        proof = self._run("verify", *ends, "--json")
         assert proof.code == 0, proof.out + proof.err
 
     def _count(self, *, lost: Iterable[object], readers: Iterable[pa.Table]) -> None:

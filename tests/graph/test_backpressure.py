@@ -14,9 +14,9 @@ from pipeline.engine.placement import IO_SHARE, Bounds
 from pipeline.graph import backpressure
 from pipeline.graph.backpressure import Live, keep_lean
 
-SHARDS, BATCHES, AHEAD = 4, 120, 10
+SHARDS, BATCHES, AHEAD = 4, 40, 10
 LIST_SECONDS = 0.01
-STILL_SECONDS = 3.0
+STILL_SECONDS = 1.5
 
 
 class List:

@@ -2,11 +2,12 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import nightlabel
+from tests.integration.conftest import Ran, nightlabel
 from tests.parts.models.tiny import archive
 from tests.parts.servers.s3 import S3Server
 
@@ -16,8 +17,10 @@ NAME = "jörg & Söhne #1 模型 é"
 
 
 @pytest.mark.ray
-def test_a_night_among_names_of_any_letters(s3: S3Server, tiny_model: Path, tmp_path: Path) -> None:
-    """Locally and on S3; an odd entry of the list is a row."""
+def test_a_night_among_names_of_any_letters(
+    here: Callable[..., Ran], s3: S3Server, tiny_model: Path, tmp_path: Path
+) -> None:
+    """Locally, in a process of its own, and on S3; an odd entry of the list is a row."""
     model = tmp_path / f"my model {NAME}"
     shutil.copytree(tiny_model, model)
     src = tmp_path / NAME
@@ -28,9 +31,10 @@ def test_a_night_among_names_of_any_letters(s3: S3Server, tiny_model: Path, tmp_
     names = [path.name for path in src.iterdir()]
     odd = ["s3://arch /x.jpg", "wasbs://c@a/x.jpg", "a\0b.jpg", "s3://bucket", "file://host/x", "-"]
     (src / "läst.jsonl").write_text("\n".join(map(json.dumps, [*names, *odd])))
-    for dst in (tmp_path / f"labels {NAME}", f"{s3.bucket()}/läbels"):
+    local, remote = tmp_path / f"labels {NAME}", f"{s3.bucket()}/läbels"
+    for dst, run in ((local, nightlabel), (remote, here)):
         log = tmp_path / f"events {NAME}.jsonl"
-        ran = nightlabel(
+        ran = run(
             "label",
             src / "läst.jsonl",
             dst,
@@ -50,5 +54,5 @@ def test_a_night_among_names_of_any_letters(s3: S3Server, tiny_model: Path, tmp_
         ends = [json.loads(line) for line in log.read_text().splitlines()]
         assert ends[-1]["event"] == "finished"
         assert ends[-1]["dst"] == str(dst)
-        again = nightlabel("label", src / "läst.jsonl", dst, "--model", model, "--json")
+        again = here("label", src / "läst.jsonl", dst, "--model", model, "--json")
         assert again.json["counts"]["new"] == 0, "identities are stable"

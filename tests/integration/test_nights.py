@@ -6,22 +6,24 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import MissingError
-from tests.integration.conftest import Archive, command, label, measure, nightlabel, uris_of
+from tests.integration.conftest import Archive, Ran, command, label, measure, nightlabel, uris_of
 from tests.parts.models.tiny import archive, image_bytes
 from tests.parts.servers.faults import faulty
 from tests.parts.servers.s3 import S3Server
 
 pytestmark = [pytest.mark.s3, pytest.mark.ray]
 
+Here = Callable[..., Ran]
 
-def test_a_first_night_and_the_nights_after(s3: S3Server, tiny_model: Path) -> None:
+
+def test_a_first_night_and_the_nights_after(here: Here, s3: S3Server, tiny_model: Path) -> None:
     broken = {"bad.jpg": b"<html>", "none.png": b"", "cut.jpg": image_bytes(1)[:400]}
     found = Archive(s3, archive(120) | broken | {"notes.txt": b"text"})
     everything = [uri for uri in found.uris() if not uri.endswith("notes.txt")]
@@ -33,14 +35,14 @@ def test_a_first_night_and_the_nights_after(s3: S3Server, tiny_model: Path) -> N
     assert counts["errors"] == {"not_an_image": 1, "empty": 1, "truncated": 1}
     assert uris_of(found.delta()) == uris_of(found.plain()) == everything
 
-    again = nightlabel(*label(found, tiny_model))
+    again = here(*label(found, tiny_model))
     assert again.code == 0
     counts = again.json["counts"]
     assert (counts["labelled"], counts["done"], counts["failed_before"]) == (0, 120, 3)
 
     changed = {name: image_bytes(1000 + n) for n, name in enumerate(archive(5))}
     found.put(changed | archive(7, first=500))
-    third = nightlabel(*label(found, tiny_model))
+    third = here(*label(found, tiny_model))
     counts = third.json["counts"]
     assert (third.code, counts["labelled"], counts["changed"], counts["new"]) == (0, 12, 5, 7)
     rows = found.plain(["uri", "etag"]).to_pylist()
@@ -51,7 +53,7 @@ def test_a_first_night_and_the_nights_after(s3: S3Server, tiny_model: Path) -> N
     listed = {entry.uri: entry.etag for entry in _entries(found.src)}
     assert all(tags[f"{found.src}/{name}"] == listed[f"{found.src}/{name}"] for name in changed)
 
-    proof = nightlabel("verify", found.src, found.dst, "--json")
+    proof = here("verify", found.src, found.dst, "--json")
     assert proof.code == 0, proof.out
     assert proof.json["sample"]["agree"] == proof.json["sample"]["images"] == 16
 
@@ -109,9 +111,9 @@ def slow_reads(server: S3Server, **seconds: float) -> Iterator[dict[str, str]]:
         yield {**os.environ, **proxy.env}
 
 
-def test_while_a_run_lasts_readers_see_no_row_twice(s3: S3Server) -> None:
+def test_while_a_run_lasts_readers_see_no_row_twice(here: Here, s3: S3Server) -> None:
     found = Archive(s3, archive(100))
-    assert nightlabel(*measure(found)).code == 0
+    assert here(*measure(found)).code == 0
     finished_night = uris_of(found.plain())
     late = [name for name in archive(40) if name.startswith("b/")]  # replacing delays a next commit
     replaced = {name: image_bytes(2000 + n) for n, name in enumerate(late)}
@@ -173,32 +175,34 @@ def test_of_two_runs_at_once_one_wins(s3: S3Server) -> None:
     ],
 )
 def test_a_signal_commits_what_is_done(
-    s3: S3Server, slow_model: Path, number: signal.Signals, code: int
+    here: Here, s3: S3Server, tiny_model: Path, number: signal.Signals, code: int
 ) -> None:
     found = Archive(s3, archive(700))
-    process = subprocess.Popen(
-        command(*label(found, slow_model, "--commit-seconds", 0.3)),
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    while found.delta().num_rows < 100:
-        assert process.poll() is None
-        time.sleep(0.05)
-    sent = time.monotonic()
-    os.killpg(process.pid, number)  # as a terminal does, to the workers too
-    out, _ = process.communicate(timeout=60)
+    with slow_reads(s3, a=0.2, b=1.2) as env:
+        process = subprocess.Popen(
+            command(*label(found, tiny_model, "--commit-seconds", 0.3)),
+            stdout=subprocess.PIPE,
+            text=True,
+            env=env,
+            start_new_session=True,
+        )
+        while found.delta().num_rows < 100:
+            assert process.poll() is None
+            time.sleep(0.05)
+        sent = time.monotonic()
+        os.killpg(process.pid, number)  # as a terminal does, to the workers too
+        out, _ = process.communicate(timeout=60)
     assert process.returncode == code
     assert time.monotonic() - sent < 10
     summary = json.loads(out)
     assert summary["status"] == "interrupted"
     assert found.delta().num_rows == summary["counts"]["labelled"] < 700
-    rest = nightlabel(*label(found, slow_model))
+    rest = here(*label(found, tiny_model))
     assert rest.code == 0, rest.err
     assert uris_of(found.plain()) == found.uris()
 
 
-def test_a_deadline_commits_what_is_done(s3: S3Server) -> None:
+def test_a_deadline_commits_what_is_done(here: Here, s3: S3Server) -> None:
     found = Archive(s3, archive(1500))
     with slow_reads(s3, a=0.1, b=3.0) as env:  # a batch of the latter lasts longer than the night
         stopped = nightlabel(*measure(found, "--deadline", "10s"), env=env)
@@ -206,6 +210,6 @@ def test_a_deadline_commits_what_is_done(s3: S3Server) -> None:
     assert stopped.json["reason"] == "the deadline was reached"
     assert found.delta().num_rows == stopped.json["counts"]["labelled"] < 1500
     assert stopped.json["seconds"]["all"] < 10 + 10
-    rest = nightlabel(*measure(found))
+    rest = here(*measure(found))
     assert rest.code == 0
     assert uris_of(found.plain()) == found.uris()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import nightlabel
-from tests.parts.models.tiny import archive
+from tests.parts.models.tiny import archive, make_model
 
 pytestmark = pytest.mark.ray
 
@@ -69,9 +69,10 @@ def _python(*arguments: object, stdin: str | None = None) -> subprocess.Complete
     )
 
 
-def test_two_logical_gpus_get_a_predictor_each(tmp_path: Path, slow_model: Path) -> None:
+def test_two_logical_gpus_get_a_predictor_each(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model", layers=4, width=384)  # a batch takes seconds
     src = _folder(tmp_path / "photos", 3000)  # six batches, of which one predictor holds four
-    ran = _python("-c", LOGICAL_GPUS, src, tmp_path / "labels", slow_model)
+    ran = _python("-c", LOGICAL_GPUS, src, tmp_path / "labels", model)
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout.splitlines()[-1])
     assert found["hardware"]["predictors"] == [2, 2]

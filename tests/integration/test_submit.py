@@ -7,26 +7,40 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from pipeline.graph.progress import STAGES
-from tests.integration.conftest import Archive, Ran, command, nightlabel, uris_of
+from tests.integration.conftest import Archive, Ran, _run_here, command, nightlabel, uris_of
 from tests.parts.clusters.cluster import LocalCluster, free_port, local_cluster
 from tests.parts.models.tiny import archive, image_bytes
+from tests.parts.servers.faults import FaultProxy, faulty
 from tests.parts.servers.s3 import S3Process
 
 pytestmark = [pytest.mark.s3, pytest.mark.ray]
 
 
 @pytest.fixture(scope="module")
-def cluster(s3: S3Process) -> Iterator[LocalCluster]:
-    with local_cluster() as found:
-        found.add(num_cpus=2)
-        found.add(num_cpus=0, num_gpus=2)
+def proxy(s3: S3Process) -> Iterator[FaultProxy]:
+    """Between the store and the cluster, where a job can be made to last without much work."""
+    with faulty(s3) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def cluster(proxy: FaultProxy) -> Iterator[LocalCluster]:
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in proxy.env.items():
+                patch.setenv(name, value)
+            found = stack.enter_context(local_cluster())
+            found.add(num_cpus=2)
+            found.add(num_cpus=0, num_gpus=2)
         yield found
 
 
@@ -41,15 +55,15 @@ class Person:
         return ["submit", *self.ends, "--address", self.cluster.url, *options]
 
     def does(self, *arguments: object) -> Ran:
-        return nightlabel(*arguments, "--address", self.cluster.url)
+        return _run_here(*arguments, "--address", self.cluster.url)
 
-    def night(self, *options: object) -> Ran:
-        return nightlabel(*self.submit(*options))
+    def night(self, *options: object, run: Callable[..., Ran] = _run_here) -> Ran:
+        return run(*self.submit(*options))
 
 
 @pytest.fixture
-def person(cluster: LocalCluster, slow_model: Path, s3: S3Process) -> Callable[[int], Person]:
-    return lambda images: Person(cluster, Archive(s3, archive(images)), "--model", slow_model)
+def person(cluster: LocalCluster, tiny_model: Path, s3: S3Process) -> Callable[[int], Person]:
+    return lambda images: Person(cluster, Archive(s3, archive(images)), "--model", tiny_model)
 
 
 @pytest.fixture
@@ -67,9 +81,9 @@ class Night:
 
 
 @pytest.fixture(scope="module")
-def done(cluster: LocalCluster, slow_model: Path, s3: S3Process) -> Night:
-    one = Person(cluster, Archive(s3, archive(60)), "--model", slow_model)
-    return Night(one, one.night("--json"))
+def done(cluster: LocalCluster, tiny_model: Path, s3: S3Process) -> Night:
+    one = Person(cluster, Archive(s3, archive(60)), "--model", tiny_model)
+    return Night(one, one.night("--json", run=nightlabel))
 
 
 def test_a_night_is_submitted_once_and_seen_through(done: Night) -> None:
@@ -113,7 +127,7 @@ def test_a_night_that_is_over_says_so_and_the_night_that_it_names_works(
 
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     for waiting in ("--wait", "--no-wait"):
-        told = one.night("--night", night, waiting, "--json").json
+        told = one.night("--night", night, waiting, "--json", run=nightlabel).json
         assert told["already_completed"] is told["attached"] is True
         assert (told["night"], told["exit_code"], told["status"]) == (night, 0, "SUCCEEDED")
         assert told["since"] == {"unlabelled": 1, "complete": True, "problem": None}
@@ -157,17 +171,20 @@ def test_two_at_once_are_one_job(measurer: Callable[[int], Person]) -> None:
 
 
 def test_a_stopped_job_is_no_success_and_the_next_one_finishes(
-    person: Callable[[int], Person],
+    person: Callable[[int], Person], proxy: FaultProxy
 ) -> None:
-    one = person(2000)
+    one = person(1000)  # two batches
+    late = urlsplit(f"{one.found.src}/b/")
+    proxy.rule(method="GET", path=f"/{late.netloc}{late.path}", delay=2.0)
     with _running(one.submit("--commit-seconds", 0.5, "--json")) as follower:
         job = _once_labels_come(one)
         stopped = one.does("stop", job)
         assert stopped.code == 0, stopped.err
         out, _ = follower.communicate(timeout=120)
+    proxy.rules.clear()
     assert follower.returncode == 143
     assert json.loads(out)["status"] == "STOPPED"
-    assert 0 < one.found.delta().num_rows < 2000
+    assert 0 < one.found.delta().num_rows < 1000
     assert len(set(uris_of(one.found.delta()))) == one.found.delta().num_rows
     rest = one.night("--commit-seconds", 0.5, "--json")
     assert rest.code == 0, rest.err
@@ -203,14 +220,14 @@ def test_a_gate_is_the_exit_code_of_who_follows(measurer: Callable[[int], Person
 @pytest.mark.parametrize("what", [["list"], ["status", "j"], ["stop", "j"], ["logs", "j"]])
 def test_no_head_is_told_soon(what: list[str]) -> None:
     began = time.monotonic()
-    ran = nightlabel(*what, "--address", "http://127.0.0.1:9")
+    ran = _run_here(*what, "--address", "http://127.0.0.1:9")
     assert ran.code == 1
     assert "no job server answers at http://127.0.0.1:9" in ran.err
     assert time.monotonic() - began < 30
 
 
 def test_a_job_that_nobody_knows(cluster: LocalCluster) -> None:
-    ran = nightlabel("status", "nightlabel-none", "--address", cluster.url)
+    ran = _run_here("status", "nightlabel-none", "--address", cluster.url)
     assert ran.code == 1
     assert "knows no job nightlabel-none" in ran.err
 
