@@ -103,7 +103,7 @@ def _from_outside(ctx: click.Context, name: str) -> click.Command | None:
     except (ImportError, AttributeError) as error:
         ctx.fail(f"the package of {name} cannot be loaded: {error}")
     if not isinstance(command, click.Command):
-        ctx.fail(f"{found.value} is no click command")
+        ctx.fail(f"{found.value} is not a click command")
     return command
 
 

@@ -53,7 +53,7 @@ class JobServer:
     """Jobs on the cluster at an address, the url of its head's dashboard.
 
     Every method raises ClusterError if the server is down, refuses or gives an invalid answer;
-    the constructor raises SpecError for an address that is no job server.
+    the constructor raises SpecError for an address that is not a job server's.
     """
 
     def __init__(self, address: str) -> None:
@@ -135,7 +135,7 @@ def _connected(address: str) -> _Client:
         raise SpecError(
             "address",
             address,
-            "what answers there is no job server: give the url of the dashboard of the cluster's "
+            "the server there is not a job server: give the url of the dashboard of the cluster's "
             "head, such as http://head:8265",
         ) from None
 

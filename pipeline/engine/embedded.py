@@ -21,15 +21,15 @@ from pipeline.heap import ONE_HEAP
 
 UNUSED: Final = (Private.START_API_SERVER, Private.START_MONITOR, Private.START_LOG_MONITOR)
 LOOK_SECONDS: Final = 0.02
-#: After this, Ray's own retries begin.
+#: Seconds; after that, Ray's own retries begin.
 WAIT_SECONDS: Final = 30.0
 
 _STARTED = count()
 
 
 @contextmanager
-def lean_start() -> Iterator[None]:
-    """Speeds up `ray.init` of a Ray on this machine, within the block."""
+def fast_start() -> Iterator[None]:
+    """Within the block, `ray.init` of an embedded Ray starts only what a run needs."""
     with ExitStack() as stack:
         stack.enter_context(inherited(ONE_HEAP))
         for name in UNUSED:

@@ -33,7 +33,7 @@ def private_start(base: str) -> Iterator[dict[str, Any]]:
     UnsafeFolderError if another user owns the folder, or could replace it.
     """
     own = Path(base).absolute() / f"ray-{os.geteuid()}"
-    folder = private_folder(own, "name another folder in RAY_TMPDIR")
+    folder = private_folder(own, "set RAY_TMPDIR to another folder")
     with ExitStack() as stack:
         if has_tokens():
             token = {MODE: "token", TOKEN: secrets.token_hex(TOKEN_BYTES)}

@@ -1,4 +1,4 @@
-"""Why an image gives no pixels: the only place that maps Pillow's many errors to our codes."""
+"""Maps Pillow's many errors to our error codes; no other file does."""
 
 import re
 import struct

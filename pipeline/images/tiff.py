@@ -1,4 +1,4 @@
-"""The directories of a TIFF file, and what in it Pillow does not decode.
+"""Reads the directories of a TIFF file, to find previews and variants that Pillow does not decode.
 
 Pillow reads only the first directory. A raw photograph (DNG, NEF, ARW, …) is a TIFF file
 too: its first image is a preview, and the photograph is in a later or lower directory. Sources:

@@ -10,7 +10,7 @@ from pipeline.storage import guarded_folder, private_folder
 
 #: The kinds of content, each in a folder of its own.
 _KINDS: Final = frozenset({"models", "compiled", "preprocess", "fits", "graphs"})
-_INSTEAD: Final = "let NIGHTLABEL_CACHE name a folder of your own"
+_INSTEAD: Final = "set NIGHTLABEL_CACHE to a folder of your own"
 
 
 def cache_folder(kind: str) -> Path:

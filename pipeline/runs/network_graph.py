@@ -1,4 +1,5 @@
-"""A run's network for CPUs: read from the cache, or made meanwhile by the model process."""
+"""A run's network as a graph for CPUs: read from the cache, or made in the background by the model
+process."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -62,7 +63,7 @@ class PendingGraph:
         self._found: Future[Graph | str] | None = None
 
     def begin(self) -> "Future[Graph | str]":
-        """Begin in the background, if that was not done yet."""
+        """Start in the background, unless it was started already."""
         if self._found is None:
             self._found = in_background(self._find)
         return self._found

@@ -59,7 +59,7 @@ class Unread(Exception):  # noqa: N818 - not yet a row's error or the run's
 
     @property
     def of_its_own(self) -> bool:
-        """Whether the fault says nothing about the store that holds the archive."""
+        """Whether the fault concerns only this archive, not the store that holds it."""
         own = ITS_OWN | {Kind.MISSING, Kind.CHANGED}
         return scheme(self._uri) in _WEB or self.fault.kind in own
 

@@ -176,7 +176,7 @@ class _Reader:
                 return data
             before, data, more = data, self._read(want), more - 1
             if data != before and _md5(data) != want.etag:
-                raise Damaged("the bytes are not those that the etag names")
+                raise Damaged("the bytes do not match the etag")
         _md5_seen.add(folder)
         return data
 

@@ -54,7 +54,7 @@ class Projection:
         self.data: Data = bytes(tail) if self._file is None else self._file.data
 
     def read_footer(self) -> None:
-        """Raises Malformed if it is no Parquet file."""
+        """Raises Malformed if it is not a Parquet file."""
         if self._file is not None:
             size = len(self.data)
             self._file.fetch_from(footer_start(self.data[size - _TRAILER_BYTES :], size))

@@ -57,7 +57,7 @@ class LabelStore:
         return self._current
 
     def recipes(self) -> dict[str, str]:
-        """What made these labels: JSON documents by recipe id."""
+        """How the labels were made: JSON documents by recipe id."""
         return load_recipes(self.folder)
 
     def runs(self) -> list[RunSummary]:

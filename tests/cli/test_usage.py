@@ -95,7 +95,7 @@ CASES: list[tuple[str, str]] = [
     # Addresses of another kind.
     *((f"{line} --address http://h:8265", "nightlabel submit") for line in LABELS[:2]),
     *((f"{line} --address ray://h:10001", "Ray Client") for line in LABELS[:2]),
-    *((f"{line} --address redis://h:1", "no address of a Ray") for line in LABELS[:2]),
+    *((f"{line} --address redis://h:1", "not an address of a Ray") for line in LABELS[:2]),
     *((f"{line} --address head", "no HOST:PORT") for line in LABELS[:2]),
     *((f"{line} --address head:99999", "no HOST:PORT") for line in LABELS[:2]),
     ("verify photos labels --address http://h:8265", "nightlabel submit"),

@@ -108,7 +108,7 @@ def test_a_list_whose_address_expired_says_so() -> None:
     status, text = EXPIRED["S3, presigned"]
     with (
         web_server() as url,
-        pytest.raises(DeniedError, match=r"has expired; check the address; one that is signed"),
+        pytest.raises(DeniedError, match=r"has expired; check the address; a signed one"),
         open_binary(f"{url}/says/{status}?{quote(text)}", HERE),
     ):
         pass

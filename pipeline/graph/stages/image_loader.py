@@ -168,5 +168,5 @@ def _canaries(run_id: str, coordinator: "ActorHandle | None") -> Canaries:
     if coordinator is None:
         return Canaries()
     return Canaries(
-        ask=lambda: ray.get(coordinator.good.remote()), tell=coordinator.read_well.remote
+        ask=lambda: ray.get(coordinator.canaries.remote()), tell=coordinator.record_canary.remote
     )

@@ -1,4 +1,4 @@
-"""List: a task that waits, from shards to batches of refs that need a label."""
+"""List: a task that mostly waits, from shards to batches of refs that need a label."""
 
 import pickle
 from collections.abc import Iterator, Sequence

@@ -1,8 +1,8 @@
 """Export: a network of torch as an ONNX model, pixels in, results out.
 
 torch's exporter that records one run (`dynamo=False`) is used: it takes half a second where the
-newer one takes two to four and needs two packages more, and it exports as many families. All that
-is said to torch's exporter is in this file.
+newer one takes two to four and needs two packages more, and it exports as many families. Only this
+file calls torch's exporter.
 """
 
 import warnings

@@ -60,7 +60,7 @@ def _object(uri: str, line: int, value: Any) -> dict[str, Any]:
     if isinstance(value, str):
         return {"uri": value}
     if not isinstance(value, dict):
-        raise malformed(uri, line, "no JSON object")
+        raise malformed(uri, line, "not a JSON object")
     given = {name.strip().lower(): one for name, one in value.items()}
     used = {"anything": True} if given else {}
     for kind in (ETAG_COLUMNS, SIZE_COLUMNS, TIME_COLUMNS, MEMBER_COLUMNS):
@@ -114,7 +114,7 @@ def _array(found: ListFile, text: TextIO) -> Iterator[tuple[int, Any, int]]:
         ended = whole.startswith("]", at)
         if not ended and not whole.startswith(",", at):
             line += whole.count("\n", seen, at)
-            raise malformed(found.uri, line, "no JSON: the array breaks off")
+            raise malformed(found.uri, line, "not JSON: the array ends too early")
         at += 1
 
 

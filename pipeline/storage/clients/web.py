@@ -156,9 +156,9 @@ def _followed(url: str, target: str) -> str:
     try:
         url = urljoin(url, _as_sent(target))
     except ValueError:
-        raise Refused("redirects to what is no address") from None
+        raise Refused("redirects to an invalid address") from None
     if not url.lower().startswith(("http://", "https://")):
-        raise Refused("redirects to what is no web address, which is not followed")
+        raise Refused("redirects to an address outside the web, which is not followed")
     return url
 
 
