@@ -39,7 +39,7 @@ class Coordinator:
         self._depths: dict[bytes, Depths] = {}
 
     def starting(self, predictor: str) -> int:
-        """How many times in a row this predictor was started without becoming ready."""
+        """How many times in a row this predictor has started without getting ready."""
         self._starts[predictor] += 1
         return self._starts[predictor]
 

@@ -39,9 +39,9 @@ READ_BYTES: Final = Metric("counter", "nightlabel_read_bytes_total", "bytes of i
 STAGE_SECONDS: Final = Metric(
     "counter",
     "nightlabel_stage_seconds_total",
-    "seconds of workers: `read`: waiting for images; `decode`: decoding them; `wait`: a predictor "
-    "without work; `predict`: a predictor at work; `measure`: a task without a network; `write`: "
-    "writing parts",
+    "time of workers: `read` waits for images, `decode` decodes them, `wait` is a predictor "
+    "without work, `predict` one that predicts, `measure` is a task without a network, `write` "
+    "writes parts",
     "stage",
 )
 STORE_ROWS: Final = Metric("gauge", "nightlabel_store_rows", "rows of this recipe in the store")
