@@ -46,7 +46,7 @@ def page() -> str:
         "## Events",
         "",
         *_paragraph(
-            "`--events FILE|URI` writes one JSON object a line. A local file grows from night to "
+            "`--events FILE|URI` writes one JSON object per line. A local file grows from night to "
             "night; in a local folder, and in a bucket, each run has a file of its own, "
             "`<run_id>.jsonl`. An object in a bucket is written every half minute and at the end: "
             "give a folder, or the next night overwrites it. A target that cannot be written to is "

@@ -1,4 +1,4 @@
-"""Command line: one file a command, each loaded only when it is called.
+"""Command line: one file per command, each loaded only when it is called.
 
 Another package adds a command by an entry point of the group `nightlabel.commands`,
 which names a click command: `hello = "my_package.hello:hello"`.

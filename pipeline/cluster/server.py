@@ -114,7 +114,7 @@ class JobServer:
 
 
 class _Client(JobSubmissionClient):  # type: ignore[misc]
-    """Ray's client waits forever for an answer, and gives a refusal's code in words alone."""
+    """Ray's client waits forever for an answer, and gives a refusal's code only as text."""
 
     def _do_request(self, *arguments: Any, **options: Any) -> requests.Response:
         found: requests.Response = super()._do_request(
@@ -128,7 +128,7 @@ class _Client(JobSubmissionClient):  # type: ignore[misc]
 
 
 def _connected(address: str) -> _Client:
-    """Asks for the version, which tells a job server from another kind of web server."""
+    """Requests the version: other kinds of web servers do not have one."""
     try:
         return _Client(address, headers=_headers())
     except (RuntimeError, KeyError, TypeError, requests.JSONDecodeError):

@@ -105,7 +105,7 @@ def _greeting(host: str, port: int) -> bytes:
 def _check_greeting(target: str, greeting: bytes) -> None:
     if not greeting:
         raise _away(target, "the connection was closed without an answer")
-    if greeting.startswith((b"HTTP/", b"<")):  # some servers answer with a page alone
+    if greeting.startswith((b"HTTP/", b"<")):  # some servers answer with only a page
         raise SpecError(
             "address",
             target,

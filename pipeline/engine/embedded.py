@@ -3,7 +3,7 @@
 Besides its store and its scheduler Ray starts a job server, an autoscaler monitor and a log
 reader, each a Python process that imports for a second. Its agent wants one fixed port on every
 machine. If another Ray has that port, or had it a moment ago, the agent retries for three seconds
-and then goes on without. Ray also checks once whether its node has registered, and sleeps for
+and then continues without it. Ray also checks once whether its node has registered, and sleeps for
 five seconds if not; on a slow machine the node registers just after that check.
 
 If Ray lacks a name of ray_compat.py, Ray's own behaviour applies.

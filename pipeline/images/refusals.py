@@ -86,7 +86,7 @@ _FOREIGN = {
     "imt": ("IM Tools", _CONVERT),
     "xvthumb": ("XV thumbnail", _CONVERT),
 }
-#: These are called by their names alone.
+#: Formats whose name in messages is simply their kind in capitals.
 _FOREIGN |= {
     kind: (kind.upper(), _CONVERT)
     for kind in (

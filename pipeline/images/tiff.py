@@ -65,7 +65,7 @@ def preview_of(data: bytes) -> str | None:
     """What this TIFF file's first image is a preview of; None if it is no preview.
 
     It is a preview if a directory that is itself no preview or mask holds a larger image, and
-    either the first says that it is reduced or that directory lies below it or is raw.
+    either the first says that it is reduced or that directory is below it or is raw.
     """
     pages = list(_chain(data)) or [{}]
     if (camera := _camera(data)) is not None:

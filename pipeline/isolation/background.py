@@ -23,8 +23,8 @@ def in_background(work: Callable[[], Result]) -> "Future[Result]":
 
 
 def within(seconds: float, work: Callable[[], Result]) -> Result:
-    """The result or the error of `work`. TimeoutError if it takes longer; `work` then goes on
-    unattended.
+    """The result or the error of `work`. TimeoutError if it takes longer; `work` then continues in
+    its thread.
 
     For calls that accept no time limit themselves (the name resolver, a client that retries)
     and change nothing.

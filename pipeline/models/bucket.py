@@ -18,7 +18,7 @@ MAX_OBJECTS = 1000
 def copy(uri: str) -> tuple[Path, Digests]:
     """The model at `uri` as a local folder, in the cache under the objects' etags, and its digests.
 
-    One process a machine copies while the others wait. A process that is killed leaves only a
+    One process per machine copies while the others wait. A process that is killed leaves only a
     scratch folder, which the next one removes. A copy that has changed is made again. Raises
     BadModelError: nothing there, no safetensors; ModelError: no room; UnsafeFolderError;
     DeniedError, StoreError.

@@ -1,4 +1,4 @@
-"""The cache of this machine: models, compiled kernels and check results, for this user alone."""
+"""The cache of this machine: models, compiled kernels and check results, for this user only."""
 
 import os
 from hashlib import sha256

@@ -30,7 +30,7 @@ _TIMM: Final = "timm_wrapper"
 
 
 def tokens_before_patches(tower: Any) -> int:
-    """How many tokens of a transformer stand for no patch."""
+    """How many of a transformer's tokens do not represent a patch."""
     return sum(
         parameter.numel() // parameter.shape[-1]
         for name, parameter in tower.named_parameters()

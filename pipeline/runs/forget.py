@@ -47,7 +47,7 @@ class Forgotten(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    objects: int = Field(description="how many were asked for")
+    objects: int = Field(description="how many were given")
     rows: dict[str, int] = Field(description="rows removed, by recipe")
     files_rewritten: int
     files_deleted: int

@@ -164,7 +164,7 @@ class _Move:
         """An old prefix without rows is wrong, unless an earlier move took the rows away."""
         old = self._prefixes.old
         if not tally.rows and not any(run.moved_from == old for run in load_runs(self._folder)):
-            raise SpecError("old", public(old), "no row of this store lies below it")
+            raise SpecError("old", public(old), "no row of this store is below it")
 
     def _commit(self, recipes: list[_Recipe], removed: list[LiveFile]) -> None:
         for recipe in recipes:

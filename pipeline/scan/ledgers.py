@@ -1,6 +1,6 @@
 """Builds the ledger: in this process if it is small, else in tasks.
 
-Tasks read groups of files and split the entries by ranges of the object id. One task a range
+Tasks read groups of files and split the entries by ranges of the object id. One task per range
 sorts the pieces. The shards stay in the object store: the driver holds references.
 """
 

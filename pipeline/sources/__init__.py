@@ -1,8 +1,8 @@
 """Registry of sources: where images come from; one file for each kind.
 
 To add an input kind, write one file in this folder with an `open_…(spec)` that returns a
-`Source`, and one line in `REGISTRY`. Archives of many images are containers, also one file a kind:
-see `containers/base.py`.
+`Source`, and one line in `REGISTRY`. Archives of many images are containers, also one file per
+kind: see `containers/base.py`.
 
 Another package adds a source by an entry point of the group `nightlabel.sources` that
 names such a function: `album = "my_package.album:open_album"`. Its name is the scheme of SRC:

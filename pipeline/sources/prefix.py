@@ -176,7 +176,7 @@ def open_prefix(spec: LabelSpec) -> PrefixSource:
     if glob:
         fixed = src[: names.WILDCARD.search(src).start()]  # type: ignore[union-attr]
     elif _is_file(src, spec.src):
-        fixed, glob = src, True  # a glob without wildcards matches this name alone
+        fixed, glob = src, True  # a glob without wildcards matches only this name
     else:
         src = fixed = as_folder(src)
     return PrefixSource(

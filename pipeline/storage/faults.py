@@ -223,7 +223,7 @@ def _os(error: OSError) -> Fault:
     if error.errno is None and not isinstance(error, _NAMED):
         return _rust(error)
     if isinstance(error, FileNotFoundError):
-        # obstore raises the builtin one too, and only its text tells a bucket from a key.
+        # obstore raises the builtin one too, and only its text distinguishes a bucket from a key.
         code = XML_CODE.search(str(error))
         return judge_answer(Answer(404, code[1])) if code else Fault(Kind.MISSING, "not there")
     if isinstance(error, NotADirectoryError):

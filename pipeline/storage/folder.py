@@ -86,7 +86,7 @@ class Folder:
         return f"{self._base}/{path}" if self._base and not self.local else path
 
     def refuse_outside(self, path: str) -> None:
-        """Raises StoreError if `path` does not lie within this folder."""
+        """Raises StoreError if `path` is not within this folder."""
         if leads_out(path):
             raise StoreError(f"{public(self.uri)}: {path!r} is not a path within it")
 

@@ -1,4 +1,4 @@
-"""Outage handling: tells a failing store from failing objects.
+"""Outage handling: distinguishes a failing store from failing objects.
 
 A row may say `denied` or `missing` permanently only if the object itself is at fault. So failures
 that the store may have caused are held back until the other reads of their block are over. Then

@@ -46,7 +46,7 @@ RecipeId = Annotated[str, AfterValidator(_recipe_id)]
 
 
 class Current(BaseModel):
-    """The document. Stores of older versions have `recipe` alone."""
+    """The document. Stores of older versions have only `recipe`."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -119,7 +119,7 @@ class Relocation:
         self.runs: set[str] = set()
 
     def see(self, rows: pa.Table) -> bool:
-        """Note a file's rows (SEEN); returns whether any of them lies below the old prefix."""
+        """Note a file's rows (SEEN); returns whether any of them is below the old prefix."""
         self.runs.update(pc.unique(rows["run_id"]).to_pylist())
         found = self._listing.index.find(Ids.of(rows["object_id"]))
         version = rows["version"].to_numpy()

@@ -224,8 +224,8 @@ def test_a_new_place_is_a_folder(here: Path, new: str) -> None:
 @pytest.mark.parametrize(
     ("dst", "old", "new", "error", "words"),
     [
-        ("labels", "odl", "new", SpecError, "no row of this store lies below it"),
-        ("labels", "ol", "new", SpecError, "no row of this store lies below it"),
+        ("labels", "odl", "new", SpecError, "no row of this store is below it"),
+        ("labels", "ol", "new", SpecError, "no row of this store is below it"),
         ("labels", "new", "new/", SpecError, "is the same as OLD"),
         ("nowhere", "old", "new", MissingError, "no label store"),
         ("labels", "old", "none", MissingError, "none"),

@@ -63,7 +63,7 @@ class ImageLoader:
         return pixels
 
     def reads(self, refs: pa.Table) -> Reads:
-        """The outcomes of reading `refs`; nothing is read before the first is asked for."""
+        """The outcomes of reading `refs`; nothing is read before the first is requested."""
         return read_steadily(
             wants_of(refs),
             _canaries(self._job.run_id, self._coordinator),

@@ -65,5 +65,5 @@ class List:
     def _changed(self) -> StoreError:
         return StoreError(
             f"{public(self._job.spec.src)} changed while a part of it was listed again, since "
-            "a worker or a node was lost; what was committed stays, and the next run goes on"
+            "a worker or a node was lost; what was committed stays, and the next run continues"
         )

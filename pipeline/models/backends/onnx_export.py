@@ -59,7 +59,7 @@ def export(
 def fix_positions(model: Any, run: Callable[[], Any]) -> None:
     """Replace the interpolation of position embeddings by its result, in place.
 
-    It depends on the images' size alone. Not every exporter knows every interpolation.
+    It depends only on the images' size. Not every exporter knows every interpolation.
     """
     found: dict[Any, Tensor] = {}
     modules = [one for one in model.modules() if hasattr(one, "interpolate_pos_encoding")]

@@ -78,7 +78,7 @@ def _warn_of_doubles(uri: str, number: int) -> None:
 
 
 class _Layout:
-    """Where all members begin and their names: 24 bytes a member.
+    """Where all members begin and their names: 24 bytes per member.
 
     Names are stored as hashes, which Python seeds anew in each process, so that nobody can
     construct two that collide; names with equal hashes are compared.
@@ -154,7 +154,7 @@ def _member(record: Record, name: str, room: int) -> Member:
 
 
 def _refusal(record: Record, least: int, room: int) -> Refusal | None:
-    """Why a member is not read, from the directory alone."""
+    """Why a member is not read, judged only by the directory."""
     if record.flags & _ENCRYPTED:
         return Refusal(ErrorCode.UNSUPPORTED, "encrypted in its archive")
     if record.method not in METHODS or record.flags & _PATCH:

@@ -98,7 +98,7 @@ def _array(found: ListFile, text: TextIO) -> Iterator[tuple[int, Any, int]]:
     """The elements of an array one by one, each with the line on which it begins."""
     whole = text.read(ARRAY_SIZE + 1)
     if len(whole) > ARRAY_SIZE:
-        raise found.refused(f"an array of over {ARRAY_SIZE >> 20} MiB; write one object a line")
+        raise found.refused(f"an array of over {ARRAY_SIZE >> 20} MiB; write one object per line")
     decode, line, seen = json.JSONDecoder().raw_decode, 1, 0
     at = _after_space(whole, 0) + 1  # the bracket
     ended = whole.startswith("]", _after_space(whole, at))

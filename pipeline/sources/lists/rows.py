@@ -138,7 +138,7 @@ def of_inventory(bucket: Any, key: Any, is_latest: Any, is_marker: Any) -> str:
 
 
 def _nothing(value: Any) -> bool:
-    """What stands for no value: tables write NaN for it."""
+    """Whether it means "no value": tables write NaN for it."""
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 

@@ -268,7 +268,7 @@ def _seconds(retry_after: str) -> float | None:
 
 
 def if_match(etag: str | None) -> dict[str, str]:
-    """The header that asks for this version alone; empty for an etag that is weak or not valid in a
+    """The header that requests only this version; empty for an etag that is weak or not valid in a
     header."""
     strong = etag is not None and etag.isascii() and etag.isprintable() and etag[:2] != "W/"
     return {"If-Match": f'"{etag}"'} if strong else {}

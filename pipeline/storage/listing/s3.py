@@ -67,7 +67,7 @@ def _entries(root: ET.Element, space: str, base: str, encoded: bool) -> Iterator
 
 
 def _time(text: str | None) -> datetime:
-    """A time beyond the calendar counts as unknown: the etag tells versions apart."""
+    """A time beyond the calendar counts as unknown: the etag distinguishes versions."""
     try:
         return in_utc(datetime.fromisoformat(text)) if text else UNKNOWN_TIME
     except ValueError:

@@ -47,7 +47,7 @@ class _Hint(BaseModel):
 
 
 def check_log(folder: Folder, after: int | None = None) -> None:
-    """Check what a reader of the log is about to read; with `after`, later commits alone.
+    """Check what a reader of the log is about to read; with `after`, only later commits.
 
     Raises StoreError, which names the file.
     """

@@ -157,11 +157,11 @@ def test_an_array_that_is_too_large_for_memory(tmp_path: Path, monkeypatch) -> N
     monkeypatch.setattr(json_lists, "ARRAY_SIZE", 2**20)
     (tmp_path / "m.json.gz").write_bytes(gzip.compress(b'["' + bytes(2**22) + b'"]'))
     with pytest.raises(
-        SpecError, match=r"not text|an array of over 1 MiB; write one object a line"
+        SpecError, match=r"not text|an array of over 1 MiB; write one object per line"
     ):
         checked(tmp_path / "m.json.gz")
     (tmp_path / "m.json").write_text(json.dumps(["x" * 999] * 2_000))
-    with pytest.raises(SpecError, match="an array of over 1 MiB; write one object a line"):
+    with pytest.raises(SpecError, match="an array of over 1 MiB; write one object per line"):
         checked(tmp_path / "m.json")
 
 
