@@ -217,7 +217,7 @@ def test_runs_wider_than_the_old_place_stay_whole(here: Path) -> None:
 
 @pytest.mark.parametrize("new", ["new/a/00.jpg", "new/*", "new/**/*.jpg"])
 def test_a_new_place_is_a_folder(here: Path, new: str) -> None:
-    with pytest.raises(SpecError, match="no folder"):
+    with pytest.raises(SpecError, match="not a folder"):
         move_src("labels", "old", new)
 
 
