@@ -129,7 +129,7 @@ def judge_answer(answer: Answer) -> Fault:
     status, code = answer.status, answer.code
     detail = f"the store answered {status} {code}" if code else f"the store answered {status}"
     if code in _EXPIRED_CODES or answer.expired:
-        return Fault(Kind.EXPIRED, f"{detail}: its signed address or token has expired")
+        return Fault(Kind.EXPIRED, f"{detail}: what opens it, address or token, has expired")
     kind = _OF_CODE.get(code or "") or _OF_STATUS.get(status)
     if kind is None:
         kind = Kind.TRANSIENT if status >= 500 else Kind.REJECTED if status >= 400 else Kind.OTHER
