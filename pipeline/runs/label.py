@@ -17,7 +17,7 @@ from pipeline.graph.job import Job
 from pipeline.graph.lazy import stream_class
 from pipeline.graph.progress import LABELLING, LOADING, Listener, Progress
 from pipeline.graph.result_queue import Stop
-from pipeline.graph.scaling import make_room
+from pipeline.graph.scaling import wait_for_placement
 from pipeline.isolation.background import in_background
 from pipeline.isolation.model_process import ModelProcess
 from pipeline.runs.derive import derive
@@ -178,7 +178,7 @@ class Run:
                 stack.enter_context(session(spec.address, in_use=lambda: self._stop.graph_runs))
                 if self._stop:
                     return
-                placement = make_room(self._job, self._stop, self._listener)
+                placement = wait_for_placement(self._job, self._stop, self._listener)
                 if placement is None:
                     return
                 self._committer.options = placement.elsewhere
