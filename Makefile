@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 KERNEL := pipeline/images/_resample.c pipeline/images/_resample_avx2.h
-# Every file that is installed is held to its digest in locks/; pip resolves nothing.
+# Every installed file is checked against its digest in locks/; pip resolves nothing.
 INSTALL := .ci/install.py
 # Of the tests of `make test-fast`, each a quarter of the time.
 STORE := tests/store
@@ -17,11 +17,11 @@ SHORT := not slow and not chaos and not gpu and not orchestrators
 demo: $(VENV)/.run-ready
 	$(BIN)/nightlabel demo
 
-# While you work: the tests that neither start Ray nor load torch, held to that; no tests/chaos.
+# While you work: tests that neither start Ray nor load torch (enforced); without tests/chaos.
 test-fast: $(VENV)/.dev-ready
 	$(MAKE) --jobs=4 --keep-going fast-store fast-read fast-run fast-rest
 
-# Both in parts side by side: each waits much of its time, and they share only the machine.
+# Both parts run side by side: each spends much of its time waiting, and they share nothing else.
 test: $(VENV)/.dev-ready
 	$(MAKE) --jobs=2 --keep-going test-ray test-rest
 
@@ -44,12 +44,12 @@ $(PARTS): $(VENV)/.dev-ready
 test-slow: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -m "slow and not chaos and not gpu and not orchestrators"
 
-# The main job at its real size, with its figures; a quarter of an hour.
+# The main job at its real size; prints its figures; a quarter of an hour.
 acceptance: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -m slow -s tests/acceptance
 
-# Kills of every process, two writers, store faults, stops, machines that lack something, poison,
-# damaged images and long nights at full length, with a table of counts; some two hours.
+# Kills of every process, two writers, store faults, signals, machines short of something, hostile
+# and damaged images and long runs at full length, with a table of counts; some two hours.
 chaos: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -m chaos -s tests/chaos
 
@@ -66,22 +66,22 @@ $(VENV)-%/.ready: locks/%.txt $(INSTALL)
 wheel: $(VENV)-build/.ready
 	$(VENV)-build/bin/python .ci/wheel.py dist
 
-# Both are built, and the wheel is installed where nothing sees this checkout, and used there.
+# Builds both, installs the wheel where this checkout is not visible, and uses it there.
 test-wheel: $(VENV)/.dev-ready $(VENV)-build/.ready
 	$(BIN)/python -m pytest --durations=5 tests/wheel/walk.py
 
-# locks/, from constraints.txt and what the orchestrators ask for; asks PyPI.
+# locks/, from constraints.txt and the orchestrators' requirements; needs PyPI.
 constraints: $(VENV)-build/.ready
 	$(VENV)-build/bin/python .ci/lock.py
 
-# Ours beside four peers, each in an environment of its own; on a machine that does nothing else.
+# Nightlabel and four peers, each in its own environment; on a machine that does nothing else.
 bench: $(VENV)/.dev-ready
 	$(BIN)/python -m benchmarks --out benchmarks/RESULTS.md
 
 bench-quick: $(VENV)/.dev-ready
 	$(BIN)/python -m benchmarks --quick
 
-# What the GPU of this machine makes of a network, by precision, batch and compilation.
+# How fast this machine's GPU runs a network, by precision, batch size and compilation.
 bench-gpu: $(VENV)/.dev-ready
 	$(BIN)/python -m benchmarks.gpu
 
@@ -93,13 +93,13 @@ lint: $(VENV)/.dev-ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# What was known of our packages when advisories.toml was written; needs no network.
+# Advisories for our packages that were known when advisories.toml was written; needs no network.
 audit: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -q tests/test_advisories.py
 	@sed -n 's/^as_of = /not checked: what was published since /p' advisories.toml
 	@echo "not checked: packages that advisories.toml does not name (make audit-online asks for all)"
 
-# All pinned packages, asked of the service of pip-audit; fails too where that is away.
+# All pinned packages, checked by the service of pip-audit; fails if that does not answer.
 audit-online: constraints.txt $(VENV)-audit/.ready
 	$(VENV)-audit/bin/pip-audit --no-deps --disable-pip --requirement constraints.txt
 

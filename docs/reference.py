@@ -46,12 +46,12 @@ def page() -> str:
         "## Events",
         "",
         *_paragraph(
-            "`--events FILE|URI` writes one JSON object a line. A local file grows from night to "
+            "`--events FILE|URI` writes one JSON object per line. A local file grows from night to "
             "night; in a local folder, and in a bucket, each run has a file of its own, "
             "`<run_id>.jsonl`. An object in a bucket is written every half minute and at the end: "
-            "name a folder, or the next night takes its place. A target that cannot be written to "
-            "is refused at the start (exit 2); what fails later is a warning, and fails no run. "
-            "New fields and kinds may come; those here stay."
+            "give a folder, or the next night overwrites it. A target that cannot be written to is "
+            "refused at the start (exit 2); a later failure is a warning, and the run continues. "
+            "New fields and kinds may be added; those listed here stay."
         ),
         "",
         "Every event has:",
@@ -99,14 +99,15 @@ def _name(kind: Any) -> str:
 def _webhook() -> list[str]:
     return [
         "",
-        "## The message of the end",
+        "## The message at the end",
         "",
         *_paragraph(
-            "`--notify URL` POSTs the `finished` event when the run is over, whichever way it "
-            "ended, as long as its options could be read. It is tried five times within some 20 s "
-            "where the receiver is away or answers 408, 425, 429 or 5xx, once within two seconds "
-            "after a signal; redirects are not followed. What goes wrong is a warning, and fails "
-            "no run. Chat services that take incoming webhooks show its `text`."
+            "`--notify URL` POSTs the `finished` event when the run is over, however it "
+            "ended, as long as its options could be read. It is sent up to five times within some "
+            "20 s if the receiver does not answer or answers 408, 425, 429 or 5xx, and only once, "
+            "within two seconds, after a signal; redirects are not followed. A failure is a "
+            "warning, and the run continues. Chat services that accept incoming webhooks show "
+            "its `text`."
         ),
         "",
         *_paragraph(

@@ -46,7 +46,7 @@ EXIT_MEANINGS = {
     Exit.OK: "every object that could be listed has a label or a permanent error",
     Exit.FAILED: "failed; the store is valid and the next run continues",
     Exit.USAGE: "bad usage, or a new recipe without `--new-recipe`",
-    Exit.GATE: "too many errors (`--max-errors`; by default also where fewer than half of the "
+    Exit.GATE: "too many errors (`--max-errors`; by default also if fewer than half of the "
     "images succeeded), or `verify` or `doctor` found problems",
     Exit.INCOMPLETE: "valid but incomplete: deadline, `--max-images`, or transient errors are left",
     Exit.BUSY: "another run is writing here",
@@ -122,8 +122,8 @@ ADVICE = {
     "`--retry-errors=crashed`; otherwise convert it and upload the result.",
 }
 
-#: Ends the message of each row that is `denied` because its address is not public, so that a run
-#: with --allow-private recognises it. Stores contain it: it must not change.
+#: The end of the message of each row that is `denied` because its address is not public; a run
+#: with --allow-private recognises it. Stores contain this text, so it must not change.
 NOT_PUBLIC: Final = "is no public address; --allow-private reads it all the same"
 
 
@@ -132,7 +132,7 @@ def error_codes(names: Iterable[str]) -> tuple[ErrorCode, ...]:
     wanted = [name.strip() for name in names]
     if unknown := [name for name in wanted if name not in {*ErrorCode}]:
         known = ", ".join(sorted(ErrorCode))
-        raise ValueError(f"{unknown[0]!r} is no error code; known are {known}")
+        raise ValueError(f"{unknown[0]!r} is not an error code; the codes are {known}")
     return tuple(dict.fromkeys(map(ErrorCode, wanted)))
 
 
@@ -249,6 +249,7 @@ class ClusterError(NightlabelError):
 
 
 class GateError(NightlabelError):
-    """The request would breach a gate; a breach found during a run is the run's exit code."""
+    """The request would exceed a safety limit ("gate"); a limit exceeded during a run is the run's
+    exit code."""
 
     exit_code = Exit.GATE

@@ -40,7 +40,7 @@ def read_object(path: Path, name: str) -> JsonObject | None:
     except (ValueError, RecursionError) as error:
         raise BadModelError(f"{name}: {path.name} cannot be read as JSON: {error}") from None
     if not isinstance(content, JsonObject):
-        raise BadModelError(f"{name}: {path.name} is no JSON object")
+        raise BadModelError(f"{name}: {path.name} is not a JSON object")
     return content
 
 

@@ -26,7 +26,7 @@ _LARGE, _ALL = 1 << 30, (1 << 31) - 1
 #: largest.
 _PHOTOGRAPH, _PHOTOGRAPHS = 1 << 26, 1 << 28
 
-#: Read by glibc when a process starts; other C libraries ignore it.
+#: glibc reads it when a process starts; other C libraries ignore it.
 ONE_HEAP: Final = {"MALLOC_ARENA_MAX": "1"}
 
 

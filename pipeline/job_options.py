@@ -21,7 +21,7 @@ MAX_BYTES: Final = 256 * 2**20
 #: Most images take milliseconds, the longest strip that is allowed some 10 s.
 MAX_SECONDS: Final = 60.0
 
-#: Which vector of an image a network is asked for: see `models.pooling`.
+#: The vector of an image that is taken from a network: see `models.pooling`.
 Pooling = Literal["cls", "mean", "pooler", "projection"]
 
 #: The options that only tasks which give vectors know.
@@ -157,7 +157,7 @@ class JobOptions:
             RESULT,
             "Which vector: cls (class token), mean (of patches), pooler (the network's own) or "
             "projection (CLIP's).",
-            default="the first that the model has of projection, cls, pooler, mean",
+            default="the first of projection, cls, pooler, mean that the model has",
         ),
     ] = None
     embed: Annotated[
@@ -207,7 +207,7 @@ class JobOptions:
             CLUSTER,
             "Memory to use on each node. Large images wait until enough of it is free.",
             metavar="BYTES",
-            default="all of the node's or its cgroup's",
+            default="all that the node or its cgroup has",
             rare=True,
         ),
     ] = None
@@ -225,9 +225,9 @@ class JobOptions:
         str | None,
         Option(
             CLUSTER,
-            "Number of predictors, or the least and the most; without a GPU each also decodes.",
+            "Number of predictors, or minimum and maximum; without a GPU each also decodes.",
             metavar="N|MIN:MAX",
-            default="one a GPU, else one a core",
+            default="one per GPU, else one per core",
         ),
     ] = None
     gpus_per_predictor: Annotated[
@@ -236,7 +236,7 @@ class JobOptions:
             CLUSTER,
             "GPUs for each predictor; 0.5: two predictors share one.",
             metavar="SHARE",
-            default="1 where there are any",
+            default="1 if there are any",
         ),
     ] = None
     wait_for_nodes: Annotated[
@@ -250,7 +250,7 @@ class JobOptions:
             CLUSTER,
             "Images in one forward pass.",
             metavar="N",
-            default="by device and model",
+            default="depends on device and model",
             rare=True,
         ),
     ] = None

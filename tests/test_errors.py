@@ -83,7 +83,9 @@ def test_codes_by_name() -> None:
     assert error_codes([" denied", "missing", "denied"]) == (ErrorCode.DENIED, ErrorCode.MISSING)
     assert error_codes([]) == ()
     for names in (["denied", "gone"], [""]):
-        with pytest.raises(ValueError, match="is no error code; known are changed, crashed,"):
+        with pytest.raises(
+            ValueError, match="is not an error code; the codes are changed, crashed,"
+        ):
             error_codes(names)
 
 

@@ -253,7 +253,7 @@ def test_an_unknown_code_to_retry_is_refused(given: object) -> None:
     with pytest.raises(SpecError, match="retry_errors=") as caught:
         spec(retry_errors=given)
     if given not in (1, ["denied", 1]):
-        assert "known are changed, crashed, denied" in str(caught.value)
+        assert "codes are changed, crashed, denied" in str(caught.value)
 
 
 def test_codes_to_retry_from_a_file(tmp_path: Path) -> None:

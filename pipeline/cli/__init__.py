@@ -1,4 +1,4 @@
-"""Command line: one file a command, each loaded only when it is called.
+"""Command line: one file per command, each loaded only when it is called.
 
 Another package adds a command by an entry point of the group `nightlabel.commands`,
 which names a click command: `hello = "my_package.hello:hello"`.
@@ -103,7 +103,7 @@ def _from_outside(ctx: click.Context, name: str) -> click.Command | None:
     except (ImportError, AttributeError) as error:
         ctx.fail(f"the package of {name} cannot be loaded: {error}")
     if not isinstance(command, click.Command):
-        ctx.fail(f"{found.value} is no click command")
+        ctx.fail(f"{found.value} is not a click command")
     return command
 
 

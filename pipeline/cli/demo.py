@@ -82,7 +82,7 @@ def _next_steps(dst: Path) -> str:
 Next:
   {nightlabel} demo                                  again: nothing is labelled twice
   {nightlabel} label FOLDER LABELS --model MODEL     your images, your model
-  {nightlabel} verify FOLDER LABELS                  proof that every image has one true row"""
+  {nightlabel} verify FOLDER LABELS                  check that every image has one correct row"""
 
 
 def _called(name: str) -> str:

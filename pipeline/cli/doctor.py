@@ -62,7 +62,7 @@ def doctor(
     failed.
     """
     if sample and src is None:
-        raise click.UsageError("--sample needs SRC: name the folder, glob or list to look at")
+        raise click.UsageError("--sample needs SRC: give the folder, glob or list to check")
     from pipeline.runs.doctor import examine
 
     findings = examine(

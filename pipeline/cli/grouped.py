@@ -1,4 +1,4 @@
-"""Click options that know their group, and commands whose `--help` shows options in groups."""
+"""Option groups: click options with a group, and commands whose `--help` shows options by group."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -17,7 +17,7 @@ from pipeline.store.runs import RunSummary
 POLL_SECONDS: Final = 2.0
 #: Seconds between reads of the log: each reads all of it, so not at every poll.
 LOOKS_A_LOG: Final = 3
-#: Seconds that a head may be down.
+#: Seconds for which a head may be down.
 PATIENCE_SECONDS: Final = 300.0
 
 
@@ -52,8 +52,8 @@ class Follower:
             away = time.monotonic() - self._answered
             if away > PATIENCE_SECONDS:
                 raise ClusterError(
-                    f"{error}; that for {away / 60:.0f} minutes. The job {self._id} may go on: "
-                    "submit again to follow it, which starts no second one"
+                    f"{error}; this has lasted {away / 60:.0f} minutes. The job {self._id} may "
+                    "still run: submit again to follow it; this starts no second job"
                 ) from None
             return None
         self._answered = time.monotonic()
@@ -68,7 +68,7 @@ class Follower:
 
 
 def wait_until_over(server: JobServer, job_id: str, seconds: float) -> Job:
-    """The job when it is over, or its current state at the time limit."""
+    """The job once it is over, or in its state at the time limit."""
     until = time.monotonic() + seconds
     while not (job := server.job(job_id)).over and time.monotonic() < until:
         time.sleep(POLL_SECONDS / 4)

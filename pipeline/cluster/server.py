@@ -53,7 +53,7 @@ class JobServer:
     """Jobs on the cluster at an address, the url of its head's dashboard.
 
     Every method raises ClusterError if the server is down, refuses or gives an invalid answer;
-    the constructor raises SpecError for an address that is no job server.
+    the constructor raises SpecError for an address that is not a job server's.
     """
 
     def __init__(self, address: str) -> None:
@@ -114,7 +114,7 @@ class JobServer:
 
 
 class _Client(JobSubmissionClient):  # type: ignore[misc]
-    """Ray's client waits forever for an answer, and gives a refusal's code in words alone."""
+    """Ray's client waits forever for an answer, and gives a refusal's code only as text."""
 
     def _do_request(self, *arguments: Any, **options: Any) -> requests.Response:
         found: requests.Response = super()._do_request(
@@ -128,14 +128,14 @@ class _Client(JobSubmissionClient):  # type: ignore[misc]
 
 
 def _connected(address: str) -> _Client:
-    """Asks for the version, which tells a job server from another kind of web server."""
+    """Requests the version: other kinds of web servers do not have one."""
     try:
         return _Client(address, headers=_headers())
     except (RuntimeError, KeyError, TypeError, requests.JSONDecodeError):
         raise SpecError(
             "address",
             address,
-            "what answers there is no job server: give the url of the dashboard of the cluster's "
+            "the server there is not a job server: give the url of the dashboard of the cluster's "
             "head, such as http://head:8265",
         ) from None
 

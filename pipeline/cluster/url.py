@@ -8,9 +8,9 @@ from pipeline.storage import public, redacted
 
 _WANTED: Final = "give the url of the dashboard of the cluster's head, such as http://head:8265"
 _KINDS: Final = {
-    "ray": "is an address of Ray Client, and jobs are taken by the job server",
-    "auto": "is for `nightlabel label`, and jobs are taken by a job server",
-    "local": "is for `nightlabel label`, and jobs are taken by a job server",
+    "ray": "is an address of Ray Client, but only a job server accepts jobs",
+    "auto": "is for `nightlabel label`; only a job server accepts jobs",
+    "local": "is for `nightlabel label`; only a job server accepts jobs",
 }
 
 
@@ -26,5 +26,7 @@ def job_server_url(address: str) -> str:
     except ValueError:
         sound = False
     if not sound:
-        raise SpecError("address", redacted(public(address)), f"is no such url: {_WANTED}")
+        raise SpecError(
+            "address", redacted(public(address)), f"is not a job server's url: {_WANTED}"
+        )
     return url.rstrip("/")

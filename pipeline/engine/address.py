@@ -26,8 +26,8 @@ _SETTINGS: Final = 4
 
 _OURS: Final = "give the cluster's own address, such as head:6379, or auto, or local"
 _NOT_OURS: Final = {
-    "http": "is the url of a job server, which takes `nightlabel submit`",
-    "https": "is the url of a job server, which takes `nightlabel submit`",
+    "http": "is the url of a job server, which is for `nightlabel submit`",
+    "https": "is the url of a job server, which is for `nightlabel submit`",
     "ray": "is an address of Ray Client, which cannot drive a run",
 }
 
@@ -60,7 +60,7 @@ def check_answers(address: str | None) -> str | None:
     try:
         greeting = within(PROBE_SECONDS, lambda: _greeting(host, port))
     except TimeoutError:
-        raise _away(target, "there is no answer; a firewall may drop what is sent there") from None
+        raise _away(target, "there is no answer; a firewall may drop the packets") from None
     except socket.gaierror as error:
         raise _away(target, f"the name {host} does not resolve: {error.strerror}") from None
     except OSError as error:
@@ -79,12 +79,12 @@ def _host_and_port(address: str | None) -> tuple[str, int] | None:
         return None
     scheme, slashes, _ = named.partition("://")
     if slashes:
-        kind = _NOT_OURS.get(scheme.lower(), "is no address of a Ray cluster")
+        kind = _NOT_OURS.get(scheme.lower(), "is not an address of a Ray cluster")
         raise SpecError(field, redacted(public(named)), f"{kind}: {_OURS}")
     host, colon, port = named.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not (colon and host and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
-        raise SpecError(field, named, f"is no HOST:PORT: {_OURS}")
+        raise SpecError(field, named, f"is not HOST:PORT: {_OURS}")
     return host, int(port)
 
 
@@ -105,12 +105,12 @@ def _greeting(host: str, port: int) -> bytes:
 def _check_greeting(target: str, greeting: bytes) -> None:
     if not greeting:
         raise _away(target, "the connection was closed without an answer")
-    if greeting.startswith((b"HTTP/", b"<")):  # some servers answer with a page alone
+    if greeting.startswith((b"HTTP/", b"<")):  # some servers answer with only a page
         raise SpecError(
             "address",
             target,
-            "a web server answers there, and no Ray cluster; if it is a job server "
-            f"(port 8265), `nightlabel submit` takes it: {_OURS}",
+            "a web server answers there, not a Ray cluster; if it is a job server "
+            f"(port 8265), use `nightlabel submit`: {_OURS}",
         )
     if len(greeting) < _FRAME_HEAD or greeting[3] != _SETTINGS:
         raise not_a_cluster(target)
@@ -118,7 +118,7 @@ def _check_greeting(target: str, greeting: bytes) -> None:
 
 def not_a_cluster(target: str) -> SpecError:
     """The error for a server that is not a Ray cluster."""
-    return SpecError("address", target, f"what answers there is no Ray cluster: {_OURS}")
+    return SpecError("address", target, f"the server there is not a Ray cluster: {_OURS}")
 
 
 def _away(target: str, why: str) -> ClusterError:

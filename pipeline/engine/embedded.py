@@ -3,7 +3,7 @@
 Besides its store and its scheduler Ray starts a job server, an autoscaler monitor and a log
 reader, each a Python process that imports for a second. Its agent wants one fixed port on every
 machine. If another Ray has that port, or had it a moment ago, the agent retries for three seconds
-and then goes on without. Ray also checks once whether its node has registered, and sleeps for
+and then continues without it. Ray also checks once whether its node has registered, and sleeps for
 five seconds if not; on a slow machine the node registers just after that check.
 
 If Ray lacks a name of ray_compat.py, Ray's own behaviour applies.
@@ -21,15 +21,15 @@ from pipeline.heap import ONE_HEAP
 
 UNUSED: Final = (Private.START_API_SERVER, Private.START_MONITOR, Private.START_LOG_MONITOR)
 LOOK_SECONDS: Final = 0.02
-#: After this, Ray's own retries begin.
+#: Seconds; after that, Ray's own retries begin.
 WAIT_SECONDS: Final = 30.0
 
 _STARTED = count()
 
 
 @contextmanager
-def lean_start() -> Iterator[None]:
-    """Speeds up `ray.init` of a Ray on this machine, within the block."""
+def fast_start() -> Iterator[None]:
+    """Within the block, `ray.init` of an embedded Ray starts only what a run needs."""
     with ExitStack() as stack:
         stack.enter_context(inherited(ONE_HEAP))
         for name in UNUSED:

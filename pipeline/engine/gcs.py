@@ -1,6 +1,6 @@
 """Asks Ray's control service (GCS) whether the cluster is up.
 
-Without the names of ray_compat.py the check in `address` must do. `ray.init` then reports other
+If Ray lacks the names in ray_compat.py, only `address` checks; `ray.init` then reports other
 problems itself, later and in more words.
 """
 

@@ -3,7 +3,7 @@
 By default Ray listens on all addresses of the machine. It has one token for all runs, which lies
 in the home folder where every user may read it, and its sockets and logs are writable for every
 user. Ray uses loopback as a node's address only if it finds no other; once it does, all that it
-starts listens on loopback alone.
+starts listens only on loopback.
 
 The token is in the environment of Ray's processes, which only their own user may read. It is in no
 file and on no command line.
@@ -27,20 +27,20 @@ TOKEN: Final = "RAY_AUTH_TOKEN"  # noqa: S105 - where it is, not what it is
 
 @contextmanager
 def private_start(base: str) -> Iterator[dict[str, Any]]:
-    """For `ray.init` of a Ray on this machine: yields its options. Its files lie below `base`.
+    """For `ray.init` of a Ray on this machine: yields its options. Its files are below `base`.
 
     After that Ray has ended, `reset_token` lets this process reach other clusters again. Raises
     UnsafeFolderError if another user owns the folder, or could replace it.
     """
     own = Path(base).absolute() / f"ray-{os.geteuid()}"
-    folder = private_folder(own, "name another folder in RAY_TMPDIR")
+    folder = private_folder(own, "set RAY_TMPDIR to another folder")
     with ExitStack() as stack:
         if has_tokens():
             token = {MODE: "token", TOKEN: secrets.token_hex(TOKEN_BYTES)}
             stack.enter_context(_environment(token))
             reset_token()
         stack.enter_context(patched(Private.RESOLVE_LOCALHOST, _itself))
-        # Ray makes its folder writable for every user, so it lies in a folder that only we can
+        # Ray makes its folder writable for every user, so it is in a folder that only we can
         # enter. The name is short because socket paths must be short.
         yield {"_node_ip_address": LOOPBACK, "_temp_dir": str(folder / "r")}
 

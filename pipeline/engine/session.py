@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 import ray
 
 from pipeline.engine.address import cluster_address
-from pipeline.engine.embedded import end_at_once, lean_start, metrics_once
+from pipeline.engine.embedded import end_at_once, fast_start, metrics_once
 from pipeline.engine.gcs import check_cluster
 from pipeline.engine.placement import Node
 from pipeline.engine.private_ray import private_start
@@ -58,8 +58,8 @@ def session(address: str | None, in_use: Callable[[], bool] = _never) -> Iterato
         with _border():
             yield totals()
     finally:
-        # Ray aborts the process if it is shut down while a thread uses it; then it ends with this
-        # process.
+        # Ray aborts the process if it is shut down while a thread uses it; in that case it is left
+        # to end with this process.
         if not in_use():
             if address is None:
                 end_at_once()
@@ -134,7 +134,7 @@ def _embedded(quiet: dict[str, Any]) -> None:
             "does not fit in memory: make room in it, or name another folder in RAY_TMPDIR"
         )
     try:
-        with lean_start(), private_start(folder) as private:
+        with fast_start(), private_start(folder) as private:
             ray.init(
                 "local",
                 num_cpus=cores(),
@@ -176,11 +176,11 @@ def _unheard(number: signal.Signals) -> Iterator[None]:
         with patched(Private.SIGTERM_HANDLER, lambda _: lambda _: None):
             yield
     finally:
-        _hear_first(number)
+        _restore_python_handler(number)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _hear_first(number: signal.Signals) -> None:
+def _restore_python_handler(number: signal.Signals) -> None:
     """Restore Python's signal handler, and the function it calls.
 
     Ray's core installs another in front of it, which aborts the process three seconds after a
@@ -220,11 +220,11 @@ def ray_error(error: BaseException) -> NightlabelError:
         for kind, words in _MENDS.items():
             if isinstance(cause, kind):
                 return NightlabelError(
-                    f"{words}; what was committed stays, and the next run goes on"
+                    f"{words}; what was committed stays, and the next run continues"
                 )
     return NightlabelError(
         f"the graph ended early: {str(error).strip().splitlines()[-1]}; what was committed "
-        "stays, and the next run goes on (--debug shows all)"
+        "stays, and the next run continues (--debug shows all)"
     )
 
 

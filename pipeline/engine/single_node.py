@@ -21,7 +21,7 @@ from pipeline.engine.ray_compat import Private, patched
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Use the stubs for a graph on this machine alone."""
+    """Within the block, use the stubs."""
     with ExitStack() as stack:
         for name, instead in INSTEAD.items():
             stack.enter_context(patched(name, partial(_rather, instead)))
@@ -46,7 +46,7 @@ class _WholeMachine:
 
 
 class _Unheard:
-    """Replaces the actor that is told the locations of other actors, and ignores the calls."""
+    """Replaces the actor that records where other actors are, and ignores the calls."""
 
     class update_actor_location:  # noqa: N801 - the name of a method, as `.remote` calls it
         @staticmethod

@@ -48,11 +48,11 @@ class Progressed(Event):
         "(the model), `compiling`, `labelling`, `deleting` or `merging`"
     )
     listed: int = Field(description="objects listed so far")
-    listing_complete: bool = Field(description="whether those are all")
-    done_before: int = Field(description="of them, those that have a row of an earlier run")
-    todo: int = Field(description="of them, those that this run is to label")
+    listing_complete: bool = Field(description="whether the listing is complete")
+    done_before: int = Field(description="of these, those that have a row of an earlier run")
+    todo: int = Field(description="of these, those that this run has to label")
     labelled: int = Field(description="rows that came out of predictors")
-    committed: int = Field(description="rows of this run that are true")
+    committed: int = Field(description="committed rows of this run")
     errors: int = Field(description="of those, rows with an error code")
 
 
@@ -63,7 +63,7 @@ class Committed(Event):
     version: int = Field(description="of the Delta table")
     rows: int = Field(description="in this commit")
     errors: int = Field(description="of those, rows with an error code")
-    total: int = Field(description="rows of this run that are true")
+    total: int = Field(description="committed rows of this run")
 
 
 class GateBreached(Event):
@@ -83,15 +83,15 @@ class Finished(Event):
         description="`complete`, `incomplete`, `interrupted`, `gate`, `failed` or `busy`"
     )
     exit_code: int = Field(description="see above")
-    reason: str | None = Field(description="in words, where the run is not complete")
-    recipe: str | None = Field(description="null where the run ended before its model was known")
+    reason: str | None = Field(description="in words, if the run is not complete")
+    recipe: str | None = Field(description="null if the run ended before its model was known")
     counts: dict[str, int] = Field(description="as in the run's summary; empty as above")
     errors: dict[str, int] = Field(description="rows of this run by error code")
     failed_before_by_code: dict[str, int] = Field(
         default_factory=dict, description="rows of earlier runs that stay, by error code"
     )
     seconds: float = Field(description="from start to end")
-    text: str = Field(description="all of it in a line, which chat services show")
+    text: str = Field(description="a one-line summary, which chat services show")
 
 
 KINDS: Final = (Started, Progressed, Committed, GateBreached, Finished)

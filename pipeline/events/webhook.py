@@ -30,12 +30,12 @@ def secret() -> bytes | None:
     try:
         key = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
     except binascii.Error:
-        raise SpecError(SECRET, "…", f"is no base64 after {_PREFIX}") from None
+        raise SpecError(SECRET, "…", f"is not base64 after {_PREFIX}") from None
     if len(key) < KEY_BYTES:
         raise SpecError(
             SECRET,
             "…",
-            f"{_PREFIX} and the base64 of at least {KEY_BYTES} bytes is wanted, and a shorter key "
+            f"give {_PREFIX} and the base64 of at least {KEY_BYTES} bytes, since a shorter key "
             f"can be guessed: make one with `echo {_PREFIX}$(openssl rand -base64 {KEY_BYTES})`",
         )
     return key

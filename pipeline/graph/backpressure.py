@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pipeline.engine.ray_compat import Stage
 
-#: Seconds that the first lister is alone: others would import, for a second each, on the cores that
+#: Seconds in which only one lister runs: others would import, for a second each, on the cores that
 #: load the network. One lister is enough for a small archive, and for a large one until then.
 LISTING_ALONE: Final = 3.0
 
@@ -39,7 +39,7 @@ class Live:
         return self
 
 
-def keep_lean(context: "DataContext", bounds: Live) -> None:
+def limit_graph(context: "DataContext", bounds: Live) -> None:
     """Limit the graph by `bounds`, in place of Ray Data's own limits for each stage."""
     context.set_config(_BOUNDS, bounds)
     limit_by(context, [*_OURS])
@@ -97,7 +97,7 @@ class DecodingAhead(_Bounded):
 
 
 class NoHistory(policy_base()):  # type: ignore[misc]
-    """Limits nothing: it clears the statistics of each stage's blocks."""
+    """Limits nothing; only clears the statistics of each stage's blocks."""
 
     def can_add_input(self, op: "Stage") -> bool:
         for figures in op.get_stats().values():

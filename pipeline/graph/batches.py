@@ -2,8 +2,8 @@
 
 Ray Data cuts a stage's output by bytes, and keeps a lister's output until there are 128 MiB of it:
 a million refs. With a limit of zero it would cut pixels and labels image by image. It cannot cut a
-row. So each stage yields one row a batch. The row goes on at once, and the batch stays as it was
-listed: one task decodes it, one call predicts it.
+row. So each stage yields one row per batch. The row is passed on at once, and the batch stays as
+it was listed: one task decodes it, one call predicts it.
 """
 
 from collections.abc import Iterable, Iterator

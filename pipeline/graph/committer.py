@@ -56,7 +56,7 @@ def _nobody(_: Written) -> None:
 class Committer:
     """Buffers blocks, cuts parts and commits them. `files` maps the ledger's ordinals to files.
 
-    `told` is called for each committed cut; `options` are Ray's, and say where to write.
+    `on_commit` is called for each committed cut; `options` are Ray's, and say where to write.
     `store_rows` is how many rows of this recipe the store has.
     """
 
@@ -66,7 +66,7 @@ class Committer:
     recipe: str
     files: Sequence[LiveFile]
     seconds: float
-    told: Callable[[Written], None] = _nobody
+    on_commit: Callable[[Written], None] = _nobody
     options: Mapping[str, Any] = field(default_factory=dict)
     labelled: int = 0
     store_rows: int = field(init=False)
@@ -163,7 +163,7 @@ class Committer:
         self.errors.update(written.errors)
         self.labelled += written.part.num_rows - written.part.num_errors
         self.store_rows += sum(part.num_rows for part in added) - sum(f.num_rows for f in removed)
-        self.told(written)
+        self.on_commit(written)
 
 
 @dataclass(frozen=True, slots=True)

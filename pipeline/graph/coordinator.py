@@ -29,7 +29,8 @@ IDLE_SECONDS: Final = 60.0
 
 
 class Coordinator:
-    """An actor that takes no core. A report that is repeated under the same number counts once."""
+    """An actor without a CPU of its own. A report that is repeated under the same number counts
+    once."""
 
     def __init__(self, max_images: int | None = None) -> None:
         self._left = max_images
@@ -41,7 +42,7 @@ class Coordinator:
         self._shards: dict[int, Survey] = {}
         self._counts: dict[int, dict[str, int]] = {}
         self._failure: NightlabelError | None = None
-        self._good: dict[str, Want] = {}
+        self._canaries: dict[str, Want] = {}
         self._starts: Counter[str] = Counter()
         self._retries: Counter[str] = Counter()
         self._batches: dict[int, list[tuple[bytes, int]]] = {}
@@ -116,13 +117,13 @@ class Coordinator:
         """Which images of a batch, by its digest, have more than 8 bits a channel."""
         self._depths[batch] = depths
 
-    def read_well(self, store: str, want: "Want") -> None:
-        self._good[store] = want
+    def record_canary(self, store: str, want: "Want") -> None:
+        self._canaries[store] = want
 
-    def good(self) -> "dict[str, Want]":
-        """An object that some worker has read from each store: canaries for workers that read none
-        yet."""
-        return self._good
+    def canaries(self) -> "dict[str, Want]":
+        """One object of each store that some worker has read: canaries for workers that have read
+        none yet."""
+        return self._canaries
 
     def add(self, shard: int, survey: "Survey", batches: int) -> bool:
         """Report a shard that is listed to its end; returns whether it has all batches

@@ -22,7 +22,7 @@ from ray.data.context import AutoscalingConfig
 from pipeline.engine.placement import IO_SHARE, Placement
 from pipeline.engine.ray_compat import started_node
 from pipeline.engine.single_node import alone
-from pipeline.graph.backpressure import Live, keep_lean
+from pipeline.graph.backpressure import Live, limit_graph
 from pipeline.graph.job import Job, Sealed
 from pipeline.graph.stages.decode import Decode
 from pipeline.graph.stages.failures import TASK_RETRIES
@@ -148,7 +148,7 @@ def set_up(live: Live, placement: Placement) -> None:
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = 1  # byte: each row is passed on alone, at once
     context.autoscaling_config = _scaling(placement)
-    keep_lean(context, live)
+    limit_graph(context, live)
     _quiet(context)
 
 

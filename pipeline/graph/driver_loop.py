@@ -112,8 +112,8 @@ class Stream:
             self._stop.graph_runs = not feed.leave(LEAVE_SECONDS)
 
     def _save_what_came(self) -> None:
-        """Commit the rows that arrived before the graph failed. The graph's error is still the one
-        raised."""
+        """Commit the rows that arrived before the graph failed; the caller still raises the
+        graph's error."""
         with suppress(NightlabelError, ray.exceptions.RayError):
             self._committer.flush(DEATH_FLUSH_SECONDS)
 

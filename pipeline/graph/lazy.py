@@ -1,4 +1,4 @@
-"""The code of the graph, imported when a run labels: Ray Data takes a second of a core."""
+"""Imports the code of the graph only when a run labels: importing Ray Data takes a second."""
 
 from typing import TYPE_CHECKING
 

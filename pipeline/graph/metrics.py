@@ -31,10 +31,10 @@ class Metric:
 IMAGES: Final = Metric(
     "counter",
     "nightlabel_images_total",
-    "rows that became true: `labelled`, or by their error code",
+    "committed rows: `labelled`, or by their error code",
     "result",
 )
-COMMITS: Final = Metric("counter", "nightlabel_commits_total", "commits that labelled")
+COMMITS: Final = Metric("counter", "nightlabel_commits_total", "commits of new rows")
 READ_BYTES: Final = Metric("counter", "nightlabel_read_bytes_total", "bytes of images read")
 STAGE_SECONDS: Final = Metric(
     "counter",
@@ -57,7 +57,7 @@ REMAINING: Final = Metric("gauge", "nightlabel_remaining", "listed objects still
 COMMIT_LAG: Final = Metric(
     "gauge",
     "nightlabel_commit_lag_seconds",
-    "time since the last cut while rows wait to become true; 0 while none do",
+    "seconds since the last cut if rows wait for a commit; 0 if none wait",
 )
 
 METRICS: Final = (

@@ -1,4 +1,4 @@
-"""Result queue: the driver waits here for blocks, and for any reason to stop early."""
+"""Result queue: the driver waits here for blocks, or for a reason to stop early."""
 
 import os
 import queue
@@ -43,7 +43,7 @@ class Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Let SIGINT and SIGTERM end the current work, as KeyboardInterrupt and Terminated."""
+        """Make SIGINT and SIGTERM raise KeyboardInterrupt and Terminated in the current work."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

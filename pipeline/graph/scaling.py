@@ -20,7 +20,7 @@ LOOK_SECONDS: Final = 1.0
 Bundles = list[dict[str, float]]
 
 
-def make_room(job: Job, stop: Stop, listener: Listener) -> Placement | None:
+def wait_for_placement(job: Job, stop: Stop, listener: Listener) -> Placement | None:
     """Place a graph as soon as there is room; None if `stop` comes first.
 
     On a cluster this waits for nodes that are just joining, and asks an autoscaler for what is

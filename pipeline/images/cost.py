@@ -3,11 +3,11 @@
 Measured as a process's peak memory minus its memory before, at 16 and 64 megapixels, on
 2026-11-30 with Pillow 13.0.0 (libjpeg-turbo, libwebp, libtiff, OpenJPEG, libavif with dav1d) and
 simplejpeg 1.9.0. `python -m tests.parts.images.costs 16` measures again, and a test checks each
-format. In bytes a pixel:
+format. In bytes per pixel:
 
     JPEG 3, turned 6, of several scans 9; CMYK 8, of several scans 12
     PNG, GIF, BMP 8; TIFF 8, and its largest strip beside the pixels
-    WebP 16; AVIF 10 to 12, deeper ones more; JPEG 2000 8 a channel at most
+    WebP 16; AVIF 10 to 12, deeper ones more; JPEG 2000 8 per channel at most
 """
 
 from collections.abc import Callable, Mapping
@@ -51,7 +51,7 @@ _WHOLE, _WHOLE_RESIZED = 12, 16
 
 
 def unbounded(_: int) -> AbstractContextManager[None]:
-    """The Room for a process that decodes alone."""
+    """The Room for a process that shares its memory with no other decoder."""
     return nullcontext()
 
 

@@ -132,7 +132,7 @@ class Preprocess:
         return all(np.array_equal(a, b) for a, b in zip(ours, expected, strict=True))
 
 
-#: For timm alone: recorded only if true, so that older recipes keep their fingerprints.
+#: Only for timm: recorded only if true, so that older recipes keep their fingerprints.
 _HALF_EVEN: Final = "crop_half_even"
 
 Scale = tuple[float, tuple[float, ...], tuple[float, ...]]

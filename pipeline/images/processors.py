@@ -134,8 +134,8 @@ def _refusal(folder: Path, written: Written, error: Exception) -> BadModelError:
     own_code = "auto_map" in written.fields
     if kind is None and not own_code and not _names_model(folder):
         return BadModelError(
-            f"{folder}: the image processor is not known: {written.file} names none "
-            f"(image_processor_type), and {MODEL} no model_type"
+            f"{folder}: the image processor is not known: {written.file} has no "
+            f"image_processor_type, and {MODEL} no model_type"
         )
     if kind is not None and not _known(kind):
         problem = "needs code of its own" if own_code else "is not known"

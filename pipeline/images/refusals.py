@@ -1,4 +1,4 @@
-"""Why an image gives no pixels: the only place that maps Pillow's many errors to our codes."""
+"""Maps Pillow's many errors to our error codes; no other file does."""
 
 import re
 import struct
@@ -86,7 +86,7 @@ _FOREIGN = {
     "imt": ("IM Tools", _CONVERT),
     "xvthumb": ("XV thumbnail", _CONVERT),
 }
-#: These are called by their names alone.
+#: Formats whose name in messages is simply their kind in capitals.
 _FOREIGN |= {
     kind: (kind.upper(), _CONVERT)
     for kind in (

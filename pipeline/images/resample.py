@@ -31,7 +31,7 @@ FILTERS: Final = frozenset(
     }
 )
 
-#: The most pixels that one call of Pillow may make: 64 MiB at its 4 bytes a pixel.
+#: The most pixels that one call of Pillow may make: 64 MiB at its 4 bytes per pixel.
 STRIP_PIXELS = 2**24
 
 

@@ -1,4 +1,4 @@
-"""The directories of a TIFF file, and what in it Pillow does not decode.
+"""Reads the directories of a TIFF file, to find previews and variants that Pillow does not decode.
 
 Pillow reads only the first directory. A raw photograph (DNG, NEF, ARW, …) is a TIFF file
 too: its first image is a preview, and the photograph is in a later or lower directory. Sources:
@@ -65,7 +65,7 @@ def preview_of(data: bytes) -> str | None:
     """What this TIFF file's first image is a preview of; None if it is no preview.
 
     It is a preview if a directory that is itself no preview or mask holds a larger image, and
-    either the first says that it is reduced or that directory lies below it or is raw.
+    either the first says that it is reduced or that directory is below it or is raw.
     """
     pages = list(_chain(data)) or [{}]
     if (camera := _camera(data)) is not None:

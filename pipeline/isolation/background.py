@@ -1,4 +1,4 @@
-"""Work in the background of this process: to go on meanwhile, or to stop waiting for it."""
+"""Background work: runs a call in a thread, or stops waiting for it after a time limit."""
 
 import threading
 from collections.abc import Callable
@@ -9,7 +9,7 @@ Result = TypeVar("Result")
 
 
 def in_background(work: Callable[[], Result]) -> "Future[Result]":
-    """Begin `work` in a thread, which does not keep this process alive."""
+    """Start `work` in a daemon thread."""
     future: Future[Result] = Future()
 
     def run() -> None:
@@ -23,8 +23,8 @@ def in_background(work: Callable[[], Result]) -> "Future[Result]":
 
 
 def within(seconds: float, work: Callable[[], Result]) -> Result:
-    """The result or the error of `work`. TimeoutError if it takes longer; `work` then goes on
-    unattended.
+    """The result or the error of `work`. TimeoutError if it takes longer; `work` then continues in
+    its thread.
 
     For calls that accept no time limit themselves (the name resolver, a client that retries)
     and change nothing.

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any, Final
 
 from pipeline.errors import NightlabelError
-from pipeline.isolation.limits import time_stands
+from pipeline.isolation.limits import time_limit_paused
 
 #: Seconds: an interpreter and its imports take half a second, a model some seconds, and both many
 #: times that on a busy machine.
@@ -45,9 +45,9 @@ _parent: Connection | None = None
 
 
 @contextmanager
-def clock_stands() -> Iterator[None]:
+def clock_paused() -> Iterator[None]:
     """Time spent waiting within the block does not count against the image's time limit."""
-    with time_stands():
+    with time_limit_paused():
         if _parent is not None:
             _parent.send(_Clock.STANDS)
         try:
@@ -85,7 +85,7 @@ class Child:
         try:
             self.ask(make, START_SECONDS)
         except EndedError as ended:
-            problem = f"the process to be careful in does not start: it {ended}"
+            problem = f"the child process that isolates images does not start: it {ended}"
             raise NightlabelError(problem) from None
 
     def ask(self, message: object, seconds: float) -> Any:

@@ -30,7 +30,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def time_stands() -> Iterator[None]:
+def time_limit_paused() -> Iterator[None]:
     """Pause the clock of `time_limit` within the block, if one is running."""
     left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
     try:
@@ -40,7 +40,7 @@ def time_stands() -> Iterator[None]:
 
 
 @contextmanager
-def allowed_more(size: int) -> Iterator[None]:
+def more_memory_allowed(size: int) -> Iterator[None]:
     """Within the block, allow `size` bytes more than `memory_limit` did; no effect
     without a limit."""
     with _data_limit(lambda now: None if now is None else now + size):

@@ -85,7 +85,7 @@ def lock_file() -> int:
     found = " or ".join(str(folder / name) for folder in folders)
     raise PlacementError(
         f"decoders share memory by locks in {found}, and neither is a folder that only this user "
-        "may enter: remove what is there, or name another folder in TMPDIR"
+        "may enter: remove what is there, or set TMPDIR to another folder"
     )
 
 

@@ -10,8 +10,8 @@ from typing import Final
 
 from pipeline.errors import ErrorCode, ImageError
 from pipeline.heap import give_back
-from pipeline.isolation.child_process import clock_stands
-from pipeline.isolation.limits import allowed_more
+from pipeline.isolation.child_process import clock_paused
+from pipeline.isolation.limits import more_memory_allowed
 from pipeline.isolation.memory_locks import UNIT, units
 
 #: The example format in messages: the one of the common formats that takes the most memory.
@@ -63,8 +63,8 @@ class NodeRoom:
                 "memory, or refuse such images with --max-pixels",
             )
         with ExitStack() as stack:
-            with clock_stands():
+            with clock_paused():
                 stack.enter_context(units(-(-needs // UNIT), self.budget.large // UNIT))
             stack.callback(give_back)
-            stack.enter_context(allowed_more(needs))
+            stack.enter_context(more_memory_allowed(needs))
             yield

@@ -18,7 +18,7 @@ MAX_OBJECTS = 1000
 def copy(uri: str) -> tuple[Path, Digests]:
     """The model at `uri` as a local folder, in the cache under the objects' etags, and its digests.
 
-    One process a machine copies while the others wait. A process that is killed leaves only a
+    One process per machine copies while the others wait. A process that is killed leaves only a
     scratch folder, which the next one removes. A copy that has changed is made again. Raises
     BadModelError: nothing there, no safetensors; ModelError: no room; UnsafeFolderError;
     DeniedError, StoreError.
@@ -36,7 +36,7 @@ def copy(uri: str) -> tuple[Path, Digests]:
     except OSError as error:
         raise ModelError(
             f"{public(uri)} could not be copied to this machine: {error}; "
-            "let NIGHTLABEL_CACHE name a folder with room"
+            "set NIGHTLABEL_CACHE to a folder with free space"
         ) from error
 
 
@@ -57,7 +57,7 @@ def _filled(target: Path, source: Folder, entries: dict[str, Entry]) -> Digests:
             pass
         except DamagedError as damage:
             logging.getLogger("nightlabel").warning(
-                "nightlabel: the copy of %s on this machine is damaged (%s): copied anew",
+                "nightlabel: the copy of %s on this machine is damaged (%s): copying it again",
                 public(source.uri),
                 printable(str(damage)),
             )
@@ -72,9 +72,11 @@ def _model_files(source: Folder) -> dict[str, Entry]:
     except MissingError as error:
         raise BadModelError(f"no model there: {error}") from None
     if not found:
-        raise BadModelError(f"{name} holds no model: the folder is empty or not there")
+        raise BadModelError(f"{name} holds no model: the folder is empty or does not exist")
     if len(found) > MAX_OBJECTS:
-        raise BadModelError(f"{name} holds over {MAX_OBJECTS:,} objects: not the folder of a model")
+        raise BadModelError(
+            f"{name} holds over {MAX_OBJECTS:,} objects: so it is not a model's folder"
+        )
     entries = {source.relative(entry.uri): entry for entry in found}
     wanted = {n: e for n, e in sorted(entries.items()) if "/" not in n and weights.matches(n)}
     if weights.ADAPTER in wanted and CONFIG not in wanted:

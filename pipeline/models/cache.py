@@ -1,4 +1,4 @@
-"""The cache of this machine: models, compiled kernels and check results, for this user alone."""
+"""The cache of this machine: models, compiled kernels and check results, for this user only."""
 
 import os
 from hashlib import sha256
@@ -10,7 +10,7 @@ from pipeline.storage import guarded_folder, private_folder
 
 #: The kinds of content, each in a folder of its own.
 _KINDS: Final = frozenset({"models", "compiled", "preprocess", "fits", "graphs"})
-_INSTEAD: Final = "let NIGHTLABEL_CACHE name a folder of your own"
+_INSTEAD: Final = "set NIGHTLABEL_CACHE to a folder of your own"
 
 
 def cache_folder(kind: str) -> Path:

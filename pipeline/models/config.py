@@ -89,14 +89,14 @@ class ModelConfig:
         for kernel in _foreign_kernels(self.raw):
             raise BadModelError(
                 f"{self.name} asks for the code of {kernel!r} in {CONFIG}, which is never run; "
-                "take that out of it"
+                "remove that field"
             )
 
     def _check_architecture(self) -> None:
         architecture = self._architecture()
         if "ForImageClassification" not in architecture:
             raise BadModelError(
-                f"{self.name} is a {architecture}, no image classifier; fine-tune it with a "
+                f"{self.name} is a {architecture}, not an image classifier; fine-tune it with a "
                 "class head (AutoModelForImageClassification) and give that with --model FOLDER, "
                 "or keep its vectors with `nightlabel embed`"
             )

@@ -98,7 +98,7 @@ def remove(path: Path) -> None:
 def _read(folder: Path) -> Digests:
     folder.lstat()
     if folder.is_symlink() or not folder.is_dir():
-        raise DamagedError("it is no folder")
+        raise DamagedError("it is not a folder")
     try:
         lines = _beside(folder).read_text().splitlines()
     except FileNotFoundError:

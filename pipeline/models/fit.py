@@ -2,7 +2,7 @@
 
 The network is built without memory (torch's `meta` device) and run on an image without content. So
 a field of a wrong type, sizes that don't go together and images of another size are found in well
-under a second, before a cluster is asked for anything. The field at fault is found by
+under a second, before a cluster is used. The field at fault is found by
 leaving out each in turn. Then transformers loads tensors of the right names and shapes without
 content, and reports what is missing.
 """

@@ -51,4 +51,4 @@ def tensors(folder: ModelFolder) -> dict[str, Tensor]:
 
 
 def _no_safetensors(name: str, path: Path) -> BadModelError:
-    return BadModelError(f"{name}: {path.name} cannot be loaded: it is no safetensors file")
+    return BadModelError(f"{name}: {path.name} cannot be loaded: it is not a safetensors file")

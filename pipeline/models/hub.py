@@ -16,7 +16,7 @@ from pipeline.storage import guarded_folder, private_folder
 #: Seconds to wait for the hub's answer; its client would wait forever.
 TIMEOUT_S = 10.0
 
-_INSTEAD = "let HF_HOME name a folder of your own, or give a copy of the model with --model FOLDER"
+_INSTEAD = "set HF_HOME to a folder of your own, or give a copy of the model with --model FOLDER"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -140,7 +140,7 @@ def _drop(damaged: Sequence[Path], model: str) -> None:
         file.resolve().unlink(missing_ok=True)
         file.unlink(missing_ok=True)
     logging.getLogger("nightlabel").warning(
-        "nightlabel: %s was damaged in the Hugging Face cache (%s): it is fetched anew",
+        "nightlabel: %s was damaged in the Hugging Face cache (%s): downloading it again",
         printable(model),
         printable(damaged[0].name),
     )

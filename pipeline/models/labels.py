@@ -25,7 +25,7 @@ def class_names(name: str, config: dict[str, Any]) -> list[str]:
     if number is not None and number != len(found):
         raise BadModelError(
             f"{name}: num_labels in {_FILE} is {number}, but id2label names {len(found)} classes; "
-            "take out num_labels, or name every class"
+            "remove num_labels, or name every class"
         )
     return found
 

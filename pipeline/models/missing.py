@@ -1,4 +1,4 @@
-"""Weights that a model's files lack: does any label or vector depend on them?
+"""Of the weights that a model's files lack, finds those that a label or vector depends on.
 
 transformers fills them at random. A counter of batches, a mask for training or a head that
 classification leaves out may have any value; a class head may not, nor a pooler that is read. No

@@ -30,7 +30,7 @@ _TIMM: Final = "timm_wrapper"
 
 
 def tokens_before_patches(tower: Any) -> int:
-    """How many tokens of a transformer stand for no patch."""
+    """How many of a transformer's tokens do not represent a patch."""
     return sum(
         parameter.numel() // parameter.shape[-1]
         for name, parameter in tower.named_parameters()
@@ -77,7 +77,7 @@ def chosen(tower: Any, pooling: str | None, there: list[str]) -> str:
         raise BadModelError(f"a {kind} gives no vector of an image; choose another --model")
     if pooling is not None and pooling not in there:
         raise BadModelError(
-            f"a {kind} has no {pooling} vectors; it has {', '.join(there)}: name one of them"
+            f"a {kind} has no {pooling} vectors; it has {', '.join(there)}: choose one of them"
         )
     return pooling or there[0]
 

@@ -1,4 +1,4 @@
-"""Purpose: what a checkpoint is loaded for: which network is built, and what is read of it.
+"""Purpose: which network is built from a checkpoint, and which of its outputs a task reads.
 
 Checks, layer replacements and engines know a task's network only by its purpose. Every change of a
 network is checked against what the task reads: logits, a vector, or both from one pass.
@@ -118,7 +118,9 @@ class Embedding(Purpose):
         tower = getattr(model, "vision_model", model)
         if getattr(tower, "main_input_name", _PIXELS) != _PIXELS:
             kind = type(model).__name__
-            raise BadModelError(f"a {kind} takes no images; choose a vision backbone with --model")
+            raise BadModelError(
+                f"a {kind} does not take images; choose a vision backbone with --model"
+            )
         projection = getattr(model, "visual_projection", None)
         poolings = _Poolings(tower, projects=projection is not None)
 

@@ -80,7 +80,9 @@ def no_safetensors(name: str, files: Iterable[str]) -> BadModelError:
 
 def adapter(name: str, *, beside: bool) -> BadModelError:
     """The error for a folder with an adapter, `beside` a model or alone."""
-    what = f"has an adapter ({ADAPTER})" if beside else f"is only an adapter ({ADAPTER}), no model"
+    what = (
+        f"has an adapter ({ADAPTER})" if beside else f"is only an adapter ({ADAPTER}), not a model"
+    )
     return BadModelError(
         f"{name} {what}; merge it into the model that it was trained on (peft: merge_and_unload), "
         "save that, and give it with --model FOLDER"

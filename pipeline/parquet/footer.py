@@ -40,7 +40,7 @@ def open_parquet(source: Any, tail: bytes, size: int) -> pq.ParquetFile:
 def footer_size(tail: bytes, size: int) -> int:
     """Size of the footer, from the last eight bytes of a file of `size` bytes. Raises Malformed."""
     if size < _TRAILER + len(_MAGIC) or tail[-4:] != _MAGIC:
-        raise Malformed("it is no Parquet file")
+        raise Malformed("it is not a Parquet file")
     footer = int.from_bytes(tail[-8:-4], "little")
     if footer > min(size - _TRAILER, FOOTER_BYTES):
         raise Malformed(f"its footer claims {footer:,} bytes")
@@ -98,5 +98,5 @@ def ranges_of(
     leaves = leaves_of(file, names)
     places = [place_of(group.columns[leaf]) for group in groups for leaf in leaves]
     if any(start + length > size for start, length in places):
-        raise Malformed("a column lies outside of the file")
+        raise Malformed("a column is outside the file")
     return [(start, start + length) for start, length in places]

@@ -38,7 +38,7 @@ def pages_of(data: Data, start: int, size: int, values: int) -> Iterator[Page]:
     """
     end = start + size
     if not 0 <= start <= end <= len(data):
-        raise Malformed("a column lies outside of the file")
+        raise Malformed("a column is outside the file")
     seen, at = 0, start
     while seen < values:
         page = _page(data, at, end)
@@ -55,7 +55,7 @@ def _page(data: Data, start: int, end: int) -> Page:
     header, at = read_struct(data, start)
     kind, packed, unpacked = number(header, 1), number(header, 3), number(header, 2)
     if at + packed > end:
-        raise Malformed("a page lies outside of its column")
+        raise Malformed("a page is outside its column")
     if kind not in _OWN:
         raise Malformed(f"a page of type {kind}")
     place, values, encoding = _OWN[kind]

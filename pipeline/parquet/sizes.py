@@ -137,7 +137,7 @@ def longest_of(data: Data, chunk: Chunk) -> int:
 def _unpack(data: Data, page: Page, codec: int) -> Any:
     packed = data[page.start : page.start + page.packed]
     if codec not in _CODECS:
-        raise Malformed("it is packed in an unknown way")
+        raise Malformed("its compression is not known")
     name = _CODECS[codec]
     return pa.Codec(name).decompress(packed, page.unpacked) if name else packed
 
@@ -159,7 +159,7 @@ def _longest(dictionary: Any, values: int) -> int:
         longest = max(longest, length)
         at += _LENGTH.size + length
     if at != size:
-        raise Malformed("a dictionary is cut")
+        raise Malformed("a dictionary is cut short")
     return longest
 
 

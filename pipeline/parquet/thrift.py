@@ -35,7 +35,7 @@ def number(fields: Fields, name: int, *, wide: bool = False) -> int:
     kind, value = fields.get(name, (0, 0))
     bits = 64 if wide else 32
     if kind != (_I64 if wide else _I32) or not 0 <= value < 1 << (bits - 1):
-        raise Malformed(f"field {name} is no size, or an odd one")
+        raise Malformed(f"field {name} is not a valid size")
     return int(value)
 
 
@@ -87,7 +87,7 @@ def read_struct(data: Data, at: int, depth: int = 0) -> tuple[Fields, int]:
 
 def _nested(data: Data, at: int, kind: int, depth: int) -> tuple[tuple[int, Any], int]:
     if depth == _DEPTH:
-        raise Malformed("it is too deep")
+        raise Malformed("it is nested too deeply")
     if kind == _STRUCT:
         fields, at = read_struct(data, at, depth + 1)
         return (kind, fields), at

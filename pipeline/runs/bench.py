@@ -1,4 +1,5 @@
-"""Benchmark: the rate of each half of a run alone, and of both together; shows the bottleneck.
+"""Benchmark: the rates of decoding and of predicting alone, and of a whole run; shows the
+bottleneck.
 
 Reading and decoding is measured with a task on every core that decodes. Predicting is measured
 with every predictor on its device. Both use the code and the numbers of a real run: where GPUs

@@ -8,7 +8,8 @@ The order, after a search of all files:
 3. The parts are merged, as at the end of a run.
 4. All files that hold such a row are deleted; none of them is live any more.
 
-What the next call needs to continue is deleted last: the files tell which parts of the log must go.
+What the next call needs to continue is deleted last: the files show which parts of the log must be
+deleted.
 """
 
 from datetime import UTC, datetime
@@ -46,7 +47,7 @@ class Forgotten(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    objects: int = Field(description="how many were asked for")
+    objects: int = Field(description="how many were given")
     rows: dict[str, int] = Field(description="rows removed, by recipe")
     files_rewritten: int
     files_deleted: int
@@ -56,7 +57,7 @@ class Forgotten(BaseModel):
         description="documents, and files of others, that may name an object; not changed"
     )
     not_read: list[str] = Field(
-        description="Parquet files whose content or name is no run's: they may hold rows"
+        description="Parquet files that no run wrote, by content or name: they may hold rows"
     )
 
     @property
@@ -84,11 +85,11 @@ def objects_of(given: str) -> Objects:
     if not given.strip():
         raise SpecError("uri", given, "give the uri of an image, or a list of them")
     if not is_text(given):
-        raise SpecError("uri", given, "is no text (UTF-8)")
+        raise SpecError("uri", given, "is not text (UTF-8)")
     if "://" in given or not is_manifest(given):
         return _named(given)
     if not Path(given).is_file():
-        problem = f"no such list; of an image with that name give the uri, {canonical(given)}"
+        problem = f"no such list; for an image with that name give its uri, {canonical(given)}"
         raise SpecError("list", given, problem)
     return _listed(given)
 

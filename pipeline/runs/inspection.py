@@ -71,7 +71,7 @@ class Inspection(BaseModel):
         return list(clipping_warnings(depths))
 
     def in_words(self) -> str:
-        parts = [f"{self.images:,} images looked at", _counts(self.formats), _counts(self.modes)]
+        parts = [f"{self.images:,} images checked", _counts(self.formats), _counts(self.modes)]
         if self.smallest and self.largest:
             parts.append("{} by {} to {} by {} pixels".format(*self.smallest, *self.largest))
         if self.errors:

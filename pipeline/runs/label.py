@@ -19,7 +19,7 @@ from pipeline.graph.lazy import stream_class
 from pipeline.graph.own_gpus import OwnGpus
 from pipeline.graph.progress import LABELLING, LOADING, Listener, Progress
 from pipeline.graph.result_queue import Stop
-from pipeline.graph.scaling import make_room
+from pipeline.graph.scaling import wait_for_placement
 from pipeline.isolation.background import in_background
 from pipeline.isolation.model_process import ModelProcess
 from pipeline.runs.derive import derive
@@ -184,7 +184,7 @@ class Run:
                 stack.enter_context(session(spec.address, in_use=lambda: self._stop.graph_runs))
                 if self._stop:
                     return
-                placement = make_room(self._job, self._stop, self._listener)
+                placement = wait_for_placement(self._job, self._stop, self._listener)
                 if placement is None:
                     return
                 self._gpus.check(placement, self._stop)

@@ -49,11 +49,11 @@ class Moved(BaseModel):
 
     src: str
     listed: int = Field(description="objects at the new place")
-    moved: int = Field(description="rows that have their new uri now")
-    files: int = Field(description="files of the store that were written anew")
+    moved: int = Field(description="rows that got their new uri")
+    files: int = Field(description="files of the store that were rewritten")
     already: int = Field(description="rows left: the recipe has a row at the new place already")
     missing: int = Field(description="rows left: no such object at the new place")
-    different: int = Field(description="rows left: the object there has another content")
+    different: int = Field(description="rows left: the object there has different content")
 
 
 @dataclass
@@ -85,7 +85,7 @@ def move_src(
     source = _source(dst, new, include, exclude)
     prefixes = _prefixes(old, source)
     if prefixes.old == prefixes.new:
-        raise SpecError("new", public(prefixes.new), "is the old place; give the new one")
+        raise SpecError("new", public(prefixes.new), "is the same as OLD; give the new place")
     source.check(dst)
     run_id = new_run_id(datetime.now(UTC))
     with Lease(folder, run_id, take_over=take_over):
@@ -164,7 +164,7 @@ class _Move:
         """An old prefix without rows is wrong, unless an earlier move took the rows away."""
         old = self._prefixes.old
         if not tally.rows and not any(run.moved_from == old for run in load_runs(self._folder)):
-            raise SpecError("old", public(old), "no row of this store lies below it")
+            raise SpecError("old", public(old), "no row of this store is below it")
 
     def _commit(self, recipes: list[_Recipe], removed: list[LiveFile]) -> None:
         for recipe in recipes:
@@ -220,7 +220,7 @@ def _source(dst: str, new: str, include: Sequence[str], exclude: Sequence[str]) 
     source = open_prefix(spec)
     if source.glob:
         raise SpecError(
-            "new", public(source.src), "is no folder; give the folder that replaced OLD"
+            "new", public(source.src), "is not a folder; give the folder that replaced OLD"
         )
     return source
 
@@ -229,7 +229,9 @@ def _prefixes(old: str, source: Movable) -> Prefixes:
     if not isinstance(source, ArchiveSource):
         return Prefixes(identity(as_folder(canonical(old))), identity(source.fixed))
     if kind_by_name(old) is None:
-        raise SpecError("old", public(old), "is no archive, and NEW is; give two of a kind")
+        raise SpecError(
+            "old", public(old), "is not an archive, but NEW is; give two folders or two archives"
+        )
     ends = identity(canonical(old)), identity(source.src)
     for end, name in zip(("old", "new"), ends, strict=True):
         if recorded(name) != name:  # rows have digests of it

@@ -1,4 +1,5 @@
-"""A run's network for CPUs: read from the cache, or made meanwhile by the model process."""
+"""A run's network as a graph for CPUs: read from the cache, or made in the background by the model
+process."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -36,7 +37,7 @@ ON_GPU: Final = "a GPU runs it"
 
 
 def request_of(job: Job) -> GraphRequest | str:
-    """The graph that a job asks for on CPUs, or in words why it needs none."""
+    """The graph that a job needs on CPUs, or in words why it needs none."""
     purpose = job.task.purpose(job.recipe)
     if purpose is None or job.model is None:
         return f"{job.task.name} runs its own code"
@@ -63,7 +64,7 @@ class PendingGraph:
         self._found: Future[Graph | str] | None = None
 
     def begin(self) -> "Future[Graph | str]":
-        """Begin in the background, if that was not done yet."""
+        """Start in the background, unless it was started already."""
         if self._found is None:
             self._found = in_background(self._find)
         return self._found
@@ -105,7 +106,7 @@ class PendingGraph:
                 return known
             try:
                 found = self._made(self._asked)
-            except EndedError as ended:  # of this run alone: a stop, or too little memory just now
+            except EndedError as ended:  # only of this run: a stop, or too little memory just now
                 return f"making its graph {ended}"
             with suppress(OSError):  # the next run makes it again
                 keep_graph(name, found)

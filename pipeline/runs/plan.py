@@ -44,10 +44,8 @@ class Probe(BaseModel):
     device: str
     runtime: str = Field("", description="what runs the network: OpenVINO, or torch and why")
     images_per_second: float
-    start_seconds: float = Field(
-        description="Ray's start, by experience, and the model's, measured"
-    )
-    expected_seconds: float = Field(description="of the whole run, its start too")
+    start_seconds: float = Field(description="Ray's start (estimated) and the model's (measured)")
+    expected_seconds: float = Field(description="of the whole run, including its start")
     #: The results of the probe, in a line for people.
     summary: str = Field("", exclude=True)
 
@@ -64,7 +62,7 @@ class Plan(BaseModel):
     refused: str | None
     counts: Counts
     unreadable: dict[str, str] = Field(default_factory=dict)
-    memory: str = Field("", description="of this machine, and what large images may take of it")
+    memory: str = Field("", description="of this machine, and the part that large images may use")
     probe: Probe | None = None
 
 

@@ -65,14 +65,14 @@ class Promotion:
         warn_of_skipped(runs.unread)
         why = why_not(run, self.seen.recipe, runs.found)
         if why is None and runs.unread and moves:
-            why = f"nobody can tell what {self.seen.recipe} covers: {runs.unread[0]}"
+            why = f"it is not known what {self.seen.recipe} covers: {runs.unread[0]}"
         if why is None and not choose(self.folder, self.recipe, self.seen):
-            why = "somebody chose while it ran"
+            why = "somebody chose another recipe while it ran"
         run.current = Choice.read(self.folder).recipe
         run.promoted = why is None
         if why is not None:
             run.not_promoted = (
-                f"not promoted: {why}; readers see {run.current}. To choose it all the same: "
+                f"not promoted: {why}; readers see {run.current}. To choose it anyway: "
                 f"nightlabel use {run.spec.get('dst', 'DST')} {self.recipe}"
             )
 
@@ -98,7 +98,7 @@ def why_not(run: RunSummary, current: str | None, runs: Iterable[RunSummary]) ->
         return f"the run ended {run.status}, with exit {run.exit_code}"
     for option in ("limit", "max_images"):
         if run.spec.get(option):
-            return f"a run with --{option.replace('_', '-')} is a part of the archive"
+            return f"a run with --{option.replace('_', '-')} covers only a part of the archive"
     runs = list(runs)
     mine = [run.scope, *(past.scope for past in runs if past.recipe == run.recipe and past.whole)]
     theirs = widest(_scopes(runs, current))

@@ -170,7 +170,11 @@ def _resolve(given: str, names: list[str]) -> str:
     found = [name for name in names if name == given] or [n for n in names if n.startswith(given)]
     if given and len(found) == 1:
         return found[0]
-    problem = f"is the beginning of {', '.join(found)}" if given and found else "is no recipe here"
+    problem = (
+        f"is the beginning of {', '.join(found)}"
+        if given and found
+        else "is not a recipe of this store"
+    )
     raise SpecError("recipe", given, f"{problem}; there are {', '.join(names) or 'none'}")
 
 

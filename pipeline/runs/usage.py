@@ -1,4 +1,4 @@
-"""Usage checks: refuses a job that can never succeed, from its options alone, before anything is
+"""Usage checks: refuses a job that can never succeed, by its options only, before anything is
 loaded.
 
 Only certain errors are refused here. A remote path, or a file that turns out to be no list or no

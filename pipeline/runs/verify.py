@@ -1,4 +1,4 @@
-"""Verify: proves that the rows are right: listed = labelled + failed + remaining, no row twice.
+"""Verify: checks that the rows are right: listed = labelled + failed + remaining, no row twice.
 
 It trusts nothing that a run reported: rows come from the files, files from the store's own
 listing, objects from SRC, and a sample is recomputed from its bytes by the task's reference.
@@ -43,7 +43,7 @@ _OF_AN_OBJECT = ("uri", "member", "object_id", "etag", "size", "modified")
 
 
 class Verification(BaseModel):
-    """What `verify` found. `problems` is empty exactly if everything that is promised holds."""
+    """What `verify` found. `problems` is empty if and only if all guarantees hold."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -173,7 +173,7 @@ def _listing_problems(spec: LabelSpec, counts: Counts) -> list[str]:
 def _row_problems(doubled: int, missing: int, rows: int, files: "Sequence[LiveFile]") -> list[str]:
     logged = sum(file.num_rows for file in files)
     return [
-        *([f"{doubled:,} rows are there beyond one an object"] if doubled else []),
+        *([f"{doubled:,} rows too many: some objects have more than one"] if doubled else []),
         *([f"{missing:,} objects of the last whole run have no row"] if missing else []),
         *([f"the files hold {rows:,} rows, the log says {logged:,}"] if rows != logged else []),
     ]
@@ -187,14 +187,13 @@ def _file_problems(store: LabelStore, recipe: str, files: "Sequence[LiveFile]") 
     problems = []
     if not parts_of(files):
         problems += [
-            f"{name} lies at rest, but the table does not name it: plain Parquet readers "
-            "see its rows too"
+            f"{name} is in the store, but not in the table: plain Parquet readers see its rows too"
             for name in sorted(there - live)
         ]
     for file in files:
         entry = store.folder.stat(file.path)
         if entry is None:
-            problems.append(f"{file.path} is named by the table, but is not there")
+            problems.append(f"{file.path} is in the table, but the file does not exist")
         elif entry.size != file.size_bytes:
             problems.append(
                 f"{file.path} has {entry.size:,} bytes, {file.size_bytes:,} were written"
@@ -248,16 +247,16 @@ def _recipe(store: LabelStore, recipe: str, model: str | None) -> tuple[Task, Re
     document = load_recipes(store.folder, only=[recipe]).get(recipe)
     if document is None:
         raise StoreError(
-            f"{store.folder.uri}: the document of recipe {recipe} is missing, or is none: "
-            "leave the sample out with --sample 0"
+            f"{store.folder.uri}: the document of recipe {recipe} is missing or invalid: "
+            "skip the sample with --sample 0"
         )
     try:
         task, made_by = task_of(document), recipe_of(document)
     except StoreError as error:
         where = public(store.folder.uri_of(f"{RECIPES}{recipe}.json"))
         raise StoreError(
-            f"{where}: {error}; delete it, and the next run writes it anew, or leave the sample "
-            "out with --sample 0"
+            f"{where}: {error}; delete it, and the next run writes it again, or skip the "
+            "sample with --sample 0"
         ) from None
     if made_by.id != recipe:
         raise StoreError(f"{public(store.folder.uri)}: the document of {recipe} has another id")

@@ -45,7 +45,7 @@ def survey(
     retry_errors: Retried,
     keep_seen: bool = False,
 ) -> Survey:
-    """List all of `source`; counts include those that `watch` made of the refs to label."""
+    """List all of `source`; counts include those that `watch` returns for the refs to label."""
     shards = list(source.shards())
     if not ray.is_initialized() or len(shards) == 1:
         surveys: Any = (

@@ -91,7 +91,7 @@ def _below(uris: pa.ChunkedArray, unreadable: Mapping[str, str]) -> pa.Array:
     for top in sorted(uri if uri.endswith("/") else f"{uri}/" for uri in unreadable):
         if not tops or not top.startswith(tops[-1]):
             tops.append(top)
-    # No top lies below another, so only the last top that sorts at or before a name can contain it.
+    # No top is below another, so only the last top that sorts at or before a name can contain it.
     names = (f"{uri}/" for uri in uris.to_pylist())
     places = ((bisect_right(tops, name) - 1, name) for name in names)
     return pa.array([at >= 0 and name.startswith(tops[at]) for at, name in places], pa.bool_())

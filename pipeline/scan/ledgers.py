@@ -1,6 +1,6 @@
 """Builds the ledger: in this process if it is small, else in tasks.
 
-Tasks read groups of files and split the entries by ranges of the object id. One task a range
+Tasks read groups of files and split the entries by ranges of the object id. One task per range
 sorts the pieces. The shards stay in the object store: the driver holds references.
 """
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 #: 48 MB of ledger; above it, tasks are used.
 LOCAL_ROWS: Final = 2_000_000
 SHARD_ROWS: Final = 4_000_000
-#: Above sixteen billion rows shards become larger; a log with false counts cannot make more shards.
+#: Above sixteen billion rows shards become larger, not more: a log with false counts must not
+#: cause any number of shards.
 MOST_SHARDS: Final = 4096
 _READERS: Final = 4
 

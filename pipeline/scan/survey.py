@@ -1,4 +1,4 @@
-"""Survey: counts of a listing, and on request which ledger entries it saw."""
+"""Survey: counts of a listing and, on request, the ledger entries that it matched."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

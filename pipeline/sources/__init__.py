@@ -1,8 +1,8 @@
 """Registry of sources: where images come from; one file for each kind.
 
 To add an input kind, write one file in this folder with an `open_…(spec)` that returns a
-`Source`, and one line in `REGISTRY`. Archives of many images are containers, also one file a kind:
-see `containers/base.py`.
+`Source`, and one line in `REGISTRY`. Archives of many images are containers, also one file per
+kind: see `containers/base.py`.
 
 Another package adds a source by an entry point of the group `nightlabel.sources` that
 names such a function: `album = "my_package.album:open_album"`. Its name is the scheme of SRC:
@@ -91,7 +91,11 @@ def kind_of(spec: LabelSpec) -> str:
         return "prefix"
     listed = is_manifest(spec.src)
     if spec.check_changes and not listed:
-        raise SpecError("check_changes", True, "is for manifests; a listing shows changes itself")
+        raise SpecError(
+            "check_changes",
+            True,
+            "is for lists of images; the listing of a folder already shows changes",
+        )
     if archive:
         return "archive"
     path = local_path(spec.src)
@@ -100,7 +104,7 @@ def kind_of(spec: LabelSpec) -> str:
         return "manifest" if listed and holds_lists(path) else "prefix"
     named = listed or spec.src.lower().endswith(IMAGE_SUFFIXES)
     if path is not None and os.path.isfile(path) and not named:  # noqa: PTH113
-        problem = f"a file that is called like no image and like no list ({' '.join(LISTS)})"
+        problem = f"a file with the extension of neither an image nor a list ({' '.join(LISTS)})"
         fix = "--manifest reads it as a list, --no-manifest --include '*' labels it as an image"
         raise SpecError("src", spec.src, f"{problem}; {fix}")
     return "manifest" if listed else "prefix"

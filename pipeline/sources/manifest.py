@@ -1,9 +1,9 @@
 """Manifest source: images that a list names: txt, CSV, JSON, Parquet, an S3 Inventory, a folder of
 such.
 
-An object that a manifest names twice is one ref, also if its two addresses differ in their
-signatures alone. Several tasks read a large manifest: each streams all of it and keeps the object
-ids of its own range. So each finds its duplicates, and no process holds the whole.
+An object that a manifest names twice is one ref, also if its two addresses differ only in their
+signatures. Several tasks read a large manifest: each streams all of it and keeps the object ids of
+its own range. So each finds its duplicates, and no process holds the whole.
 """
 
 import os

@@ -26,7 +26,8 @@ _GONE: Final = Refusal(ErrorCode.MISSING, "its archive has no such member")
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which members are taken, by the rules for names of loose objects; with `named` only these."""
+    """Which members are taken, by the rules for names of loose objects; if `named` is set, only
+    these."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()

@@ -99,7 +99,7 @@ class PrefixSource:
         elif by_default:
             said = f"all {by_default:,} are left out by default; --no-default-excludes takes them"
         elif self.glob and names.WILDCARD.search(self.src):
-            said = "nothing matches; for the letters * ? [ themselves write [*] [?] [[]"
+            said = "nothing matches; for the characters * ? [ themselves write [*] [?] [[]"
         else:
             said = "nothing there; check the name"
         return SpecError("src", public(self.src), said)
@@ -176,7 +176,7 @@ def open_prefix(spec: LabelSpec) -> PrefixSource:
     if glob:
         fixed = src[: names.WILDCARD.search(src).start()]  # type: ignore[union-attr]
     elif _is_file(src, spec.src):
-        fixed, glob = src, True  # a glob without wildcards matches this name alone
+        fixed, glob = src, True  # a glob without wildcards matches only this name
     else:
         src = fixed = as_folder(src)
     return PrefixSource(
@@ -228,9 +228,9 @@ def _check_apart(base: str, dst: str) -> None:
     """DST below SRC would be listed as input; SRC below DST could be cleaned away."""
     inner, outer = (as_folder(_real(uri)) for uri in (dst, base))
     if inner.startswith(outer):
-        raise SpecError("dst", public(dst), f"lies inside SRC ({public(base)}); use another folder")
+        raise SpecError("dst", public(dst), f"is inside SRC ({public(base)}); use another folder")
     if outer.startswith(inner):
-        raise SpecError("dst", public(dst), f"holds SRC ({public(base)}); use another folder")
+        raise SpecError("dst", public(dst), f"contains SRC ({public(base)}); use another folder")
 
 
 def _check_folder(prefix: str, rules: Rules) -> None:
@@ -244,7 +244,7 @@ def _check_folder(prefix: str, rules: Rules) -> None:
         if not _is_one_object(prefix, rules):
             raise
     if _is_one_object(prefix, rules):
-        problem = "one object, and no folder; --manifest reads it as a list of images"
+        problem = "one object, not a folder; --manifest reads it as a list of images"
         raise SpecError("src", public(prefix.rstrip("/")), problem)
 
 

@@ -35,7 +35,7 @@ def resolver(src: str) -> Callable[[str], str]:
         uri = resolve(text)
         hidden = "://" in text and not _SCHEME.match(text)  # an address inside another address
         if scheme(uri) not in WEB or hidden:
-            raise SpecError("uri", text, "a manifest from the web may name web addresses only")
+            raise SpecError("uri", text, "a list from the web may contain only web addresses")
         return uri
 
     return resolve_of_web if from_web else resolve

@@ -1,4 +1,4 @@
-"""Storage: the only border to object stores, web servers and local files: list, read many, put.
+"""Storage: the only code that accesses object stores, web servers and local files.
 
     s3 gs az     obstore for bulk reads and documents; s3 listings signed by botocore
     file         the operating system

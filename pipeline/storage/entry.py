@@ -20,7 +20,7 @@ _LAST: Final = (datetime.max.replace(tzinfo=UTC) - _DAY - UNKNOWN_TIME) // _MICR
 class Entry:
     """One object: `size` in bytes, `etag` without its quotes, `modified` in UTC.
 
-    UNKNOWN_SIZE and UNKNOWN_TIME stand for what a protocol does not give.
+    UNKNOWN_SIZE and UNKNOWN_TIME replace values that a protocol does not give.
     """
 
     uri: str

@@ -77,13 +77,13 @@ _OF_ERRNO: Final[dict[int, tuple[Kind, str]]] = {
     errno.EROFS: (Kind.READ_ONLY, "read-only file system"),
     errno.ENAMETOOLONG: (Kind.MISSING, "its name is too long for a file"),
     errno.ELOOP: (Kind.MISSING, "its links lead nowhere"),
-    errno.EINVAL: (Kind.MISSING, "its name is none that this file system takes"),
-    errno.EILSEQ: (Kind.MISSING, "its name is none that this file system takes"),
+    errno.EINVAL: (Kind.MISSING, "its name is not valid on this file system"),
+    errno.EILSEQ: (Kind.MISSING, "its name is not valid on this file system"),
     errno.EISDIR: (Kind.NO_FILE, "no regular file"),
     errno.ENXIO: (Kind.NO_FILE, "no regular file"),
     errno.ENODEV: (Kind.NO_FILE, "no regular file"),
     errno.EOVERFLOW: (Kind.UNSUPPORTED, "too large for this system"),
-    errno.EOPNOTSUPP: (Kind.UNSUPPORTED, "its file system does not let it be read"),
+    errno.EOPNOTSUPP: (Kind.UNSUPPORTED, "its file system does not allow reading it"),
     errno.ENOKEY: (Kind.DENIED, "encrypted, and its key is not here"),
     errno.EKEYEXPIRED: (Kind.DENIED, "encrypted, and its key is not here"),
     errno.EKEYREVOKED: (Kind.DENIED, "encrypted, and its key is not here"),
@@ -223,7 +223,7 @@ def _os(error: OSError) -> Fault:
     if error.errno is None and not isinstance(error, _NAMED):
         return _rust(error)
     if isinstance(error, FileNotFoundError):
-        # obstore raises the builtin one too, and only its text tells a bucket from a key.
+        # obstore raises the builtin one too, and only its text distinguishes a bucket from a key.
         code = XML_CODE.search(str(error))
         return judge_answer(Answer(404, code[1])) if code else Fault(Kind.MISSING, "not there")
     if isinstance(error, NotADirectoryError):

@@ -69,7 +69,9 @@ class Folder:
         if is_bucket(self.uri) and (problem := bucket_names.problem_of(self._root)):
             raise SpecError("dst", public(uri), problem)
         if self._base and odd(self._base):
-            raise SpecError("dst", public(uri), "has an empty part, a dot part or a control sign")
+            raise SpecError(
+                "dst", public(uri), "has an empty part, a dot part or a control character"
+            )
         self.local = Beneath(f"/{self._base}") if self._root == "file://" else None
 
     def __repr__(self) -> str:
@@ -84,9 +86,9 @@ class Folder:
         return f"{self._base}/{path}" if self._base and not self.local else path
 
     def refuse_outside(self, path: str) -> None:
-        """Raises StoreError if `path` does not lie within this folder."""
+        """Raises StoreError if `path` is not within this folder."""
         if leads_out(path):
-            raise StoreError(f"{public(self.uri)}: {path!r} is no path within it")
+            raise StoreError(f"{public(self.uri)}: {path!r} is not a path within it")
 
     def uri_of(self, path: str) -> str:
         return f"{self.uri}/{path}"

@@ -1,4 +1,4 @@
-"""Sends a message to a web address that the user chose."""
+"""Webhook delivery: POSTs a message to a web address that the user chose."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -36,4 +36,4 @@ def _host(url: str) -> str:
     try:
         return parse_url(url).host or "no host"
     except LocationParseError:
-        return "an address that is none"
+        return "an invalid address"

@@ -1,5 +1,4 @@
-"""A lock for each of many names, in little memory: anyone may choose names, and there
-is no limit."""
+"""A fixed set of locks, shared by any number of names: others choose the names."""
 
 import threading
 from typing import Final

@@ -1,4 +1,4 @@
-"""Outage handling: tells a failing store from failing objects.
+"""Outage handling: distinguishes a failing store from failing objects.
 
 A row may say `denied` or `missing` permanently only if the object itself is at fault. So failures
 that the store may have caused are held back until the other reads of their block are over. Then
@@ -6,7 +6,7 @@ a canary is read again: an object of the same store that was read successfully b
 
     canary answers       the failed objects are read once more; a second failure is their own
     canary is refused    so is everything: DeniedError or MissingError, and no row
-    canary gets nothing  wait, up to two minutes; then StoreError, and no row
+    canary gets no answer wait, up to two minutes; then StoreError, and no row
 
 Without a canary (no object was ever read), a block in which everything is refused is
 refused as a whole; a block of dead names becomes rows.
@@ -207,5 +207,5 @@ class _Trial:
                 return fault_error(fault, want.uri)
         return MissingError(
             f"{public(self._store)}: objects that were read before are gone; is SRC still "
-            "there? Nothing was recorded for them, and the next run lists anew"
+            "there? Nothing was recorded for them, and the next run lists again"
         )

@@ -25,7 +25,7 @@ def in_parallel(
 ) -> Iterator[tuple[int, T]]:
     """(index, `call(item)`) as they finish; what `call` raises is raised here.
 
-    At most `in_flight` items are running or wait to be consumed, and at most BYTES_IN_FLIGHT by
+    At most `in_flight` items run or wait to be consumed, and at most BYTES_IN_FLIGHT by
     their `cost`.
     """
     ended: SimpleQueue[_Call] = SimpleQueue()

@@ -59,7 +59,7 @@ class Unread(Exception):  # noqa: N818 - not yet a row's error or the run's
 
     @property
     def of_its_own(self) -> bool:
-        """Whether the fault says nothing about the store that holds the archive."""
+        """Whether the fault concerns only this archive, not the store that holds it."""
         own = ITS_OWN | {Kind.MISSING, Kind.CHANGED}
         return scheme(self._uri) in _WEB or self.fault.kind in own
 
@@ -70,7 +70,7 @@ class Unread(Exception):  # noqa: N818 - not yet a row's error or the run's
 
     @property
     def refused(self) -> bool:
-        """Whether the store refused this archive alone."""
+        """Whether the store refused only this archive."""
         return self.fault.kind in {Kind.DENIED, Kind.ARCHIVED, Kind.REJECTED}
 
     @property
@@ -101,7 +101,7 @@ class Ranged:
         self.want, self.size, self._tail, self._rules = want, size, tail, rules
 
     def read(self, start: int, end: int) -> bytes:
-        """Bytes [start, end), which must lie inside. Raises Unread."""
+        """Bytes [start, end), which must be inside the object. Raises Unread."""
         if not 0 <= start <= end <= self.size:
             raise ValueError(f"{start} to {end} of {self.size} bytes")
         known = self.size - len(self._tail)

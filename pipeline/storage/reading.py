@@ -37,7 +37,7 @@ _GUESS = 2**20
 _AROUND_A_MEMBER: Final = 2**18
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
-#: Folders where an etag that looks like an MD5 is none (SSE-KMS and some other stores), and those
+#: Folders where an etag looks like an MD5 but is not one (SSE-KMS and some other stores), and those
 #: where one was confirmed.
 _no_md5: set[str] = set()
 _md5_seen: set[str] = set()
@@ -176,7 +176,7 @@ class _Reader:
                 return data
             before, data, more = data, self._read(want), more - 1
             if data != before and _md5(data) != want.etag:
-                raise Damaged("the bytes are not those that the etag names")
+                raise Damaged("the bytes do not match the etag")
         _md5_seen.add(folder)
         return data
 

@@ -88,8 +88,8 @@ def _how_to_get_credentials(uri: str) -> str:
     names = {
         "s3": "check AWS_ACCESS_KEY_ID, AWS_PROFILE or the instance's role",
         "gs": "check GOOGLE_APPLICATION_CREDENTIALS",
-        "http": "check the address; one that is signed may want to be signed anew",
-        "https": "check the address; one that is signed may want to be signed anew",
+        "http": "check the address; a signed one may need a new signature",
+        "https": "check the address; a signed one may need a new signature",
     }
     return names.get(scheme(uri), "check the credentials of this store")
 
@@ -120,7 +120,7 @@ def fault_row(fault: Fault) -> ImageError | TransientError:
         case Kind.CHANGED:
             return ImageError(ErrorCode.CHANGED, "replaced since it was listed")
         case Kind.EXPIRED:
-            return TransientError(f"{fault.detail}; make the list anew, or renew the token")
+            return TransientError(f"{fault.detail}; make the list again, or renew the token")
         case _:
             return TransientError(fault.detail)
 

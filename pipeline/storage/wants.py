@@ -1,5 +1,4 @@
-"""Wants: what to read, an object as it was listed or a part of one; and the failure if there is
-one."""
+"""Read requests (`Want`) for an object as it was listed, or a part of it; and failed reads."""
 
 import os
 from collections.abc import Callable

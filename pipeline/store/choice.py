@@ -2,7 +2,7 @@
 
 Users' own queries read `_nightlabel/current.json`, so it is plain JSON, written in one PUT:
 `recipe` is what they see. `choice` is new with every write: an object store's etag is the MD5
-of the bytes, and a choice that is made again must not look like one that never changed.
+of the bytes, and a recipe that is chosen again must not look like one that never changed.
 
 `dropping` names a recipe whose rows are being removed. Nobody can choose it during that time, and
 a chosen recipe cannot be marked. Both are writes of this document, so if a `use` and a `drop`
@@ -38,7 +38,7 @@ _MEND: Final = (
 
 def _recipe_id(text: str) -> str:
     if not is_recipe_id(text):
-        raise ValueError("no id of a recipe")
+        raise ValueError("not the id of a recipe")
     return text
 
 
@@ -46,7 +46,7 @@ RecipeId = Annotated[str, AfterValidator(_recipe_id)]
 
 
 class Current(BaseModel):
-    """The document. Stores of older versions have `recipe` alone."""
+    """The document. Stores of older versions have only `recipe`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -100,7 +100,7 @@ def choose(folder: Folder, recipe: str, seen: Choice) -> bool:
     if seen.dropping == recipe:
         raise BusyError(
             f"{public(folder.uri)}: {recipe} is being removed. If that `nightlabel drop` died, "
-            "run it again; or label it anew"
+            "run it again; or label it again"
         )
     return _swap(folder, Current(recipe=recipe, dropping=seen.dropping), seen)
 
@@ -136,7 +136,8 @@ def end_drop(folder: Folder, recipe: str) -> None:
 def clear_dead_drop(folder: Folder, table: Table) -> None:
     """End a drop that died or was taken over; only the holder of the lease may call this.
 
-    The fence comes first: a drop that only sleeps must not remove rows after its mark is gone.
+    The fence comes first: a drop that was only suspended must not remove rows after its mark is
+    gone.
     """
     recipe = Choice.read(folder).dropping
     if recipe is not None:

@@ -187,11 +187,11 @@ def read_holder(folder: Folder) -> Holder | None:
 def _busy(folder: Folder, holder: Holder | None) -> BusyError:
     if holder is None:
         return BusyError(
-            f"{public(folder.uri_of(PATH))} is no lease that this version reads, and is renewed: "
-            "update nightlabel, or fence its writer with --take-over"
+            f"{public(folder.uri_of(PATH))} is a lease that this version cannot read, and its "
+            "writer is active: update nightlabel, or stop that writer with --take-over"
         )
     return BusyError(
-        f"{folder.uri} is being written by {holder}; wait for it, or fence it with --take-over"
+        f"{folder.uri} is being written by {holder}; wait for it, or stop it with --take-over"
     )
 
 

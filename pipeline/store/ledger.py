@@ -94,7 +94,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Sorted by id; one entry a row of the store. Duplicate rows stay, so that they can
+    """Sorted by id; one entry per row of the store. Duplicate rows stay, so that they can
     be found."""
 
     high: U64
@@ -115,7 +115,7 @@ class Ledger:
     def of_file(cls, rows: pa.Table, file: int, in_scope: Mask) -> Self:
         """The unsorted entries of one file's rows (COLUMNS), `file` being its ordinal.
 
-        If error_message is among them too, states.PRIVATE rows are told apart.
+        If error_message is among them too, states.PRIVATE rows are distinguished.
         """
         version = rows["version"].to_numpy().astype(np.int64, copy=False)
         place = (file << _FILE_SHIFT) | np.where(in_scope, _SCOPE_BIT, 0) | states_of(rows)

@@ -228,7 +228,7 @@ def _refuse_odd_times(times: pa.ChunkedArray) -> None:
 
 def _no_part(folder: Folder, path: str, error: BaseException) -> StoreError:
     problem = str(error).partition("\n")[0][:_PROBLEM_LENGTH]
-    return StoreError(f"{public(folder.uri_of(path))} is no file of a label store: {problem}")
+    return StoreError(f"{public(folder.uri_of(path))} is not a file of a label store: {problem}")
 
 
 def rewrite_without(
@@ -251,7 +251,7 @@ def merge_parts(folder: Folder, files: Sequence[Logged | str], new_path: str, re
         rows = pa.concat_tables(tables, promote_options="default")  # older files lack new columns
     except pa.ArrowException as error:
         problem = str(error).partition("\n")[0][:_PROBLEM_LENGTH]
-        raise StoreError(f"files of {public(folder.uri)} do not go together: {problem}") from None
+        raise StoreError(f"files of {public(folder.uri)} do not fit together: {problem}") from None
     order = [("uri", "ascending")]
     if rows["member"].null_count < rows.num_rows:  # a second key takes extra time
         order.append(("member", "ascending"))

@@ -1,6 +1,6 @@
 """Projection: reads only the bytes of a part that some columns need: its footer and their chunks.
 
-A ledger needs 21 bytes a row, whatever else a row holds. A file is read as a whole if that is
+A ledger needs 21 bytes per row, whatever else a row holds. A file is read as a whole if that is
 no slower (see `storage.file_ranges`): up to 1 MiB in a bucket with one request. A larger part takes
 one request for its end and one for the columns. A merged file of half a million rows takes two for
 each of its four row groups, in parallel, for a quarter of its bytes.
@@ -54,7 +54,7 @@ class Projection:
         self.data: Data = bytes(tail) if self._file is None else self._file.data
 
     def read_footer(self) -> None:
-        """Raises Malformed if it is no Parquet file."""
+        """Raises Malformed if it is not a Parquet file."""
         if self._file is not None:
             size = len(self.data)
             self._file.fetch_from(footer_start(self.data[size - _TRAILER_BYTES :], size))

@@ -57,7 +57,7 @@ class LabelStore:
         return self._current
 
     def recipes(self) -> dict[str, str]:
-        """What made these labels: JSON documents by recipe id."""
+        """How the labels were made: JSON documents by recipe id."""
         return load_recipes(self.folder)
 
     def runs(self) -> list[RunSummary]:
@@ -73,7 +73,7 @@ class LabelStore:
         return [join(self.folder.uri, file.path) for file in self.live(recipe)]
 
     def count(self, recipe: str | None = None) -> int:
-        """Number of rows, from the table's log alone."""
+        """Number of rows, only from the table's log."""
         return sum(file.num_rows for file in self.live(recipe))
 
     def to_table(self, columns: list[str] | None = None, recipe: str | None = None) -> pa.Table:

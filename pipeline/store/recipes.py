@@ -1,4 +1,4 @@
-"""The documents of a store's recipes, by id: what made the labels."""
+"""The documents of a store's recipes, by id: how the labels were made."""
 
 import re
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ def is_recipe_id(text: str) -> bool:
 
 
 def save_recipe(folder: Folder, recipe_id: str, document: str) -> None:
-    """Record what made these labels; a recipe never changes, so the first writer wins."""
+    """Record how these labels were made; a recipe never changes, so the first writer wins."""
     folder.create(f"{RECIPES}{recipe_id}.json", document.encode())
 
 

@@ -87,7 +87,7 @@ class Listing:
 
 @dataclass(slots=True)
 class Tally:
-    """Results for the rows below the old prefix."""
+    """Counts of the rows below the old prefix."""
 
     moved: int = 0
     already: int = 0
@@ -108,7 +108,7 @@ class Tally:
 class Relocation:
     """Moves one recipe's rows: first `see` all of its files, then `move` the rows that can move.
 
-    `run_id` is written into rows that move: their old run's scope is the old place.
+    Moved rows get `run_id`, since the scope of their old run is the old place.
     """
 
     def __init__(self, prefixes: Prefixes, listing: Listing, run_id: str) -> None:
@@ -119,7 +119,7 @@ class Relocation:
         self.runs: set[str] = set()
 
     def see(self, rows: pa.Table) -> bool:
-        """Note a file's rows (SEEN); returns whether any of them lies below the old prefix."""
+        """Note a file's rows (SEEN); returns whether any of them is below the old prefix."""
         self.runs.update(pc.unique(rows["run_id"]).to_pylist())
         found = self._listing.index.find(Ids.of(rows["object_id"]))
         version = rows["version"].to_numpy()

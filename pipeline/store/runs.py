@@ -52,7 +52,7 @@ Document = TypeVar("Document", bound=BaseModel)
 
 def _in_calendar(moment: datetime) -> datetime:
     if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
-        raise ValueError("no time of a run")
+        raise ValueError("not a time of a run")
     return moment
 
 
@@ -61,11 +61,11 @@ def _comparable(scope: dict[str, Any]) -> dict[str, Any]:
     anything."""
     for name in ("kind", "src"):
         if not isinstance(scope.get(name, ""), str):
-            raise ValueError(f"{name} is no text")
+            raise ValueError(f"{name} is not text")
     for name in ("include", "exclude"):
         globs = scope.get(name) or ()
         if not isinstance(globs, list | tuple) or not all(isinstance(one, str) for one in globs):
-            raise ValueError(f"{name} is no list of texts")
+            raise ValueError(f"{name} is not a list of texts")
     return scope
 
 
@@ -88,7 +88,7 @@ class Counts(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     listed: Count = Field(
-        default=0, title="listed", description="images that SRC holds, those left out aside"
+        default=0, title="listed", description="images at SRC, without those left out"
     )
     excluded: Count = Field(
         default=0, title="excluded", description="files left out: by their names, or by `--exclude`"
@@ -114,12 +114,14 @@ class Counts(BaseModel):
     )
     labelled: Count = Field(default=0, title="labelled", description="got a label in this run")
     failed: Count = Field(default=0, title="failed", description="got an error in this run")
-    gone: Count = Field(default=0, title="gone", description="have a row and are listed no more")
+    gone: Count = Field(default=0, title="gone", description="have a row, but are no longer listed")
     deleted: Count = Field(
         default=0, title="deleted", description="of those, rows that `--delete` removed"
     )
     derived: Count = Field(
-        default=0, title="derived", description="got a shorter row from a larger recipe, unread"
+        default=0,
+        title="derived",
+        description="got a row derived from another recipe's, without reading the image",
     )
     bytes: Count = Field(
         default=0, title="to read", description="size of what was to label, where known"
@@ -297,7 +299,9 @@ def _read_run(folder: Folder, index: RunIndex | None, entry: Entry) -> RunSummar
     except StoreError as error:
         return str(error)
     if path != f"{RUNS}{run.run_id}.json":
-        return f"{public(folder.uri_of(path))} is no RunSummary of ours: run_id: names another run"
+        return (
+            f"{public(folder.uri_of(path))} is not a RunSummary of ours: run_id: names another run"
+        )
     return run
 
 
@@ -335,5 +339,5 @@ def _parsed(folder: Folder, path: str, kind: type[Document], data: bytes) -> Doc
         field = ".".join(str(part) for part in first["loc"])[:_SHOWN] or "JSON"
         where = public(folder.uri_of(path))
         raise StoreError(
-            f"{where} is no {kind.__name__} of ours: {field}: {first['msg'][:_SHOWN]}"
+            f"{where} is not a {kind.__name__} of ours: {field}: {first['msg'][:_SHOWN]}"
         ) from None

@@ -36,7 +36,7 @@ States = npt.NDArray[np.int32]
 def states_of(rows: pa.Table) -> States:
     """The state of each row, from its error_code.
 
-    If error_message is among the columns, PRIVATE rows are told apart.
+    If error_message is among the columns, PRIVATE rows are distinguished.
     """
     codes = rows["error_code"]
     states = np.full(len(codes), LABELLED, np.int32)

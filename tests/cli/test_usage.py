@@ -95,13 +95,16 @@ CASES: list[tuple[str, str]] = [
     # Addresses of another kind.
     *((f"{line} --address http://h:8265", "nightlabel submit") for line in LABELS[:2]),
     *((f"{line} --address ray://h:10001", "Ray Client") for line in LABELS[:2]),
-    *((f"{line} --address redis://h:1", "no address of a Ray") for line in LABELS[:2]),
-    *((f"{line} --address head", "no HOST:PORT") for line in LABELS[:2]),
-    *((f"{line} --address head:99999", "no HOST:PORT") for line in LABELS[:2]),
+    *((f"{line} --address redis://h:1", "not an address of a Ray") for line in LABELS[:2]),
+    *((f"{line} --address head", "not HOST:PORT") for line in LABELS[:2]),
+    *((f"{line} --address head:99999", "not HOST:PORT") for line in LABELS[:2]),
     ("verify photos labels --address http://h:8265", "nightlabel submit"),
     ("bench photos --scratch labels --address ray://h:1", "Ray Client"),
     *((f"{line} --address ray://h:1", "Ray Client") for line in (*JOB, "list", "submit a b")),
-    *((f"{line} --address ftp://h", "no such url") for line in (*JOB, "list", "submit a b")),
+    *(
+        (f"{line} --address ftp://h", "not a job server's url")
+        for line in (*JOB, "list", "submit a b")
+    ),
     *((f"{line} --address auto", "job server") for line in (*JOB, "list", "submit a b")),
 ]
 

@@ -64,7 +64,7 @@ def test_a_head_may_be_away_for_a_while() -> None:
 
 def test_a_head_that_stays_away_is_given_up() -> None:
     head = Head((job("RUNNING"), ""), *[(ClusterError("away"), "")] * 160)
-    with pytest.raises(ClusterError, match=r"away; that for 5 minutes. The job j may go on"):
+    with pytest.raises(ClusterError, match=r"away; this has lasted 5 minutes. The job j may still"):
         Follower(head, "j", print).follow()  # type: ignore[arg-type]
 
 

@@ -13,7 +13,7 @@ import pytest
 import ray
 from ray._raylet import AuthenticationMode, AuthenticationTokenLoader, get_authentication_mode
 
-from pipeline.engine.embedded import UNUSED, _once_it_is_there, lean_start
+from pipeline.engine.embedded import UNUSED, _once_it_is_there, fast_start
 from pipeline.engine.private_ray import MODE, TOKEN
 from pipeline.engine.ray_compat import Private, find, reset_token, started_node
 from pipeline.engine.session import session
@@ -77,7 +77,7 @@ def test_its_processes_have_one_heap_each_unless_told_otherwise(
         assert ray.get(ray.remote(lambda: os.environ[name]).remote()) == "1"
         assert name not in os.environ
     monkeypatch.setenv(name, "4")
-    with lean_start():
+    with fast_start():
         assert os.environ[name] == "4"
     assert os.environ[name] == "4"
 
@@ -85,7 +85,7 @@ def test_its_processes_have_one_heap_each_unless_told_otherwise(
 def test_rays_own_start_is_as_it_was() -> None:
     names = (*UNUSED, Private.GET_NODE)
     before = [find(name) for name in names]
-    with lean_start():
+    with fast_start():
         assert not any(find(name) is own for name, own in zip(names, before, strict=True))
     assert [find(name) for name in names] == before
 

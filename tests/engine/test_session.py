@@ -24,7 +24,7 @@ def test_what_the_machine_lacks_is_named(kind: type[Exception], fix: str) -> Non
     for error in (bare, ray.exceptions.RayTaskError("task", "trace", bare)):
         told = str(ray_error(error))
         assert fix in told
-        assert "the next run goes on" in told
+        assert "the next run continues" in told
         assert "\n" not in told
 
 

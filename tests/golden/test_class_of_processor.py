@@ -113,7 +113,7 @@ def test_former_names_under_the_present_key_are_their_processors(kind: str, tmp_
     ("fields", "config", "said"),
     [
         ({"size": 9}, {"model_type": "own"}, "config.json"),
-        ({"size": 9}, {}, "names none"),
+        ({"size": 9}, {}, "has no image_processor_type"),
         ({"image_processor_type": "OwnFeatureExtractor"}, VIT, "OwnFeatureExtractor"),
     ],
 )

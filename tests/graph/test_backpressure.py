@@ -12,7 +12,7 @@ import ray.data
 
 from pipeline.engine.placement import IO_SHARE, Bounds
 from pipeline.graph import backpressure
-from pipeline.graph.backpressure import Live, keep_lean
+from pipeline.graph.backpressure import Live, limit_graph
 
 SHARDS, BATCHES, AHEAD = 4, 40, 10
 LIST_SECONDS = 0.01
@@ -125,7 +125,7 @@ def test_each_stage_waits_for_the_next_and_all_comes_out(
     here.mkdir()
     context = ray.data.DataContext.get_current().copy()
     context.target_max_block_size = 1
-    keep_lean(context, Live(Bounds(listing=2, listed=AHEAD, decoding=4, decoded=6)))
+    limit_graph(context, Live(Bounds(listing=2, listed=AHEAD, decoding=4, decoded=6)))
     with ray.data.DataContext.current(context):
         decode = Decode(here, go if stands_still == "decoders" else tmp_path)
         with ThreadPoolExecutor(1) as reader:
@@ -154,7 +154,7 @@ def test_where_actors_decode_the_listing_waits_for_them(
     here.mkdir()
     context = ray.data.DataContext.get_current().copy()
     context.target_max_block_size = 1
-    keep_lean(context, Live(Bounds(listing=2, listed=AHEAD, decoding=2, decoded=2)))
+    limit_graph(context, Live(Bounds(listing=2, listed=AHEAD, decoding=2, decoded=2)))
     with ray.data.DataContext.current(context), ThreadPoolExecutor(1) as reader:
         rows = reader.submit(_rows, _predicted(_listed(listed), Decode, here, go))
         _wait_until(lambda: _count(here) > 0)

@@ -89,7 +89,7 @@ def test_no_secret_is_written_or_said(tiny_model: Path, tmp_path: Path, ray_fold
         list_of(2, f"ftp://me:{CANARY}@h/x.png?sig={CANARY}")
         bad = label(tmp_path / "refused")
         assert bad.code == 2
-        assert "a manifest from the web may name web addresses only" in bad.err
+        assert "a list from the web may contain only web addresses" in bad.err
 
         said = good.out + good.err + bad.out + bad.err
         assert CANARY not in said

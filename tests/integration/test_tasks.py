@@ -247,7 +247,7 @@ def test_a_source_a_task_and_a_command_from_outside_share_a_night(
 def test_what_cannot_be_a_source_or_a_command_is_told(outside: Path, tmp_path: Path) -> None:
     for words, problem in (
         (("plan", "lost://a", tmp_path / "x", "--task", "fingerprint"), "cannot be loaded"),
-        (("mistaken",), "outside_more:picture is no click command"),
+        (("mistaken",), "outside_more:picture is not a click command"),
         (("absent",), "the package of absent cannot be loaded"),
         (("gret",), "did you mean greet?"),
     ):

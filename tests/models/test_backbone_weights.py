@@ -70,14 +70,14 @@ def test_what_takes_no_images_is_refused(tmp_path: Path) -> None:
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = transformers.BertConfig(**sizes, intermediate_size=32, vocab_size=50)
     transformers.BertModel(config).save_pretrained(folder)
-    with pytest.raises(BadModelError, match="a BertModel takes no images; choose") as told:
+    with pytest.raises(BadModelError, match="a BertModel does not take images; choose") as told:
         check_fit(backbone(folder), SIZE, SIZE, Embedding())
     assert "\n" not in str(told.value)
 
 
 def test_a_backbone_is_no_classifier_and_says_what_takes_it(tmp_path: Path) -> None:
     folder = save("dinov2", tmp_path / "dinov2")
-    with pytest.raises(BadModelError, match=r"no image classifier.*`nightlabel embed`"):
+    with pytest.raises(BadModelError, match=r"not an image classifier.*`nightlabel embed`"):
         fetch(str(folder), None)
 
 

@@ -30,7 +30,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (lambda model: (model / "below").symlink_to("/etc"), "below is new"),
         (lambda model: model.with_name(f"{model.name}.sha256").unlink(), "no digests"),
         (lambda model: model.with_name(f"{model.name}.sha256").write_bytes(b"\xff"), "be read"),
-        (lambda model: shutil.rmtree(model) or model.write_text("a file"), "is no folder"),
+        (lambda model: shutil.rmtree(model) or model.write_text("a file"), "is not a folder"),
         (lambda model: linked(model), "has changed"),
     ],
     ids=["weights", "json", "missing", "added", "link", "no digests", "bad", "file", "linked file"],
@@ -89,7 +89,7 @@ def test_a_cache_that_others_can_change_is_refused(s3: S3Server, vit: Path, cach
     fetch(uri, None)
     assert {stat.S_IMODE(path.stat().st_mode) for path in (cache, cache.parent)} == {0o700}
     cache.parent.chmod(0o777)
-    with pytest.raises(UnsafeFolderError, match="let NIGHTLABEL_CACHE name a folder") as caught:
+    with pytest.raises(UnsafeFolderError, match="set NIGHTLABEL_CACHE to a folder") as caught:
         fetch(uri, None)
     assert caught.value.exit_code == Exit.USAGE
 

@@ -89,7 +89,7 @@ def test_a_backbone_is_no_classifier(tmp_path: Path) -> None:
         tmp_path
     )
     message = refusal(tmp_path)
-    assert "is a ViTModel, no image classifier" in message
+    assert "is a ViTModel, not an image classifier" in message
     assert "--model FOLDER" in message
 
 
@@ -179,7 +179,7 @@ def test_folders_without_a_model(own_vit: Path, tmp_path: Path) -> None:
     (own_vit / "config.json").write_text("{")
     assert "cannot be read as JSON" in refusal(own_vit)
     (own_vit / "config.json").write_text("[]")
-    assert "is no JSON object" in refusal(own_vit)
+    assert "is not a JSON object" in refusal(own_vit)
     (own_vit / "config.json").unlink()
     assert "holds no config.json" in refusal(own_vit)
     for spelling in (tmp_path / "none", "./none", "a/b/c", f"file://{tmp_path}/none"):
@@ -275,7 +275,9 @@ def test_a_cache_that_cannot_be_written(
     s3.put_folder(vit, uri)
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("NIGHTLABEL_CACHE", str(tmp_path / "file"))
-    with pytest.raises(ModelError, match="let NIGHTLABEL_CACHE name a folder with room") as caught:
+    with pytest.raises(
+        ModelError, match="set NIGHTLABEL_CACHE to a folder with free space"
+    ) as caught:
         fetch(uri, None)
     assert caught.value.exit_code == Exit.FAILED
 

@@ -108,7 +108,7 @@ def test_what_is_no_classifier_is_refused_before_its_weights_come(
     hub: MiniHub, tmp_path: Path
 ) -> None:
     tiny.edit_config(hub.folder, architectures=["LlamaForCausalLM"])
-    assert "no image classifier" in fetch(tmp_path, hub.url)["error"]
+    assert "not an image classifier" in fetch(tmp_path, hub.url)["error"]
     assert hub.downloaded == {"config.json"}
 
 

@@ -70,7 +70,7 @@ def test_it_says_so_in_words(photos: Path) -> None:
     assert code == Exit.OK
     lines = output.splitlines()
     assert any(
-        line.startswith("OK       sample ") and "14 images looked at" in line for line in lines
+        line.startswith("OK       sample ") and "14 images checked" in line for line in lines
     )
     assert any(line.startswith("WARNING  sample ") and "clip to white" in line for line in lines)
 

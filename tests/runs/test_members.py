@@ -189,7 +189,7 @@ def test_an_archive_that_moved_keeps_the_rows_of_its_members(zipped: Path, tmp_p
     moved_to = tmp_path / "moved.zip"
     zipped.rename(moved_to)
     moved_to.write_bytes(zip_of(IMAGES | {JANE: b"jane", "a/00000.jpg": b"another"}))
-    with pytest.raises(SpecError, match="is no archive, and NEW is"):
+    with pytest.raises(SpecError, match="is not an archive, but NEW is"):
         move_src("labels", str(tmp_path), str(moved_to))
     moved = move_src("labels", str(zipped), str(moved_to))
     assert (moved.moved, moved.different, moved.missing) == (6, 1, 0)

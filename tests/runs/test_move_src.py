@@ -217,16 +217,16 @@ def test_runs_wider_than_the_old_place_stay_whole(here: Path) -> None:
 
 @pytest.mark.parametrize("new", ["new/a/00.jpg", "new/*", "new/**/*.jpg"])
 def test_a_new_place_is_a_folder(here: Path, new: str) -> None:
-    with pytest.raises(SpecError, match="no folder"):
+    with pytest.raises(SpecError, match="not a folder"):
         move_src("labels", "old", new)
 
 
 @pytest.mark.parametrize(
     ("dst", "old", "new", "error", "words"),
     [
-        ("labels", "odl", "new", SpecError, "no row of this store lies below it"),
-        ("labels", "ol", "new", SpecError, "no row of this store lies below it"),
-        ("labels", "new", "new/", SpecError, "is the old place"),
+        ("labels", "odl", "new", SpecError, "no row of this store is below it"),
+        ("labels", "ol", "new", SpecError, "no row of this store is below it"),
+        ("labels", "new", "new/", SpecError, "is the same as OLD"),
         ("nowhere", "old", "new", MissingError, "no label store"),
         ("labels", "old", "none", MissingError, "none"),
     ],

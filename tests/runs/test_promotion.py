@@ -148,7 +148,7 @@ def test_what_was_not_promoted_names_the_command(store: Store) -> None:
     assert (some.promoted, load_current(store.folder)) == (False, A)
     assert some.not_promoted == (
         "not promoted: the run ended incomplete, with exit 4; readers see r0000000a. "
-        "To choose it all the same: nightlabel use DST r0000000b"
+        "To choose it anyway: nightlabel use DST r0000000b"
     )
 
 
@@ -159,7 +159,7 @@ def test_what_a_person_chose_meanwhile_stands(store: Store) -> None:
     assert choose(store.folder, A, Choice.read(store.folder))
     ended = store.end(promotion, summary)
     assert (ended.promoted, ended.current) == (False, A)
-    assert "somebody chose while it ran" in str(ended.not_promoted)
+    assert "somebody chose another recipe while it ran" in str(ended.not_promoted)
 
 
 def test_a_run_ends_what_a_dead_drop_left(store: Store) -> None:

@@ -145,9 +145,9 @@ def test_switching_while_a_night_runs(two: Folder) -> None:
     ("given", "words"),
     [
         ("rab", f"is the beginning of {A}, {B}; there are"),
-        ("rff", f"is no recipe here; there are {A}, {B}"),
-        ("", "is no recipe here"),
-        ("ab000001", "is no recipe here"),
+        ("rff", f"is not a recipe of this store; there are {A}, {B}"),
+        ("", "is not a recipe of this store"),
+        ("ab000001", "is not a recipe of this store"),
     ],
 )
 def test_a_recipe_that_is_not_one(two: Folder, given: str, words: str) -> None:
@@ -176,7 +176,7 @@ def test_a_dropped_recipe_leaves_nothing_that_readers_see(two: Folder) -> None:
     assert list(load_recipes(two)) == [A]
     assert {run.recipe: run.whole for run in load_runs(two)} == {A: True, B: False}
     assert LabelStore(two.uri).count() == 4
-    with pytest.raises(SpecError, match="is no recipe here"):
+    with pytest.raises(SpecError, match="is not a recipe of this store"):
         use_recipe(two.uri, B)
 
 

@@ -174,24 +174,32 @@ def test_an_s3_inventory(tmp_path: Path) -> None:
     ("name", "text", "problem"),
     [
         ("m.csv", "uri,size\na.jpg,1\nb.jpg\n", "line 3: 1 fields where the header has 2"),
-        ("m.csv", "uri,size\na.jpg,1\nb.jpg,big\n", "line 3: size is no number"),
-        ("m.csv", "uri,modified\na.jpg,yesterday\n", "line 2: modified is no ISO 8601"),
+        ("m.csv", "uri,size\na.jpg,1\nb.jpg,big\n", "line 3: size is not a number"),
+        ("m.csv", "uri,modified\na.jpg,yesterday\n", "line 2: modified is not an ISO 8601"),
         ("m.csv", "name,size\na.jpg,1\n", "no column for the uri; call it one of uri, url"),
         ("m.jsonl", '{"uri": "a.jpg"}\n\n{"uri": \n', "line 3: no JSON"),
-        ("m.jsonl", '{"uri": "a.jpg"}\n[1]\n', "line 2: no JSON object"),
-        ("m.jsonl", '{"uri": 5}\n', "line 1: uri is no text"),
-        ("m.csv", f"uri,note\na.jpg,{'x' * 5_000_000}\n", "line 2: longer than 4,194,304 letters"),
+        ("m.jsonl", '{"uri": "a.jpg"}\n[1]\n', "line 2: not a JSON object"),
+        ("m.jsonl", '{"uri": 5}\n', "line 1: uri is not text"),
+        (
+            "m.csv",
+            f"uri,note\na.jpg,{'x' * 5_000_000}\n",
+            "line 2: longer than 4,194,304 characters",
+        ),
         ("m.csv", 'uri,note\na.jpg,"' + "x\n" * 99_000, "line 2: a quote that is never closed"),
         ("m.csv", 'uri,note\na,"' + "x\n" * 2_500_000, "line .*: field larger than field limit"),
-        ("m.csv", f"uri,size\na.jpg,{2**63}\n", "line 2: size is no number"),
-        ("m.jsonl", '{"uri": "a.jpg", "size": 1e999}', "line 1: size is no number"),
-        ("m.jsonl", f'{{"uri": "a.jpg", "modified": {2**63}}}', "line 1: modified is no ISO"),
-        ("m.jsonl", '{"uri": "a.jpg", "etag": 5}', "line 1: etag is no text of one line"),
-        ("m.jsonl", '{"uri": "a.jpg", "etag": "x\\r\\nY: z"}', "line 1: etag is no text"),
+        ("m.csv", f"uri,size\na.jpg,{2**63}\n", "line 2: size is not a number"),
+        ("m.jsonl", '{"uri": "a.jpg", "size": 1e999}', "line 1: size is not a number"),
+        ("m.jsonl", f'{{"uri": "a.jpg", "modified": {2**63}}}', "line 1: modified is not an ISO"),
+        ("m.jsonl", '{"uri": "a.jpg", "etag": 5}', "line 1: etag is not one line of text"),
+        (
+            "m.jsonl",
+            '{"uri": "a.jpg", "etag": "x\\r\\nY: z"}',
+            "line 1: etag is not one line of text",
+        ),
         ("m.jsonl", "[" * 60_000, "line 1: no JSON"),
         ("m.txt", "\n# nothing\n", "an empty manifest"),
         ("m.csv", "", "an empty manifest"),
-        ("m.txt.gz", "\x1f\udc8b\x08 no gzip", "no whole gzip file"),
+        ("m.txt.gz", "\x1f\udc8b\x08 no gzip", "not a complete gzip file"),
         ("m.parquet", "no parquet", "magic bytes|footer|too small|smaller"),
     ],
 )
@@ -276,7 +284,7 @@ def test_over_http_relative_entries_start_at_its_folder() -> None:
 def test_a_manifest_from_the_web_names_the_web_alone(entry: str) -> None:
     with web_server({"/list.txt": f"HTTPS://h/a.jpg\nb.jpg\n{entry}\n".encode()}) as url:
         made = source(f"{url}/list.txt", allow_private=True)
-        with pytest.raises(SpecError, match="line 3: a manifest from the web may name web add"):
+        with pytest.raises(SpecError, match="line 3: a list from the web may contain only web add"):
             refs(made)
 
 

@@ -81,7 +81,7 @@ def test_an_address_that_has_expired_is_tried_again(store: str) -> None:
     with web_server() as url:
         found = read(f"{url}/says/{status}?{quote(text)}")
     assert found.code is ErrorCode.TRANSIENT
-    assert "has expired; make the list anew" in found.message
+    assert "has expired; make the list again" in found.message
     assert "SECRET" not in found.message
 
 
@@ -108,7 +108,7 @@ def test_a_list_whose_address_expired_says_so() -> None:
     status, text = EXPIRED["S3, presigned"]
     with (
         web_server() as url,
-        pytest.raises(DeniedError, match=r"has expired; check the address; one that is signed"),
+        pytest.raises(DeniedError, match=r"has expired; check the address; a signed one"),
         open_binary(f"{url}/says/{status}?{quote(text)}", HERE),
     ):
         pass

@@ -43,7 +43,7 @@ def peak(call: Callable[[], Any]) -> int:
     """Bytes that `call` took at its highest; it must raise StoreError."""
     Path("/proc/self/clear_refs").write_text("5")
     before = status_bytes("VmRSS")
-    with pytest.raises(StoreError, match=r"is no file of a label store: |rows in [\d,]+ bytes"):
+    with pytest.raises(StoreError, match=r"is not a file of a label store: |rows in [\d,]+ bytes"):
         call()
     return status_bytes("VmHWM") - before
 
@@ -107,7 +107,7 @@ def test_a_file_that_the_log_tells_otherwise_of_is_refused(
         assert store.to_table().num_rows == 3
         return
     for call in calls:
-        with pytest.raises(StoreError, match=r"bomb\.parquet (has|is no file)"):
+        with pytest.raises(StoreError, match=r"bomb\.parquet (has|is not a file)"):
             call()
 
 

@@ -131,5 +131,5 @@ def test_another_type_and_another_writer_are_refused(local: Folder) -> None:
 def test_a_table_of_another_form_is_no_store(local: Folder, fields: list[pa.Field]) -> None:
     partition = pa.field("recipe", pa.string(), nullable=False)
     DeltaTable.create(local.delta_url, schema=pa.schema([partition, *fields]))
-    with pytest.raises(StoreError, match="no label store of schema version 1"):
+    with pytest.raises(StoreError, match="not a label store of schema version 1"):
         Table.open(local)

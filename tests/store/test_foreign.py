@@ -133,7 +133,7 @@ def test_a_recipe_that_is_none_ends_no_listing(
 )
 def test_a_choice_that_is_none_says_how_to_mend_it(local: Folder, document: Any) -> None:
     local.put(CURRENT, json.dumps(document).encode())
-    with pytest.raises(StoreError, match=r"current\.json is no Current .* nightlabel use DST"):
+    with pytest.raises(StoreError, match=r"current\.json is not a Current .* nightlabel use DST"):
         load_current(local)
 
 
@@ -169,9 +169,9 @@ FOREIGN_COMMITS: dict[str, tuple[dict[str, Any] | str, str]] = {
     "mapping": ({"protocol": {"minReaderVersion": 2, "minWriterVersion": 5}}, "for reader 2"),
     "writer": ({"protocol": {"minReaderVersion": 1, "minWriterVersion": 4}}, "writer 4"),
     "reader 99": ({"protocol": {"minReaderVersion": 99, "minWriterVersion": 2}}, "version 99"),
-    "no json": ("{", "00001.json is no commit"),
-    "deep": ("[" * 100_000, "00001.json is no commit"),
-    "a number": ("5", "00001.json is no commit"),
+    "no json": ("{", "00001.json is not a commit"),
+    "deep": ("[" * 100_000, "00001.json is not a commit"),
+    "a number": ("5", "00001.json is not a commit"),
     "huge": ({"add": {"path": "x", "size": 10**30}}, r"in _delta_log/, up to 0+1\.json"),
 }  # fmt: skip
 
@@ -204,7 +204,7 @@ def test_a_commit_that_is_missing_is_named(local: Folder) -> None:
 def test_a_path_that_disagrees_with_its_recipe_is_refused(local: Folder, path: str) -> None:
     new_table(local)
     add(local, path=path)
-    with pytest.raises(StoreError, match="no file of a label store: another program"):
+    with pytest.raises(StoreError, match="not a file of a label store: another program"):
         LabelStore(local.uri).files(RECIPE)
 
 
@@ -221,7 +221,7 @@ def test_a_table_of_other_types_or_divided_otherwise_is_none(local: Folder) -> N
         divided = ["label"] if not fields else ["recipe"]
         deltalake.DeltaTable.create(folder.delta_url, schema=pa.schema(kinds), partition_by=divided)
         with pytest.raises(
-            StoreError, match=r"no label store of schema|divides the table by label"
+            StoreError, match=r"not a label store of schema|divides the table by label"
         ):
             Table.open(folder)
 
@@ -245,11 +245,11 @@ CHECKPOINT = f"_delta_log/{19:020}.checkpoint.parquet"
 @pytest.mark.parametrize(
     ("path", "data", "problem"),
     [
-        (CHECKPOINT, bomb_of_a_checkpoint, "19.checkpoint.parquet is no checkpoint .* MiB"),
-        (CHECKPOINT, lambda: b"PAR1" * 5, "19.checkpoint.parquet is no checkpoint"),
+        (CHECKPOINT, bomb_of_a_checkpoint, "19.checkpoint.parquet is not a checkpoint .* MiB"),
+        (CHECKPOINT, lambda: b"PAR1" * 5, "19.checkpoint.parquet is not a checkpoint"),
         (guard.HINT, lambda: b'{"version": 999}', "_last_checkpoint names version 999.*delete it"),
         (guard.HINT, lambda: b"9" * 100_000, "_last_checkpoint has 100,000 bytes"),
-        (f"_delta_log/{2**62:020}.json", lambda: b"{}", "of a version that no run"),
+        (f"_delta_log/{2**62:020}.json", lambda: b"{}", "has a version that no run"),
         ("_delta_log/_sidecars/x.parquet", lambda: b"", "of a kind that no run of ours writes"),
         (f"_delta_log/{19:020}.checkpoint.{'a' * 36}.json", lambda: b"", "of a kind that no run"),
         (f"_delta_log/{19:020}.{20:020}.compacted.json", lambda: b"", "of a kind that no run"),
@@ -303,5 +303,5 @@ def test_a_log_is_looked_at_wherever_it_lies(folder: Folder) -> None:
         with pytest.raises(StoreError, match="Delta log"):
             call()
     folder.put(CHECKPOINT, bomb_of_a_checkpoint())
-    with pytest.raises(StoreError, match=r"19\.checkpoint\.parquet is no checkpoint"):
+    with pytest.raises(StoreError, match=r"19\.checkpoint\.parquet is not a checkpoint"):
         Table.open(folder)

@@ -59,12 +59,12 @@ def test_a_folder_refuses_paths_that_leave_it(local: Folder, path: str) -> None:
         lambda: local.copy("a", path),
     ]
     for call in calls:
-        with pytest.raises(StoreError, match="is no path within it"):
+        with pytest.raises(StoreError, match="is not a path within it"):
             call()
 
 
 def test_a_listing_stays_within(local: Folder) -> None:
-    with pytest.raises(StoreError, match="is no path within it"):
+    with pytest.raises(StoreError, match="is not a path within it"):
         list(local.list("../"))
 
 
@@ -110,7 +110,7 @@ def test_a_log_that_names_a_file_elsewhere_reads_and_deletes_nothing(
         lambda: store.files(RECIPE),
     ]
     for call in calls:
-        with pytest.raises(StoreError, match=r"victim\.parquet' is no path within it"):
+        with pytest.raises(StoreError, match=r"victim\.parquet' is not a path within it"):
             call()
     assert victim.read_bytes() == before
 
@@ -150,10 +150,10 @@ def test_a_file_of_other_columns_is_one_clear_error(local: Folder, table: pa.Tab
     else:
         pq.write_table(table, path)
     for columns in (None, ["uri", "object_id"]):
-        with pytest.raises(StoreError, match="is no file of a label store") as caught:
+        with pytest.raises(StoreError, match="is not a file of a label store") as caught:
             read_part(local, "a.parquet", columns)
         assert "\n" not in str(caught.value)
-    with ranges_alone(), pytest.raises(StoreError, match="is no file of a label store"):
+    with ranges_alone(), pytest.raises(StoreError, match="is not a file of a label store"):
         read_part(local, "a.parquet", ["uri", "object_id"])
 
 
@@ -182,7 +182,7 @@ def test_documents_of_others_are_one_clear_error(local: Folder, data: bytes) -> 
     local.put(CURRENT, data)
     local.put(f"{RUNS}x.json", data)
     local.put(PATH, data)
-    with pytest.raises(StoreError, match=r"is no \w+ of ours: ") as caught:
+    with pytest.raises(StoreError, match=r"is not a \w+ of ours: ") as caught:
         load_current(local)
     told = [str(caught.value), *read_runs(local).unread]
     assert len(told) == 2

@@ -1,7 +1,7 @@
 """A night of Nightlabel as a DAG of Airflow 3.
 
 Copy it to the folder of DAGs. It starts the command that NIGHTLABEL names, by default the
-`nightlabel` in PATH, which lives in an environment of its own: nothing of it is imported here.
+`nightlabel` in PATH, which has its own environment: nothing of it is imported here.
 See docs/orchestrators.md.
 """
 
@@ -16,10 +16,10 @@ from typing import Any
 from airflow.sdk import DAG, BaseOperator, Context, Param
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-#: What an exit code makes of the task. Any other is tried again, which is always safe.
+#: The exception for each exit code. Any other code is retried, which is always safe.
 ENDS: Mapping[int, type[AirflowException]] = {
-    4: AirflowSkipException,  # incomplete: this night is over, the next one goes on
-    3: AirflowFailException,  # the gate: look at the errors first
+    4: AirflowSkipException,  # incomplete: this night is over, the next one continues
+    3: AirflowFailException,  # too many errors: look at them first
     2: AirflowFailException,  # bad usage
     130: AirflowFailException,  # someone stopped it
     143: AirflowFailException,
@@ -27,7 +27,7 @@ ENDS: Mapping[int, type[AirflowException]] = {
 
 
 def command(params: Mapping[str, Any], night: str) -> list[str]:
-    """What is run: on a cluster where `address` names one, else here."""
+    """The command to run: on the cluster at `address` if there is one, else on this machine."""
     start = [os.environ.get("NIGHTLABEL", "nightlabel")]
     if params["address"]:
         start += ["submit", "--address", params["address"], "--night", night]
@@ -37,8 +37,8 @@ def command(params: Mapping[str, Any], night: str) -> list[str]:
 
 
 def counts_of(code: int, document: Mapping[str, Any]) -> dict[str, Any]:
-    """The counts of a whole night. Raises what any other is for Airflow."""
-    summary = document.get("summary", document) or {}  # submit wraps that of label
+    """The counts of a complete run; for any other exit code, raises Airflow's exception."""
+    summary = document.get("summary", document) or {}  # submit wraps label's summary
     if code == 0:
         return dict(summary.get("counts", {}))
     reason = summary.get("reason") or document.get("message") or "see the log above"
@@ -46,13 +46,13 @@ def counts_of(code: int, document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Nightlabel(BaseOperator):
-    """Runs `nightlabel` to its end, its progress in the log of the task."""
+    """Runs `nightlabel` to its end, and copies its progress to the task's log."""
 
     child: subprocess.Popen[str] | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         run = context["dag_run"]
-        # One job for each run of the DAG, so that a try finds the job of the one before it.
+        # One job for each run of the DAG, so that a retry finds the job of the earlier try.
         night = f"{run.logical_date or run.run_after:%Y%m%dT%H%M%S}"
         with TemporaryFile("w+") as out:
             code = self._run(command(context["params"], night), out)
@@ -60,8 +60,8 @@ class Nightlabel(BaseOperator):
             return counts_of(code, json.loads(out.read() or "{}"))
 
     def _run(self, arguments: list[str], out: Any) -> int:
-        # Its session is its own: Airflow ends its tasks by group, and a second signal would hurry
-        # a run that is committing because of the first.
+        # A session of its own: Airflow signals the process group of a task, and a second signal
+        # would end a run that is still committing after the first.
         self.child = subprocess.Popen(
             arguments,
             stdout=out,
@@ -78,11 +78,11 @@ class Nightlabel(BaseOperator):
                 self.on_kill()
                 child.wait()
                 raise
-        # Killed before it could listen to signals is killed all the same.
+        # A negative code: it was killed before it could handle the signal.
         return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
     def on_kill(self) -> None:
-        """Let a run here commit what it has labelled; a job on a cluster goes on."""
+        """Let a run on this machine commit what it has labelled; a job on a cluster continues."""
         if self.child is not None:
             self.child.terminate()
 

@@ -1,7 +1,7 @@
 """The labels of an archive as an asset of Dagster.
 
 Load it with `dagster dev -f`. It starts the command that NIGHTLABEL names, by default the
-`nightlabel` in PATH, which lives in an environment of its own: nothing of it is imported here.
+`nightlabel` in PATH, which has its own environment: nothing of it is imported here.
 See docs/orchestrators.md.
 """
 
@@ -16,12 +16,12 @@ import dagster as dg
 from pydantic import Field
 
 INCOMPLETE = 4
-#: Bad usage, the gate, and a run that someone stopped: trying again would not help.
+#: Bad usage, too many errors, and a run that somebody stopped: a retry would not help.
 FINAL = {2, 3, 130, 143}
 
 
 class Night(dg.Config):
-    """What to label, and with `address` the Ray cluster to do it on."""
+    """What to label; `address` is the Ray cluster to run on, if any."""
 
     src: str
     dst: str
@@ -30,7 +30,7 @@ class Night(dg.Config):
 
 
 def command(night: Night, name: str) -> list[str]:
-    """What is run; `name` is the same however often one run is tried."""
+    """The command to run; `name` is the same for all tries of one run."""
     start = [os.environ.get("NIGHTLABEL", "nightlabel")]
     if night.address:
         start += ["submit", "--address", night.address, "--night", name]
@@ -44,13 +44,13 @@ def command(night: Night, name: str) -> list[str]:
     check_specs=[dg.AssetCheckSpec("complete", asset="labels", description="Nothing is left.")],
 )
 def labels(context: dg.AssetExecutionContext, config: Night) -> dg.MaterializeResult:
-    """One true label for every image of an archive."""
+    """One correct label for every image of an archive."""
     with TemporaryFile("w+") as out:
-        # A run that is executed again keeps its root, and so finds the job that is there.
+        # A re-executed run keeps its root run id, so it finds the existing job.
         code = _run(context, command(config, context.run.root_run_id or context.run_id), out)
         out.seek(0)
         document = json.loads(out.read() or "{}")
-    summary = document.get("summary", document) or {}  # submit wraps that of label
+    summary = document.get("summary", document) or {}  # submit wraps label's summary
     reason = summary.get("reason") or document.get("message") or "see the log"
     metadata = metadata_of(summary)
     if code not in (0, INCOMPLETE):
@@ -72,17 +72,17 @@ def _run(context: dg.AssetExecutionContext, arguments: list[str], out: Any) -> i
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        start_new_session=True,  # Ctrl-C reaches it once, through us
+        start_new_session=True,  # so that Ctrl-C reaches it only once, through us
     )
     with child:
         try:
             _follow(context, child)
         except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
-            # A run here commits what it has labelled; a job on a cluster goes on. What they end
-            # with is told, since Dagster would try again what ends with an interrupt.
+            # A run on this machine commits what it has labelled; a job on a cluster continues. The
+            # exit code is reported, because Dagster would retry a run that ends with the interrupt.
             child.terminate()
             _follow(context, child)
-    # Killed before it could listen to signals is killed all the same.
+    # A negative code: it was killed before it could handle the signal.
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 
@@ -92,7 +92,7 @@ def _follow(context: dg.AssetExecutionContext, child: subprocess.Popen[str]) -> 
 
 
 def metadata_of(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """What Dagster shows and plots of a run; empty where none began."""
+    """What Dagster shows and plots of a run; empty if none began."""
     if "counts" not in summary:
         return {}
     counts, seconds = summary["counts"], summary["seconds"]

@@ -45,7 +45,9 @@ def _line(job: "Job", code: int, found: "NewImages", other: str, done: str) -> s
 
 def _since(found: "NewImages", done: str) -> str:
     if found.unlabelled is None:
-        return f"images that came since are NOT {done} (they could not be counted: {found.problem})"
+        return (
+            f"images that arrived since are NOT {done} (they could not be counted: {found.problem})"
+        )
     if found.unlabelled:
         many = (
             "image that is new or changed is"
@@ -55,4 +57,4 @@ def _since(found: "NewImages", done: str) -> str:
         return f"{'' if found.complete else 'at least '}{found.unlabelled:,} {many} NOT {done}"
     if found.complete:
         return "no image is new or changed since"
-    return f"images that came since are NOT {done} (none of those checked from here is new)"
+    return f"images that arrived since are NOT {done} (none of those checked from here is new)"

@@ -1,4 +1,4 @@
-"""How commands describe a job."""
+"""A job as commands print it."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def document_of(job: "Job") -> dict[str, Any]:
-    """The job as JSON, and as it is shown."""
+    """The fields of a job that commands print, also as JSON."""
     from pipeline.cluster.following import exit_code
 
     return {

@@ -51,7 +51,7 @@ def submit(
 ) -> int:
     """Run label as a job on the Ray cluster at --address, the URL of its dashboard.
 
-    A job runs once a night: submit it again to follow the job that is there, or to run it again
+    A job runs once a night: submit it again to follow the existing job, or to run it again
     if it failed. A night lasts from noon to noon in UTC. Images that arrive after the job has
     ended wait for the next night; to label them earlier, give another --night. Ctrl-C stops
     following the job, not the job. Local paths are those of the cluster's nodes.

@@ -62,10 +62,13 @@ def _say_receipt(done: "Forgotten") -> None:
             say(f"oldest readable Delta version: {oldest}; readers of versions before it lose them")
     else:
         say(f"nothing found: no file in this store holds a row of the {images} given")
-        say("uris are compared letter by letter; a folder or a pattern is none")
+        say("a uri must match exactly; a folder or a pattern matches nothing")
     for path in done.named_in:
-        say(f"may still name it, and was not changed: {path}")
+        say(f"may still contain its name, and was not changed: {path}")
     for path in done.not_read:
-        say(f"no file of a run, and may hold it; delete it if it is yours, call again: {path}")
+        say(
+            "not a file of a run, and may contain it; delete it if it is yours, and run forget "
+            f"again: {path}"
+        )
     say(OUT_OF_REACH)
     say("if SRC still lists it, the next run labels it again: delete it there, or --exclude it")

@@ -1,4 +1,4 @@
-"""What a stage does about errors that end it: tells the coordinator, or lets Ray try again."""
+"""Error handling of a stage: reports a fatal error to the coordinator, or lets Ray retry."""
 
 import os
 from collections.abc import Iterator

@@ -63,7 +63,7 @@ class ImageLoader:
         return pixels
 
     def reads(self, refs: pa.Table) -> Reads:
-        """The outcomes of reading `refs`; nothing is read before the first is asked for."""
+        """The outcomes of reading `refs`; nothing is read before the first is requested."""
         return read_steadily(
             wants_of(refs),
             _canaries(self._job.run_id, self._coordinator),
@@ -168,5 +168,5 @@ def _canaries(run_id: str, coordinator: "ActorHandle | None") -> Canaries:
     if coordinator is None:
         return Canaries()
     return Canaries(
-        ask=lambda: ray.get(coordinator.good.remote()), tell=coordinator.read_well.remote
+        ask=lambda: ray.get(coordinator.canaries.remote()), tell=coordinator.record_canary.remote
     )

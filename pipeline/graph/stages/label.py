@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from ray import ObjectRef
     from ray.actor import ActorHandle
 
-#: Calls that run at the same time in one actor: one has the core, and the images of the other are
-#: being read. So an actor does not wait for the store at the beginning of each batch.
+#: Concurrent calls in one actor: one uses the core while the images of the other are being read.
+#: So an actor does not wait for the store at the beginning of each batch.
 CALLS: Final = 2
 
 
 class Label:
-    """Reads, decodes and predicts in one process, whose core one call has at a time.
+    """Reads, decodes and predicts in one process; only one call at a time uses its core.
 
     Images are predicted as soon as they are decoded, some at a time, while others are being read.
     If the process died on a batch, the retry isolates its images, see bisection.py.

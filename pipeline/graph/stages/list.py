@@ -1,4 +1,4 @@
-"""List: a task that waits, from shards to batches of refs that need a label."""
+"""List: a task that mostly waits, from shards to batches of refs that need a label."""
 
 import pickle
 from collections.abc import Iterator, Sequence
@@ -65,5 +65,5 @@ class List:
     def _changed(self) -> StoreError:
         return StoreError(
             f"{public(self._job.spec.src)} changed while a part of it was listed again, since "
-            "a worker or a node was lost; what was committed stays, and the next run goes on"
+            "a worker or a node was lost; what was committed stays, and the next run continues"
         )

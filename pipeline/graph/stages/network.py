@@ -32,10 +32,10 @@ ASIDE_SECONDS: Final = 5.0
 
 
 class Network:
-    """The worker of a task with a network, in the actor that runs this."""
+    """A task's network, loaded once in the actor that this object lives in."""
 
     def __init__(self, job: Job, coordinator: "ActorHandle", graph: "ObjectRef | None") -> None:
-        """`graph` is the network, if OpenVINO runs it. Raises ModelError, and tells it to the
+        """`graph` is the network, if OpenVINO runs it. Raises ModelError, and reports it to the
         coordinator."""
         self._load = partial(_Ending, partial(job.task.load, with_graph(job, graph)))
         self._coordinator = coordinator

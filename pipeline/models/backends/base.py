@@ -27,7 +27,7 @@ class Engine(Protocol):
 
     def predict(self, pixels: NDArray[np.uint8], /) -> tuple[NDArray[Any], ...]:
         """(n, H, W, 3) uint8 → class indices (n, k) int64 and scores (n, k) float32, best first;
-        then, or alone, vectors (n, dim) float32.
+        then, or instead of them, vectors (n, dim) float32.
 
         k is top_k or the number of classes, whichever is less. Equal scores are ordered by index.
         A row whose logits overflowed has NaN scores, and a vector that overflowed is not finite.

@@ -83,7 +83,7 @@ def _writable() -> Iterator[None]:
     except OSError as error:
         raise ModelError(
             "--compile keeps its kernels in the cache of this machine, which cannot be written: "
-            f"{error}; let NIGHTLABEL_CACHE name a folder with room"
+            f"{error}; set NIGHTLABEL_CACHE to a folder with room"
         ) from error
 
 
@@ -111,7 +111,7 @@ def _first_alone(kept: Path, place: Path, held: ExitStack) -> bool:
     held.callback(lock.release)
     if kept.exists():
         logging.getLogger("nightlabel").warning(
-            "nightlabel: the compiled kernels in %s are damaged: made anew", kept
+            "nightlabel: the compiled kernels in %s are damaged: compiling again", kept
         )
     return False
 

@@ -1,8 +1,8 @@
 """Export: a network of torch as an ONNX model, pixels in, results out.
 
 torch's exporter that records one run (`dynamo=False`) is used: it takes half a second where the
-newer one takes two to four and needs two packages more, and it exports as many families. All that
-is said to torch's exporter is in this file.
+newer one takes two to four and needs two packages more, and it exports as many families. Only this
+file calls torch's exporter.
 """
 
 import warnings
@@ -59,7 +59,7 @@ def export(
 def fix_positions(model: Any, run: Callable[[], Any]) -> None:
     """Replace the interpolation of position embeddings by its result, in place.
 
-    It depends on the images' size alone. Not every exporter knows every interpolation.
+    It depends only on the images' size. Not every exporter knows every interpolation.
     """
     found: dict[Any, Tensor] = {}
     modules = [one for one in model.modules() if hasattr(one, "interpolate_pos_encoding")]

@@ -18,7 +18,7 @@ from pipeline.models.backends.graph import INPUT, Graph
 #: ViT-Ti/16 on one thread: larger batches are no faster, see docs/performance.md.
 BATCH: Final = 16
 _CAN: Final = "OPTIMIZATION_CAPABILITIES"
-#: Why torch runs the networks of such a machine.
+#: The reason shown if torch runs the networks of a machine.
 NO_RUNTIME: Final = "OpenVINO is not installed"
 _TELEMETRY: Final = "openvino_telemetry"
 
@@ -135,9 +135,8 @@ def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=1)
 def _core() -> Any:
-    """OpenVINO without `openvino_telemetry`, which notes and sends to its makers that it is used.
-
-    Where that is not installed OpenVINO does without; so for its import it seems not to be.
+    """OpenVINO without `openvino_telemetry`, which reports usage to its makers. OpenVINO works
+    without that package, so while it is imported the package is hidden.
     """
     known = sys.modules.get(_TELEMETRY)
     sys.modules[_TELEMETRY] = None  # type: ignore[assignment]

@@ -7,17 +7,18 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-#: What a task reads of a network: scaled pixels, (n, 3, H, W), to its results, each (n, …).
+#: A function from scaled pixels, (n, 3, H, W), to the results that a task reads of a network, each
+#: (n, …).
 Read = Callable[["Tensor"], "tuple[Tensor, ...]"]
 
-#: Share of the largest value: rounding in fp32 and half precision is less, another function is
-#: more.
+#: Share of the largest value: rounding errors of fp32 and half precision are smaller, differences
+#: between functions are larger.
 _CLOSE: Final = 1e-3
 _CLOSE_IN_HALVES: Final = 5e-2
 
 
 def logits_of(model: Any) -> Read:
-    """What a classifier is read for: its logits alone."""
+    """The results that a task reads of a plain classifier: its logits."""
     return lambda pixels: (model(pixel_values=pixels).logits,)
 
 

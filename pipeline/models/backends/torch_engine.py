@@ -250,7 +250,7 @@ class TorchEngine:
         """Replace layers of the network, in place, by faster ones with the same results; returns
         these results.
 
-        Nothing, if it then gives no vectors. Raises BadModelError if it gives no labels.
+        Empty if the changed network gives no vectors. Raises BadModelError if it gives no labels.
         """
         try:
             return self._changed(folder, reader, purpose, compile)

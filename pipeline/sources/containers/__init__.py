@@ -1,4 +1,4 @@
-"""Registry of containers, objects that hold many images: one file a kind, one line here."""
+"""Registry of containers, objects that hold many images: one file per kind, one line here."""
 
 import re
 from collections.abc import Callable, Mapping

@@ -26,10 +26,10 @@ class Refusal(NamedTuple):
 class Member:
     """One file in a container. `name` is its path there, and part of its identity.
 
-    `version` stands for its content: while it stays the same the member is not read again,
+    `version` identifies its content: while it stays the same the member is not read again,
     even if the container changes. `size` is that of the member itself. `Container.unpack` makes
     its bytes from bytes [offset, offset + length) of the container; `method` and `crc32`
-    are for `unpack` alone. `data` is given instead if listing had to read it anyway.
+    are only for `unpack`. `data` is given instead if listing had to read it anyway.
     """
 
     name: str

@@ -24,7 +24,7 @@ from pipeline.storage import Ranged, public
 PAGE: Final = 1000
 #: Larger claims all count as this; the sum over a page of them fits into a column.
 _LARGEST: Final = 2**40
-#: No room: see _Layout.
+#: The range of a member that shares its bytes with another one, see _Layout.
 SHARED: Final = -(2**63)
 #: Size of a local header, before the name and the extra field.
 _LOCAL: Final = 30
@@ -78,7 +78,7 @@ def _warn_of_doubles(uri: str, number: int) -> None:
 
 
 class _Layout:
-    """Where all members begin and their names: 24 bytes a member.
+    """Where all members begin and their names: 24 bytes per member.
 
     Names are stored as hashes, which Python seeds anew in each process, so that nobody can
     construct two that collide; names with equal hashes are compared.
@@ -154,12 +154,12 @@ def _member(record: Record, name: str, room: int) -> Member:
 
 
 def _refusal(record: Record, least: int, room: int) -> Refusal | None:
-    """Why a member is not read, from the directory alone."""
+    """Why a member is not read, judged only by the directory."""
     if record.flags & _ENCRYPTED:
         return Refusal(ErrorCode.UNSUPPORTED, "encrypted in its archive")
     if record.method not in METHODS or record.flags & _PATCH:
         known = ", ".join(METHODS.values())
-        problem = f"packed by method {record.method}; read are {known}"
+        problem = f"packed by method {record.method}; supported are {known}"
         return Refusal(ErrorCode.UNSUPPORTED, problem)
     if record.disk:
         return Refusal(ErrorCode.UNSUPPORTED, "on another disk of its archive; join them first")

@@ -100,7 +100,7 @@ def find_directory(file: Ranged) -> Directory:
         begins = file.read(0, min(4, file.size))
         if begins[:2] == b"PK":
             raise ImageError(ErrorCode.TRUNCATED, "the zip file has no end: it was cut")
-        raise ImageError(ErrorCode.UNSUPPORTED, "no zip file, whatever its name says")
+        raise ImageError(ErrorCode.UNSUPPORTED, "not a zip file, whatever its name says")
     _, disk, first_disk, _, count, size, offset, _ = _END.unpack_from(tail, at)
     end = start + at
     found = _zip64(file, tail, start, at)
@@ -110,7 +110,7 @@ def find_directory(file: Ranged) -> Directory:
         raise ImageError(ErrorCode.UNSUPPORTED, "a zip file of several disks; join them first")
     shift = end - size - offset
     if shift < 0:
-        raise ImageError(ErrorCode.TRUNCATED, "the zip file's directory does not lie inside it")
+        raise ImageError(ErrorCode.TRUNCATED, "the zip file's directory is not inside it")
     if size > DIRECTORY_BYTES:
         problem = f"a zip file with a directory of over {DIRECTORY_BYTES >> 20} MiB; divide it"
         raise ImageError(ErrorCode.TOO_LARGE, problem)
@@ -139,7 +139,7 @@ def records(directory: bytes, shift: int) -> Iterator[Record]:
 
 
 def _broken() -> ImageError:
-    return ImageError(ErrorCode.TRUNCATED, "the zip file's directory breaks off")
+    return ImageError(ErrorCode.TRUNCATED, "the zip file's directory ends too early")
 
 
 def _end_record(tail: bytes) -> int | None:

@@ -1,7 +1,7 @@
 """The files of a manifest: their format by name and by content, decompressed and as text.
 
 A name says which format a file has, but its first bytes are more reliable: compressed files are
-decompressed, and a file that is no list is refused with the name of its real format.
+decompressed, and a file that is not a list is refused with the name of its real format.
 """
 
 import bz2
@@ -48,8 +48,8 @@ _UNPACKERS: Final[dict[bytes, tuple[str, _Opener]]] = {
 }
 
 _EXPORT: Final = "export it as CSV or Parquet"
-_AN_IMAGE: Final = "an image, and no list; --no-manifest labels it"
-#: First bytes of files that are no list we can read.
+_AN_IMAGE: Final = "an image, not a list; --no-manifest labels it"
+#: First bytes of files that are not lists.
 _STRANGERS: Final = {
     b"PK\x03\x04": f"a spreadsheet (.xlsx) or a zip archive; {_EXPORT}",
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": f"a spreadsheet (.xls); {_EXPORT}",
@@ -113,15 +113,15 @@ class ListFile:
     def _encoding(self) -> str:
         for start, what in _STRANGERS.items():
             if self.start.startswith(start):
-                raise self.refused(f"no list of images: it is {what}")
+                raise self.refused(f"not a list of images: it is {what}")
         if _PAGE.match(self.start):
-            raise self.refused("no list of images: it is a web page or XML")
+            raise self.refused("not a list of images: it is a web page or XML")
         marked = next((name for mark, name in _MARKS.items() if self.start.startswith(mark)), "")
         if marked.startswith(("utf-16", "utf-32")):
             return marked
         text = self.start.decode("utf-8", "surrogateescape")
         if len(_ODD.findall(text)) > _ODD_LETTERS * len(text):
-            raise self.refused("no list of images: it is no text; write it in UTF-8")
+            raise self.refused("not a list of images: it is not text; save it in UTF-8")
         return "utf-8-sig"
 
 
@@ -140,7 +140,7 @@ def opened(uri: str, rules: Rules) -> Iterator[ListFile]:
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise SpecError("src", public(uri), str(error).splitlines()[0]) from None
         except UnicodeError:
-            raise SpecError("src", public(uri), "no text; write it in UTF-8") from None
+            raise SpecError("src", public(uri), "not text; save it in UTF-8") from None
 
 
 def _unpacked(uri: str, file: BinaryIO) -> ListFile:
@@ -168,7 +168,7 @@ class _Unpacked(io.RawIOBase):
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the disk's own error
-            problem = f"no whole {self._name} file"
+            problem = f"not a complete {self._name} file"
             raise SpecError("src", public(self._uri), f"{problem}: {error}") from None
         buffer[: len(data)] = data
         return len(data)

@@ -1,8 +1,8 @@
 """The formats of a manifest, each read as batches of rows.
 
-    .txt .lst          one uri a line; blank lines and lines that begin with # are skipped
+    .txt .lst          one uri per line; blank lines and lines that begin with # are skipped
     .csv .tsv          a header, then rows, separated by `,`, `;`, tab or `|`
-    .jsonl .ndjson     one JSON object (or string) a line
+    .jsonl .ndjson     one JSON object (or string) per line
     .json              an array of such, or the same as .jsonl
     .parquet           columns, among them those of an S3 Inventory
 

@@ -1,4 +1,4 @@
-"""Collects lines and rows of a manifest into batches of limited size."""
+"""Reads lines of limited length, and collects rows of a manifest into batches of limited size."""
 
 from collections.abc import Iterator
 from typing import Any, Final, TextIO
@@ -18,7 +18,7 @@ def lines_of(uri: str, text: TextIO) -> Iterator[str]:
     while line := text.readline(LINE_SIZE + 1):
         number += 1
         if len(line) > LINE_SIZE:
-            raise malformed(uri, number, f"longer than {LINE_SIZE:,} letters")
+            raise malformed(uri, number, f"longer than {LINE_SIZE:,} characters")
         yield line
 
 

@@ -60,7 +60,7 @@ def _object(uri: str, line: int, value: Any) -> dict[str, Any]:
     if isinstance(value, str):
         return {"uri": value}
     if not isinstance(value, dict):
-        raise malformed(uri, line, "no JSON object")
+        raise malformed(uri, line, "not a JSON object")
     given = {name.strip().lower(): one for name, one in value.items()}
     used = {"anything": True} if given else {}
     for kind in (ETAG_COLUMNS, SIZE_COLUMNS, TIME_COLUMNS, MEMBER_COLUMNS):
@@ -98,7 +98,7 @@ def _array(found: ListFile, text: TextIO) -> Iterator[tuple[int, Any, int]]:
     """The elements of an array one by one, each with the line on which it begins."""
     whole = text.read(ARRAY_SIZE + 1)
     if len(whole) > ARRAY_SIZE:
-        raise found.refused(f"an array of over {ARRAY_SIZE >> 20} MiB; write one object a line")
+        raise found.refused(f"an array of over {ARRAY_SIZE >> 20} MiB; write one object per line")
     decode, line, seen = json.JSONDecoder().raw_decode, 1, 0
     at = _after_space(whole, 0) + 1  # the bracket
     ended = whole.startswith("]", _after_space(whole, at))
@@ -114,7 +114,7 @@ def _array(found: ListFile, text: TextIO) -> Iterator[tuple[int, Any, int]]:
         ended = whole.startswith("]", at)
         if not ended and not whole.startswith(",", at):
             line += whole.count("\n", seen, at)
-            raise malformed(found.uri, line, "no JSON: the array breaks off")
+            raise malformed(found.uri, line, "not JSON: the array ends too early")
         at += 1
 
 

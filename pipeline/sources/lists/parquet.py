@@ -33,7 +33,9 @@ def read_parquet(found: ListFile) -> Iterator[Rows]:
     from pyarrow import parquet
 
     if not found.file.seekable():
-        raise found.refused("a packed Parquet file; unpack it: Parquet packs its columns itself")
+        raise found.refused(
+            "a compressed Parquet file; decompress it: Parquet compresses its columns itself"
+        )
     foreign = found.uri.startswith(("http://", "https://"))
     table = _within(found) if foreign else parquet.ParquetFile(found.file)
     used = _used(found, table.schema_arrow)
@@ -85,7 +87,7 @@ def _refused(found: ListFile) -> Iterator[None]:
     try:
         yield
     except Malformed as error:
-        raise found.refused(f"no Parquet list that is read: {error}") from None
+        raise found.refused(f"not a Parquet list that can be read: {error}") from None
 
 
 def _used(found: ListFile, schema: pa.Schema) -> dict[int, str]:
@@ -128,14 +130,14 @@ _TEXT: Final = (
 _NUMBER: Final = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
 _plain = _is_any_of(*_TEXT, pa.types.is_boolean, pa.types.is_integer)
 _KINDS: Final[tuple[tuple[tuple[str, ...], Callable[[pa.DataType], bool], str], ...]] = (
-    (URI_COLUMNS, _is_any_of(*_TEXT[:-1]), "is no text; call the column of addresses `uri`"),
-    (ETAG_COLUMNS, _is_any_of(*_TEXT), "is no text; call it something else"),
+    (URI_COLUMNS, _is_any_of(*_TEXT[:-1]), "is not text; call the column of addresses `uri`"),
+    (ETAG_COLUMNS, _is_any_of(*_TEXT), "is not text; call it something else"),
     (SIZE_COLUMNS, _is_any_of(*_TEXT, *_NUMBER), ""),
     (MEMBER_COLUMNS, _is_any_of(*_TEXT), ""),
     (
         TIME_COLUMNS,
         _is_any_of(*_TEXT, pa.types.is_integer, pa.types.is_timestamp),
-        "is no time; call it something else",
+        "is not a time; call it something else",
     ),
 )
 

@@ -92,7 +92,7 @@ def rows_of(
     too_long = set()
     for place, text in enumerate(uris):
         if not isinstance(text, str):
-            raise blank.malformed(place, "uri is no text")
+            raise blank.malformed(place, "uri is not text")
         if len(text) > ENTRY_SIZE:
             too_long.add(place)
             digest = hasher()
@@ -102,12 +102,12 @@ def rows_of(
         file,
         lines,
         uris,
-        _converted(blank, _first(columns, ETAG_COLUMNS), _etag, "etag is no text of one line"),
-        _converted(blank, _first(columns, SIZE_COLUMNS), _size, "size is no number of bytes"),
-        _converted(blank, _first(columns, TIME_COLUMNS), _time, "modified is no ISO 8601 time"),
+        _converted(blank, _first(columns, ETAG_COLUMNS), _etag, "etag is not one line of text"),
+        _converted(blank, _first(columns, SIZE_COLUMNS), _size, "size is not a number of bytes"),
+        _converted(blank, _first(columns, TIME_COLUMNS), _time, "modified is not an ISO 8601 time"),
         frozenset(too_long),
         unit,
-        _converted(blank, _first(columns, MEMBER_COLUMNS), str, "member is no text"),
+        _converted(blank, _first(columns, MEMBER_COLUMNS), str, "member is not text"),
     )
 
 
@@ -138,7 +138,7 @@ def of_inventory(bucket: Any, key: Any, is_latest: Any, is_marker: Any) -> str:
 
 
 def _nothing(value: Any) -> bool:
-    """What stands for no value: tables write NaN for it."""
+    """Whether it means "no value": tables write NaN for it."""
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 

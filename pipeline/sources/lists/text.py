@@ -1,4 +1,4 @@
-"""Text manifests: one uri a line; blank lines and lines that begin with # are skipped."""
+"""Text manifests: one uri per line; blank lines and lines that begin with # are skipped."""
 
 from collections.abc import Iterator
 from typing import TextIO

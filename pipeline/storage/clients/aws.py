@@ -47,7 +47,7 @@ def environment(*prefixes: str) -> tuple[tuple[str, str], ...]:
 
 
 def access(bucket: str) -> Access:
-    """Raises botocore's exceptions, StoreError for an endpoint that is no url, and Refused for
+    """Raises botocore's exceptions, StoreError for an endpoint that is not a url, and Refused for
     an invalid bucket name."""
     if problem := bucket_names.problem_of(f"s3://{bucket}"):
         raise Refused(problem)
@@ -95,7 +95,7 @@ def _client(session: Any, region: str, anonymous: bool) -> Any:
         )
         return session.create_client("s3", region_name=region, config=config)
     except ValueError:
-        raise StoreError("AWS_ENDPOINT_URL is no url; write http(s)://host:port") from None
+        raise StoreError("AWS_ENDPOINT_URL is not a url; write http(s)://host:port") from None
 
 
 def bucket_region(bucket: str, endpoint: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Decodes bodies that a web server marks as compressed: `Content-Encoding`, which we never ask for.
+"""Decodes bodies that a web server marks as compressed: `Content-Encoding`, which we never request.
 
 Some servers send an image uncompressed but declare gzip, so the body's first bytes decide.
 """

@@ -1,10 +1,10 @@
 """Resolves names with the system's resolver, within a time limit.
 
-`getaddrinfo` cannot be interrupted, so each look-up has a thread, and its reader leaves when
-its time is over. Readers of one name share one look-up. A name server that does not answer
-gets a limited share: eight of its look-ups may be overdue, each with the one reader that
-began it. Further readers of the same domain get an error, and the threads left behind
-are counted. Readers of other domains still find room.
+`getaddrinfo` cannot be interrupted, so each look-up has a thread, and its reader stops waiting at
+the time limit. Readers of one name share one look-up. A name server that does not answer gets a
+limited share: eight of its look-ups may be overdue, each with the one reader that began it.
+Further readers of the same domain get an error, and the threads left behind are counted. Readers
+of other domains still find room.
 """
 
 import socket

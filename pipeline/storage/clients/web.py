@@ -156,9 +156,9 @@ def _followed(url: str, target: str) -> str:
     try:
         url = urljoin(url, _as_sent(target))
     except ValueError:
-        raise Refused("redirects to what is no address") from None
+        raise Refused("redirects to an invalid address") from None
     if not url.lower().startswith(("http://", "https://")):
-        raise Refused("redirects to what is no web address, which is not followed")
+        raise Refused("redirects to an address outside the web, which is not followed")
     return url
 
 
@@ -268,7 +268,7 @@ def _seconds(retry_after: str) -> float | None:
 
 
 def if_match(etag: str | None) -> dict[str, str]:
-    """The header that asks for this version alone; empty for an etag that is weak or not valid in a
+    """The header that requests only this version; empty for an etag that is weak or not valid in a
     header."""
     strong = etag is not None and etag.isascii() and etag.isprintable() and etag[:2] != "W/"
     return {"If-Match": f'"{etag}"'} if strong else {}

@@ -13,11 +13,11 @@ from pipeline.storage.clients.web import Rules
 from pipeline.storage.faults import Answer, Damaged, Unsupported
 
 NO_RANGES: Final = (
-    "its web server answers no range requests; copy the archive to a disk or a bucket"
+    "its web server does not support range requests; copy the archive to a disk or a bucket"
 )
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 _PARTIAL: Final = 206
-#: A PiB. Larger claims of a server would overflow columns.
+#: 1 PiB. A larger size, as a server may claim, would overflow columns.
 LARGEST: Final = 2**50
 
 
@@ -37,7 +37,7 @@ def get_range(url: str, rules: Rules, start: int, end: int, etag: str | None = N
     support ranges, and Damaged if it sends another range."""
     part = _get(url, rules, f"bytes={start}-{end - 1}", end - start, etag)
     if part.start != start or len(part.data) > end - start:
-        raise Damaged("the server sent another range than was asked for")
+        raise Damaged("the server sent another range than requested")
     return part
 
 
@@ -54,7 +54,7 @@ def _get(url: str, rules: Rules, asked: str, at_most: int, etag: str | None) -> 
             raise Answer(412)
         start, end, total = _bounds(response, at_most)
         if total > LARGEST:
-            raise Unsupported(f"{total:,} bytes, which is no size of an archive")
+            raise Unsupported(f"{total:,} bytes, which is not a possible size")
         try:
             data, _ = web.read(response, end - start)
         except ImageError:
@@ -74,7 +74,7 @@ def _bounds(response: urllib3.BaseHTTPResponse, at_most: int) -> tuple[int, int,
             raise Unsupported(NO_RANGES)
         first, last, total = map(int, found.groups())
         if not first <= last < total or last - first >= at_most:
-            raise Damaged("the server sent another range than was asked for")
+            raise Damaged("the server sent another range than requested")
         return first, last + 1, total
     if response.status not in web.WHOLE:
         raise web.answer(response)

@@ -11,7 +11,7 @@ from typing import Final
 from pipeline.storage.entry import Entry, moment
 from pipeline.storage.local import long_paths
 
-#: Errors of an entry that is gone, or of a symlink to nothing or to itself.
+#: Errors of an entry that is gone, or of a broken or circular symlink.
 _NOTHING_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 

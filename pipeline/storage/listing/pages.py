@@ -35,8 +35,8 @@ def list_pages(
 
     `after` (exclusive) and `until` (inclusive) are full uris that limit the range of keys; they
     need not exist. `delimiter` leaves out objects in folders below. A key that ends in `/`
-    is an entry like others. `visit` is for local folders, see there. Raises MissingError,
-    DeniedError, StoreError, and SpecError for a web address that the `rules` forbid.
+    is an entry like others. `visit` is for local folders, see `listing.local.Visit`. Raises
+    MissingError, DeniedError, StoreError, and SpecError for a web address that the `rules` forbid.
     """
     kind = scheme(uri_prefix)
     with border(uri_prefix):
@@ -173,7 +173,7 @@ def filesystem(uri: str, rules: Rules) -> tuple[Any, str]:
     try:
         get_filesystem_class(protocol)
     except ValueError:
-        raise Unsupported(f"{protocol}://: unknown protocol; fsspec has no such one") from None
+        raise Unsupported(f"{protocol}://: unknown protocol; fsspec does not have it") from None
     except ImportError as error:
         raise Unsupported(f"{protocol}://: {str(error).splitlines()[0]}") from None
     if (protocol != "memory" or "::" in uri) and not rules.allow_private:
@@ -182,7 +182,7 @@ def filesystem(uri: str, rules: Rules) -> tuple[Any, str]:
         with of_library():
             system, path = url_to_fs(uri)
     except Broken:
-        raise Nowhere(f"no address of {protocol}://") from None
+        raise Nowhere(f"not an address of {protocol}://") from None
     return system, path
 
 

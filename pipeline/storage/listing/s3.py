@@ -33,11 +33,11 @@ def list_page(bucket: str, prefix: str, **params: Any) -> Page:
     try:
         root = ET.fromstring(data)  # noqa: S314 - the store's own answer; expat bounds entities
     except ET.ParseError:
-        raise Damaged("the listing is no XML") from None
+        raise Damaged("the listing is not XML") from None
     space = root.tag[: root.tag.find("}") + 1]
     if root.tag != f"{space}ListBucketResult":
         # A gateway's page, or an error sent as a 200: neither means that there are no objects.
-        raise Damaged("the answer is no listing")
+        raise Damaged("the answer is not a listing")
     encoded = root.findtext(f"{space}EncodingType") == "url"
     more = root.findtext(f"{space}IsTruncated") == "true"
     token = root.findtext(f"{space}NextContinuationToken") if more else None
@@ -67,7 +67,7 @@ def _entries(root: ET.Element, space: str, base: str, encoded: bool) -> Iterator
 
 
 def _time(text: str | None) -> datetime:
-    """A time beyond the calendar counts as unknown: the etag tells versions apart."""
+    """A time beyond the calendar counts as unknown: the etag distinguishes versions."""
     try:
         return in_utc(datetime.fromisoformat(text)) if text else UNKNOWN_TIME
     except ValueError:

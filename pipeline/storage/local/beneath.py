@@ -1,4 +1,4 @@
-"""Files below one local folder that others may write to as well: no link below it is followed.
+"""Access to files below one local folder that never follows a link; others may write there too.
 
 A path is walked from one open folder to the next, so a folder that is swapped for
 a link, at any time, has no effect. The folder itself may be a link. New bytes always go to a new
@@ -180,7 +180,7 @@ class Beneath:
         with a slash."""
         try:
             if above.count("/") > _DEEPEST:
-                raise StoreError(f"{self._shown(above)}: its folders lie too deep")
+                raise StoreError(f"{self._shown(above)}: its folders are nested too deeply")
             kinds = [
                 (name, kind)
                 for name, kind in _kinds(folder)
@@ -269,7 +269,7 @@ class Beneath:
         if kind is _Kind.LINK:
             problem = "is a symbolic link, and none is followed here; put a file or folder there"
         else:
-            problem = "is no regular file; remove it"
+            problem = "is not a regular file; remove it"
         return StoreError(f"{self._shown(path)} {problem}")
 
     def _shown(self, path: str) -> str:

@@ -1,6 +1,6 @@
 """A safe path to a local table for delta-rs, which opens files by path and follows every link.
 
-On local disk delta-rs gets a folder of this process alone, in which `_delta_log` links to the
+On local disk delta-rs gets a folder that only this process uses, in which `_delta_log` links to the
 log's folder, which was opened here without following a link. If that name later becomes something
 else in the store, it has no effect: delta-rs writes to the folder that was opened.
 """
@@ -30,7 +30,7 @@ _OURS: Final = re.compile(r"_delta_log|_nightlabel|_parts|recipe=.*", re.DOTALL)
 
 
 class DeltaRoot:
-    """`url` is the argument for `DeltaTable`. Valid in this process alone, and while it is held.
+    """`url` is the argument for `DeltaTable`. Valid only in this process, and while it is held.
 
     Raises MissingError if a local store has no log (unless `make`), and StoreError if a link
     replaces a folder of the store, or anything below its log.
@@ -110,7 +110,7 @@ def _hold(root: Path) -> int:
 
 @cache
 def _remove_left_over() -> None:
-    """Remove folders of processes that were killed; once a process."""
+    """Remove folders of processes that were killed; once per process."""
     for root in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with suppress(OSError):
             status = root.lstat()

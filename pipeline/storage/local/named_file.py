@@ -15,8 +15,8 @@ def open_to_append(path: Path) -> BinaryIO:
     """The file at `path`, created if it is missing, unbuffered. Raises OSError.
 
     Raises StoreError for a symbolic link, or a file of several names (hard links), in a folder that
-    others may write to: whoever created it meant another file. A link in a folder of this
-    user's or root's alone is followed, as are links on the way to the folder.
+    others may write to: whoever created it meant another file. A link in a folder that only this
+    user or root can change is followed, as are links on the way to the folder.
     """
     folder = os.open(path.parent, PASS)
     try:

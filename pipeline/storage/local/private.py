@@ -82,7 +82,7 @@ def _made(path: Path) -> os.stat_result:
 
 
 def _trusted() -> frozenset[int]:
-    """Root and this user, and in a user namespace the id that stands for root there."""
+    """Root and this user, and in a user namespace the id of root there."""
     return frozenset({0, os.geteuid()} | _root_outside())
 
 

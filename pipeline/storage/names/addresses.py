@@ -1,6 +1,5 @@
-"""Addresses that no object can have.
-
-They are found without a request; some clients panic on such an address.
+"""Finds addresses that no object can have, without a request: some clients panic on such an
+address.
 """
 
 import os
@@ -11,7 +10,7 @@ from pipeline.storage.names.uris import BUCKETS, scheme, split
 
 #: The longest address that is requested, in characters. Servers accept some 8 KiB.
 LONGEST: Final = 64 * 1024
-#: Where a longer address would be read: it is stored nowhere.
+#: The scheme that replaces a longer address until its row is made; it is stored nowhere.
 TOO_LONG: Final = "too-long://"
 #: Of a key, in bytes; Azure counts 1,024 characters.
 _LONGEST_KEY: Final = {"s3": 1024, "gs": 1024}
@@ -25,7 +24,7 @@ def impossible(uri: str) -> str | None:
     if "\0" in uri:
         return "a NUL in its address"
     if not _encodes(uri):
-        return "its address is no UTF-8"
+        return "its address is not UTF-8"
     kind = scheme(uri)
     if kind == "file" and not uri.startswith("file:///"):
         return "names a file of another host; write file:///absolute/path"
@@ -37,7 +36,7 @@ def _no_key(uri: str) -> str | None:
     if problem := bucket_names.problem_of(root):
         return problem
     if not key:
-        return "names a bucket and no object"
+        return "is a bucket, not an object"
     longest = _LONGEST_KEY.get(scheme(uri), _LONGEST_OTHER_KEY)
     return f"a key of over {longest:,} bytes" if len(key.encode()) > longest else None
 

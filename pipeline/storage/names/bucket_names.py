@@ -29,9 +29,9 @@ def problem_of(root: str) -> str | None:
     """Why `root`, such as `s3://bucket`, is not a valid name; None if it is."""
     kind, _, name = root.partition("://")
     if kind == "s3" and name.startswith("arn:"):
-        return "an ARN; write the alias of the access point, which stands in S3's console"
+        return "an ARN; write the alias of the access point, which S3's console shows"
     if _NAMES[kind].fullmatch(name) is None:
-        return "no bucket can be called so"
+        return "not a valid name of a bucket or container"
     return None
 
 

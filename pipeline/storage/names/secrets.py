@@ -1,7 +1,7 @@
 """Addresses that carry a credential: which part names an object, and which part may be written.
 
 A signed url changes each night, and the object behind it stays the same. So an object's identity is
-the url without its credentials; the whole url is for fetching alone. Unknown parameters
+the url without its credentials; the whole url is used only for fetching. Unknown parameters
 may name an object or give access to it. They stay in the identity, of which only a hash is kept. In
 the table each of their values is a digest: objects stay apart, and possible secrets are not
 written.
@@ -192,7 +192,7 @@ def _is_plain(value: str) -> bool:
 def redacted(text: str, *, foreign: bool = False) -> str:
     """`text` without the parameters, user and password of any address in it.
 
-    HTTP libraries name an address by its path and query alone; so may `foreign` text.
+    HTTP libraries name an address by only its path and query; so may `foreign` text.
     """
     text = _ADDRESS_IN_TEXT.sub(r"\1?…", text)
     if foreign:

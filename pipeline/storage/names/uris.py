@@ -75,10 +75,10 @@ def join(uri: str, name: str) -> str:
 
 
 def relative(uri: str, base: str) -> str:
-    """`uri` relative to the folder `base`; ValueError if it does not lie below it."""
+    """`uri` relative to the folder `base`; ValueError if it is not below it."""
     prefix = as_folder(base)
     if not uri.startswith(prefix):
-        raise ValueError(f"{public(uri)} does not lie below {public(base)}")
+        raise ValueError(f"{public(uri)} is not below {public(base)}")
     return uri[len(prefix) :]
 
 

@@ -47,7 +47,7 @@ class _Hint(BaseModel):
 
 
 def check_log(folder: Folder, after: int | None = None) -> None:
-    """Check what a reader of the log is about to read; with `after`, later commits alone.
+    """Check what a reader of the log is about to read; with `after`, only later commits.
 
     Raises StoreError, which names the file.
     """
@@ -94,7 +94,7 @@ def _check_read(folder: Folder, entries: Sequence[tuple[str, Entry]], checkpoint
         version = int(name[:20]) if name[:20].isdigit() else -1
         if _COMMIT.fullmatch(name) and version > checkpoint:
             if version > _LAST_VERSION:
-                _refuse(entry, "is of a version that no run of ours comes to: delete it")
+                _refuse(entry, "has a version that no run reaches: delete it")
             left -= entry.size
         elif _CHECKPOINT.fullmatch(name) and version == checkpoint:
             left -= entry.size
@@ -114,11 +114,11 @@ def _check_checkpoint(uri: str, path: str, entry: Entry) -> None:
         open_checkpoint(data)
     except UNREADABLE as error:
         problem = str(error).partition("\n")[0]
-        _refuse(entry, f"is no checkpoint of a Delta log: {problem}")
+        _refuse(entry, f"is not a checkpoint of a Delta log: {problem}")
 
 
 def open_checkpoint(data: bytes) -> pq.ParquetFile:
-    """Raises UNREADABLE if it is no Parquet file, or would take more memory than any of ours."""
+    """Raises UNREADABLE if it is not a Parquet file, or would take more memory than any of ours."""
     opened = open_parquet(pa.BufferReader(data), data[-8:], len(data))
     names = {column.partition(".")[0] for column in _columns(opened.metadata)}
     refuse_larger(opened, data, names, _UNPACKED_BYTES + _UNPACKED_RATIO * len(data))
@@ -140,9 +140,9 @@ def blame(folder: Folder) -> str:
         try:
             lines = folder.read(f"{LOG}{name}", at_most=LOG_FILE_BYTES).splitlines()
             if not all(isinstance(json.loads(line), dict) for line in lines):
-                return f" ({LOG}{name} is no commit)"
+                return f" ({LOG}{name} is not a commit)"
         except (ValueError, RecursionError):
-            return f" ({LOG}{name} is no commit)"
+            return f" ({LOG}{name} is not a commit)"
         due += 1
     return f" (in {LOG}, up to {max(commits, default='its last checkpoint')})"
 

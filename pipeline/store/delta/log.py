@@ -148,7 +148,7 @@ def _has_trace(folder: Folder, file: LogFile, traces: Traces) -> bool:
         if file.version < 0:  # a temporary file that was cut short: removed with the others
             return True
         where = public(folder.uri_of(file.path))
-        raise StoreError(f"{where} is no file of a Delta log: {str(error)[:200]}") from None
+        raise StoreError(f"{where} is not a file of a Delta log: {str(error)[:200]}") from None
 
 
 def _of_commit(data: bytes) -> Iterator[Mapping[str, Any]]:

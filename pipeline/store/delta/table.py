@@ -10,8 +10,8 @@ The order of a commit, and why it is safe:
    took the version in between, which closes the race between 2 and 3.
 4. If the answer to 3 is lost, the table is read again to find the commit's own mark: the
    writer never guesses whether a commit succeeded, and never repeats it blindly.
-5. The table is reloaded. If our commit is no longer the last, this writer slept while
-   another one continued, and it stops: files that it considers live may be gone.
+5. The table is reloaded. If our commit is no longer the last, this writer was suspended while
+another one continued, and it stops: files that it considers live may be gone.
 """
 
 import time
@@ -154,7 +154,7 @@ class Table:
     def _ours(self, path: str, recipe: str | None, rows: int | None, size: int) -> LiveFile:
         self._folder.refuse_outside(path)
         if recipe is None or not is_recipe_id(recipe) or rows is None or not may_hold(path, recipe):
-            raise self._foreign(f"names {path!r}, which is no file of a label store")
+            raise self._foreign(f"names {path!r}, which is not a file of a label store")
         if not 0 <= rows * ROW_BYTES <= size:
             raise self._foreign(f"names {path!r}, of {rows:,} rows in {size:,} bytes")
         return LiveFile(path, recipe, rows, size)
@@ -164,8 +164,8 @@ class Table:
         found = pa.schema(self._delta.schema().to_arrow())
         if not is_store(found):
             raise StoreError(
-                f"{self._folder.uri} holds a Delta table that is no label store of schema version "
-                f"{schema.VERSION}: give another folder"
+                f"{self._folder.uri} holds a Delta table that is not a label store of schema "
+                f"version {schema.VERSION}: give another folder"
             )
         protocol, columns = self._delta.protocol(), self._delta.metadata().partition_columns
         needed = sorted({*(protocol.reader_features or ()), *(protocol.writer_features or ())})
@@ -243,7 +243,7 @@ class Table:
         if self.version != last:
             raise ConflictError(
                 f"another run has written to {public(self._folder.uri)} (version {self.version}, "
-                f"ours was {last}); this run stops, what it committed stays"
+                f"ours was {last}); this run stops; what it committed stays"
             )
 
     def _properties(self, mark: str) -> "CommitProperties":
@@ -319,7 +319,7 @@ def _translated(uri: str) -> Iterator[None]:
             yield
     except CommitFailedError:
         raise ConflictError(
-            f"{uri}: another run committed first; this one stops, what it committed stays"
+            f"{uri}: another run committed first; this one stops; what it committed stays"
         ) from None
     except TableNotFoundError:
         raise MissingError(f"{uri}: no label store here") from None

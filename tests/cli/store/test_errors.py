@@ -93,7 +93,7 @@ def test_errors_of_some_codes_and_of_another_recipe(dst: str) -> None:
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [(["--code", "denid"], "known are changed, crashed"), (["--recipe", "r9"], f"it has {RECIPE}")],
+    [(["--code", "denid"], "codes are changed, crashed"), (["--recipe", "r9"], f"it has {RECIPE}")],
 )
 def test_errors_of_what_is_not_known(dst: str, options: list[str], words: str) -> None:
     with pytest.raises(SpecError, match=words):
@@ -140,4 +140,4 @@ def test_a_code_after_a_space_or_unknown_is_a_usage_error(tmp_path: Path) -> Non
     assert apart.exit_code == 2
     unknown = CliRunner().invoke(cli, ["label", "a", str(tmp_path), "--retry-errors=denid"])
     assert isinstance(unknown.exception, SpecError)
-    assert "known are changed" in str(unknown.exception)
+    assert "codes are changed" in str(unknown.exception)

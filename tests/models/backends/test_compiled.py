@@ -199,7 +199,7 @@ def test_kernels_that_are_not_what_they_were_are_made_anew(
         assert not kernel().exists()
         kernel().write_text("made again")
     assert [record.getMessage() for record in caplog.records] == [
-        f"nightlabel: the compiled kernels in {file.parent} are damaged: made anew"
+        f"nightlabel: the compiled kernels in {file.parent} are damaged: compiling again"
     ]
     with _kernels("key"):
         assert kernel().read_text() == "made again"

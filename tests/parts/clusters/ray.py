@@ -5,12 +5,12 @@ from contextlib import contextmanager
 
 import ray
 
-from pipeline.engine.embedded import end_at_once, lean_start, metrics_once
+from pipeline.engine.embedded import end_at_once, fast_start, metrics_once
 
 
 @contextmanager
 def own_ray(cpus: int = 2) -> Iterator[None]:
-    with lean_start():
+    with fast_start():
         ray.init(
             "local",
             num_cpus=cpus,

@@ -63,8 +63,8 @@ def test_only_used_fields_are_looked_at(tmp_path: Path) -> None:
             {"image": pa.array([{"bytes": b"x"}], STRUCT)},
             "the column image is of type struct<.*`uri`",
         ),
-        ({"key": pa.array([b"x"])}, "the column key is of type binary, which is no text"),
-        ({"uri": pa.array([5])}, "the column uri is of type int64, which is no text"),
+        ({"key": pa.array([b"x"])}, "the column key is of type binary, which is not text"),
+        ({"uri": pa.array([5])}, "the column uri is of type int64, which is not text"),
         ({"uri": ["a"], "etag": pa.array([b"x"])}, "the column etag is of type binary"),
         (
             {"uri": ["a"], "mtime": pa.array([True])},
@@ -114,7 +114,7 @@ def test_sizes_as_tables_write_them(tmp_path: Path) -> None:
 )
 def test_sizes_that_are_none(tmp_path: Path, size: str) -> None:
     (tmp_path / "m.csv").write_text(f'uri,size\ns3://b/1,"{size}"\n')
-    with pytest.raises(SpecError, match="line 2: size is no number of bytes"):
+    with pytest.raises(SpecError, match="line 2: size is not a number of bytes"):
         checked(tmp_path / "m.csv")
 
 
@@ -136,11 +136,11 @@ def test_arrays_of_strings_and_objects(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ('[\n "a.jpg",\n 5\n]', "line 3: no JSON object"),
+        ('[\n "a.jpg",\n 5\n]', "line 3: not a JSON object"),
         ('[\n "a.jpg",\n\n {"uri": }\n]', "line 4: no JSON"),
-        ('[\n "a.jpg"\n "b.jpg"\n]', "line 3: no JSON: the array breaks off"),
+        ('[\n "a.jpg"\n "b.jpg"\n]', "line 3: not JSON: the array ends too early"),
         ('[\n "a.jpg",\n', "line 3: no JSON"),
-        ('[\n "a.jpg"\n', "line 3: no JSON: the array breaks off"),
+        ('[\n "a.jpg"\n', "line 3: not JSON: the array ends too early"),
         ('[\n {"uri": "a.jpg"},\n\n {"uri": "b.jpg",\n  "size": "x"}\n]', "line 4: size"),
         ("[" * 50_000, "line 1: no JSON"),
         ('{"images": ["a.jpg"]}', "no column for the uri"),
@@ -156,10 +156,12 @@ def test_arrays_that_are_malformed(tmp_path: Path, text: str, problem: str) -> N
 def test_an_array_that_is_too_large_for_memory(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(json_lists, "ARRAY_SIZE", 2**20)
     (tmp_path / "m.json.gz").write_bytes(gzip.compress(b'["' + bytes(2**22) + b'"]'))
-    with pytest.raises(SpecError, match=r"no text|an array of over 1 MiB; write one object a line"):
+    with pytest.raises(
+        SpecError, match=r"not text|an array of over 1 MiB; write one object per line"
+    ):
         checked(tmp_path / "m.json.gz")
     (tmp_path / "m.json").write_text(json.dumps(["x" * 999] * 2_000))
-    with pytest.raises(SpecError, match="an array of over 1 MiB; write one object a line"):
+    with pytest.raises(SpecError, match="an array of over 1 MiB; write one object per line"):
         checked(tmp_path / "m.json")
 
 
@@ -170,7 +172,7 @@ def test_lines_are_those_of_the_file(tmp_path: Path, monkeypatch, batch: int, en
     monkeypatch.setattr(gathering, "BATCH", batch)
     lines = ["", "uri,note,size", "a,,1", "", 'b,"two', "lines, or", 'three",2', "", "c,,3", "d,,x"]
     (tmp_path / "m.csv").write_bytes(end.join(lines).encode())
-    with pytest.raises(SpecError, match="line 10: size is no number"):
+    with pytest.raises(SpecError, match="line 10: size is not a number"):
         refs(source(f"{tmp_path}/m.csv"))
     lines[9] = 'd,"x"'
     (tmp_path / "m.csv").write_bytes(end.join(lines).encode())
@@ -178,7 +180,7 @@ def test_lines_are_those_of_the_file(tmp_path: Path, monkeypatch, batch: int, en
         refs(source(f"{tmp_path}/m.csv"))
     texts = ["", '{"uri": "a"}', "", '"b"', '{"uri": "c", "size": "x"}']
     (tmp_path / "m.jsonl").write_bytes(end.join(texts).encode())
-    with pytest.raises(SpecError, match="line 5: size is no number"):
+    with pytest.raises(SpecError, match="line 5: size is not a number"):
         refs(source(f"{tmp_path}/m.jsonl"))
 
 

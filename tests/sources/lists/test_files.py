@@ -85,13 +85,13 @@ def test_marks_of_encodings(tmp_path: Path, kind: str, encoding: str) -> None:
     assert uris(checked(path)) == NAMES
     path.write_bytes(LISTS[kind].encode("utf-16-le"))  # without a mark
     if kind != "json":
-        with pytest.raises(SpecError, match=r"urls\.\w+.: no list of images: it is no text"):
+        with pytest.raises(SpecError, match=r"urls\.\w+.: not a list of images: it is not text"):
             checked(path)
 
 
 def test_a_text_that_breaks_off_in_a_letter(tmp_path: Path) -> None:
     (tmp_path / "m.txt").write_bytes("a.jpg\n模".encode("utf-16") + b"\x00")
-    with pytest.raises(SpecError, match="no text; write it in UTF-8"):
+    with pytest.raises(SpecError, match="not text; save it in UTF-8"):
         refs(source(f"{tmp_path}/m.txt"))
 
 
@@ -104,7 +104,7 @@ def test_a_damaged_packing_is_named(tmp_path: Path, packing: str) -> None:
         damaged.append(whole[:999] + bytes(99) + whole[1098:])
     for data in damaged:
         path.write_bytes(data)
-        with pytest.raises(SpecError, match=rf"src=.*m\.txt\.{packing}.*no whole \w+ file"):
+        with pytest.raises(SpecError, match=rf"src=.*m\.txt\.{packing}.*not a complete \w+ file"):
             refs(source(str(path)))
 
 
@@ -144,7 +144,7 @@ STRANGERS = {
 def test_what_is_no_list_is_called_by_its_name(tmp_path: Path, kind: str, what: str) -> None:
     path = tmp_path / f"m.{kind}"
     path.write_bytes(gzip.compress(STRANGERS[what]) if kind == "txt.gz" else STRANGERS[what])
-    with pytest.raises(SpecError, match=rf"m\.{kind}': no list of images: it is .*{what[2:]}"):
+    with pytest.raises(SpecError, match=rf"m\.{kind}': not a list of images: it is .*{what[2:]}"):
         checked(path)
 
 
@@ -152,7 +152,7 @@ def test_parquet_under_another_name(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"uri": NAMES}), tmp_path / "m.csv")
     assert uris(checked(tmp_path / "m.csv")) == NAMES
     (tmp_path / "m.parquet.gz").write_bytes(gzip.compress((tmp_path / "m.csv").read_bytes()))
-    with pytest.raises(SpecError, match="a packed Parquet file; unpack it"):
+    with pytest.raises(SpecError, match="a compressed Parquet file; decompress it"):
         checked(tmp_path / "m.parquet.gz")
 
 
@@ -160,7 +160,9 @@ def test_parquet_under_another_name(tmp_path: Path) -> None:
 def test_a_file_of_no_known_name_is_taken_for_nothing(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text("a.jpg\n")
-    with pytest.raises(SpecError, match=r"like no image and like no list .*--manifest reads it as"):
+    with pytest.raises(
+        SpecError, match=r"extension of neither an image nor a list .*--manifest reads it as"
+    ):
         source(str(path))
     assert uris(source(str(path), manifest=True)) == [f"file://{tmp_path}/a.jpg"]
     assert uris(source(str(path), manifest=False, include=("*",))) == [f"file://{path}"]
@@ -230,6 +232,6 @@ def test_on_s3(s3: S3Server, tmp_path: Path) -> None:
     s3.put(f"{bucket}/in/urls.csv.zst", zstd(LISTS["csv"].encode()))
     assert uris(checked(f"{bucket}/in/urls.csv.zst")) == NAMES
     s3.put(f"{bucket}/in/urls", LISTS["csv"].encode())
-    with pytest.raises(SpecError, match="one object, and no folder; --manifest reads it as a list"):
+    with pytest.raises(SpecError, match="one object, not a folder; --manifest reads it as a list"):
         checked(f"{bucket}/in/urls")
     assert uris(checked(f"{bucket}/in/urls", manifest=True)) == NAMES

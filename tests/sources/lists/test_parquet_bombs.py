@@ -45,7 +45,7 @@ def test_a_list_from_the_web_that_would_fill_the_memory_is_refused(copy, bomb) -
     data = bomb()
     Path("/proc/self/clear_refs").write_text("5")
     before = status_bytes("VmRSS")
-    with pytest.raises(SpecError, match="no Parquet list that is read"):
+    with pytest.raises(SpecError, match="not a Parquet list that can be read"):
         read(copy, data, "https://example.com/list.parquet")
     assert status_bytes("VmHWM") - before < 64 * MIB
 

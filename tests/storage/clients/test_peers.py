@@ -117,7 +117,7 @@ def test_a_redirect_is_held_to_the_same(monkeypatch) -> None:
 def test_redirects_lead_to_the_web_alone(target: str) -> None:
     with web_server() as url:
         said = outcome(f"{url}/to/x?{target}", HERE)
-    assert said == "denied: redirects to what is no web address, which is not followed"
+    assert said == "denied: redirects to an address outside the web, which is not followed"
 
 
 def test_redirects_are_counted() -> None:

@@ -135,10 +135,10 @@ def test_nothing_listens(monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (b"<html><body>Please log in</body></html>", "no listing"),
-        (b"<Error><Code>InternalError</Code></Error>", "no listing"),
+        (b"<html><body>Please log in</body></html>", "not a listing"),
+        (b"<Error><Code>InternalError</Code></Error>", "not a listing"),
         (b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>", "where"),
-        (b"<ListBucketResult><Contents><Key>a.jpg</Ke", "no XML"),
+        (b"<ListBucketResult><Contents><Key>a.jpg</Ke", "not XML"),
     ],
     ids=["gateway", "error", "no token", "cut"],
 )
@@ -159,7 +159,7 @@ def test_an_endpoint_that_is_no_url(monkeypatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "127.0.0.1:9")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    with pytest.raises(StoreError, match="AWS_ENDPOINT_URL is no url"):
+    with pytest.raises(StoreError, match="AWS_ENDPOINT_URL is not a url"):
         check_readable("s3://b/x/")
 
 

@@ -119,14 +119,14 @@ def test_folders_too_deep_in_one_another_are_refused(beneath: Beneath) -> None:
         os.close(handle)
         handle = deeper
     os.close(handle)
-    with pytest.raises(StoreError, match="its folders lie too deep"):
+    with pytest.raises(StoreError, match="its folders are nested too deeply"):
         list(Folder(beneath.top).list())
 
 
 def test_a_pipe_hangs_nobody(beneath: Beneath) -> None:
     os.mkfifo(f"{beneath.top}/pipe")
     for call in (lambda: beneath.stat("pipe"), beneath.open("pipe").__enter__):
-        with pytest.raises(StoreError, match="pipe is no regular file; remove it"):
+        with pytest.raises(StoreError, match="pipe is not a regular file; remove it"):
             call()
     with pytest.raises(StoreError, match="pipe is no"), beneath.locked("pipe"):
         pass

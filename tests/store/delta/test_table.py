@@ -36,7 +36,7 @@ def test_a_table_of_something_else_is_refused(folder: Folder) -> None:
     folder.ensure()
     other = pa.schema([pa.field("name", pa.string())])
     DeltaTable.create(folder.delta_url, schema=other, storage_options=folder.delta_options)
-    with pytest.raises(StoreError, match="no label store"):
+    with pytest.raises(StoreError, match="not a label store"):
         Table.open(folder)
 
 
