@@ -8,6 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 import ray
@@ -43,16 +44,29 @@ class Coordinator:
         self._counts: dict[int, dict[str, int]] = {}
         self._failure: NightlabelError | None = None
         self._canaries: dict[str, Want] = {}
-        self._starts: Counter[str] = Counter()
+        self._starts: dict[str, float] = defaultdict(int)
+        self._faults: dict[str, str] = {}
         self._retries: Counter[str] = Counter()
         self._batches: dict[int, list[tuple[bytes, int]]] = {}
         self._depths: dict[bytes, Depths] = {}
 
-    def starting(self, predictor: str) -> int:
+    def starting(self, predictor: str) -> float:
         """How many times in a row this predictor has started without getting ready."""
         self._ready.discard(predictor)
         self._starts[predictor] += 1
         return self._starts[predictor]
+
+    def cannot_load(self, predictor: str) -> None:
+        """This predictor does not try again."""
+        self._starts[predictor] = inf
+
+    def lost_device(self, predictor: str, words: str) -> None:
+        """The process of this predictor ends, since its device failed."""
+        self._faults[predictor] = words
+
+    def device_fault(self, predictor: str) -> str:
+        """How its device failed last; "" if it never did."""
+        return self._faults.get(predictor, "")
 
     def ready(self, predictor: str) -> None:
         del self._starts[predictor]

@@ -16,6 +16,7 @@ from pipeline.errors import ErrorCode, ImageError, NightlabelError
 from pipeline.images import Prepared
 from pipeline.isolation.child_process import Child, EndedError, Work
 from pipeline.isolation.limits import image_memory, memory_limit
+from pipeline.models.backends.base import DeviceLostError
 from pipeline.spec import MAX_BYTES, MAX_PIXELS, MAX_SECONDS
 
 Answer = TypeVar("Answer")
@@ -61,13 +62,16 @@ class _InChild:
 
     def _ask(self, message: object, seconds: float) -> Any:
         """Raises EndedError, and what `Child` raises."""
-        if self._child is None:
-            self._child = Child(self._make)
         try:
-            return self._child.ask(message, seconds)
+            return self._start().ask(message, seconds)
         except EndedError:
             self._child = None
             raise
+
+    def _start(self) -> Child:
+        if self._child is None:
+            self._child = Child(self._make)
+        return self._child
 
 
 class IsolatedDecoder(_InChild, Generic[Answer]):
@@ -146,8 +150,10 @@ class IsolatedLabeller(_InChild):
 
     def __call__(self, pixels: pa.Table) -> pa.Table:
         """Rows, in the order of `pixels`. Raises NightlabelError if too many crash in a row."""
+        while not self._started():
+            pass  # until it is, or too many have died
         try:
-            labelled: pa.Table = self._ask(pixels, BATCH_SECONDS)
+            labelled = self._labelled(pixels)
         except EndedError as ended:
             self._died(ended)
             if pixels.num_rows == 1:
@@ -158,6 +164,23 @@ class IsolatedLabeller(_InChild):
         self._deaths = 0
         return labelled
 
+    def _started(self) -> bool:
+        """False if the device failed before the child saw an image."""
+        try:
+            self._start()
+        except DeviceLostError as error:
+            self._died(_lost(error))
+            return False
+        return True
+
+    def _labelled(self, pixels: pa.Table) -> pa.Table:
+        """Raises EndedError too if the device is lost: the child can do nothing more there."""
+        try:
+            return self._ask(pixels, BATCH_SECONDS)
+        except DeviceLostError as error:
+            self.close()
+            raise _lost(error) from None
+
     def _died(self, ended: EndedError) -> None:
         self._deaths += 1
         if self._deaths > self._limit:
@@ -166,6 +189,10 @@ class IsolatedLabeller(_InChild):
                 "broken driver, device or torch, or too little memory; `nightlabel doctor` shows "
                 "what is installed"
             )
+
+
+def _lost(error: DeviceLostError) -> EndedError:
+    return EndedError(f"lost its device ({error})")
 
 
 def _crashed(pixels: pa.Table, message: str) -> pa.Table:

@@ -75,8 +75,9 @@ def test_every_kind_of_poison_costs_one_row(tmp_path: Path, scores: Scores, gpus
         "b/00171.jpg": (120, "exit", "predicting this image ended its process (exit 1)"),
     }
     if gpus:
-        ended = "predicting this image ended its process (exit 1)"
-        predictors["a/00090.jpg"] = (180, "lose", ended)
+        words = "CUDA error: an illegal memory access was encountered"
+        lost = f"predicting this image lost its device (cpu: {words})"
+        predictors["a/00090.jpg"] = (180, "lose", lost)
     objects = archive(300)
     objects |= {name: poison(deed) for name, (deed, _) in decoders.items()}
     objects |= {name: grey(shade) for name, (shade, _, _) in predictors.items()}

@@ -49,6 +49,25 @@ def test_a_predictor_that_cannot_load_stands_aside_while_another_may() -> None:
     assert not coordinator.others("good", 3)
 
 
+def test_predictors_that_do_not_try_again_wait_for_no_other_like_them() -> None:
+    coordinator = Coordinator()
+    for name in ("one", "two"):
+        coordinator.starting(name)
+    coordinator.cannot_load("one")
+    assert coordinator.others("one", 3)
+    assert not coordinator.others("two", 3)
+    coordinator.cannot_load("two")
+    assert not coordinator.others("one", 3)
+
+
+def test_it_knows_how_a_device_failed_last() -> None:
+    coordinator = Coordinator()
+    for words in ("CUDA error: unknown error", "CUDA error: uncorrectable ECC error encountered"):
+        coordinator.lost_device("bad", words)
+    assert coordinator.device_fault("bad") == "CUDA error: uncorrectable ECC error encountered"
+    assert coordinator.device_fault("good") == ""
+
+
 def test_a_predictor_that_holds_batches_waits_only_while_others_label(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import ray
 
 from pipeline.engine.ray_compat import attempt_number
-from pipeline.errors import ModelError, NightlabelError
+from pipeline.errors import BadModelError, ModelError, NightlabelError
 from pipeline.graph.job import Job, with_graph
 from pipeline.graph.stages.failures import TASK_RETRIES, reporting_errors
 from pipeline.graph.stages.own_device import keep_to_own_device
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
     from pipeline.tasks.base import Worker
+
+    Load = Callable[[], Worker]
 
 #: A predictor whose process dies this many times in a row while loading is not restarted.
 LOAD_TRIES: Final = 3
@@ -37,7 +39,7 @@ class Network:
     def __init__(self, job: Job, coordinator: "ActorHandle", graph: "ObjectRef | None") -> None:
         """`graph` is the network, if OpenVINO runs it. Raises ModelError, and reports it to the
         coordinator."""
-        self._load = partial(_Ending, partial(job.task.load, with_graph(job, graph)))
+        self._load: Load = partial(job.task.load, with_graph(job, graph))
         self._coordinator = coordinator
         self._careful: IsolatedLabeller | None = None
         self._name = ray.get_runtime_context().get_actor_id() or ""
@@ -47,13 +49,41 @@ class Network:
                 self._stand_aside()
                 # Ray would restart its process forever.
                 raise ModelError(
-                    f"loading {job.model} has ended its process {LOAD_TRIES} times: look for a "
-                    "broken driver, device or torch, or too little memory; `nightlabel doctor` "
-                    "shows what is installed"
+                    f"loading {job.model} has ended its process {LOAD_TRIES} times"
+                    f"{self._last_fault()}: look for a broken driver, device or torch, or too "
+                    "little memory; `nightlabel doctor` shows what is installed"
                 )
-            with for_good(), _ending():
-                self._label = self._load()
+            self._label = self._loaded()
         coordinator.ready.remote(self._name)
+
+    def _loaded(self) -> "_Ending":
+        try:
+            with for_good():
+                return _Ending(self._load, self._ending)
+        except BadModelError:
+            raise  # it is bad for every device
+        except ModelError:
+            ray.get(self._coordinator.cannot_load.remote(self._name))
+            self._stand_aside()
+            raise
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        """End this process if its device is lost, since it can do nothing more there: a new one
+        tries again."""
+        from pipeline.models.backends.base import DeviceLostError
+
+        try:
+            yield
+        except DeviceLostError as error:
+            print(error, file=sys.stderr, flush=True)
+            with suppress(ray.exceptions.RayError):
+                ray.get(self._coordinator.lost_device.remote(self._name, str(error)))
+            os._exit(1)
+
+    def _last_fault(self) -> str:
+        words = ray.get(self._coordinator.device_fault.remote(self._name))
+        return f" (the last time: {words})" if words else ""
 
     def _stand_aside(self) -> None:
         """Wait for as long as another predictor works: one bad device does not end a night."""
@@ -62,12 +92,13 @@ class Network:
 
     @contextmanager
     def others_first(self) -> Iterator[None]:
-        """Before an error of a retry ends the night, other predictors label what they can."""
+        """Before an error of a device ends the night, other predictors label what they can."""
         try:
             yield
+        except BadModelError:
+            raise
         except NightlabelError:
-            if attempt_number():
-                self._stand_aside()
+            self._stand_aside()
             raise
 
     @contextmanager
@@ -103,34 +134,24 @@ class Network:
         block = ray.get_runtime_context().get_task_id()
         if ray.get(self._coordinator.retried.remote(block)) > TASK_RETRIES:
             raise NightlabelError(
-                f"a block of images has ended {TASK_RETRIES + 1} predictors: look for too little "
-                "memory or a broken device; `nightlabel doctor` shows what is installed"
+                f"a block of images has ended {TASK_RETRIES + 1} predictors{self._last_fault()}: "
+                "look for too little memory or a broken device; `nightlabel doctor` shows what is "
+                "installed"
             )
 
 
-@contextmanager
-def _ending() -> Iterator[None]:
-    """End this process if its device is lost, since it can do nothing more there: a new one tries
-    again, and a child's batch is divided."""
-    from pipeline.models.backends.base import DeviceLostError
-
-    try:
-        yield
-    except DeviceLostError as error:
-        print(error, file=sys.stderr, flush=True)
-        os._exit(1)
-
-
 class _Ending:
-    """The worker that `load` makes, whose process ends with its device."""
+    """The worker that `load` makes, and what is done within `ending`."""
 
-    def __init__(self, load: "Callable[[], Worker]") -> None:
-        self._worker = load()
+    def __init__(self, load: "Load", ending: Callable[[], AbstractContextManager[None]]) -> None:
+        self._ending = ending
+        with ending():
+            self._worker = load()
 
     @property
     def device(self) -> str:
         return self._worker.device
 
     def __call__(self, pixels: pa.Table) -> pa.Table:
-        with _ending():
+        with self._ending():
             return self._worker(pixels)

@@ -35,6 +35,11 @@ _LOST: Final = (
     "triton error",
     "device-side assert",
     "nvrtc",
+    # Of a device that was counted, and that does not start.
+    "no cuda gpus are available",
+    "no hip gpus are available",
+    "cuda unknown error",
+    "cuda driver initialization failed",
 )
 
 

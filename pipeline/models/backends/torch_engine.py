@@ -16,7 +16,7 @@ from pipeline.errors import BadModelError, ModelError
 from pipeline.heap import keep_heap
 from pipeline.models.backends.base import DeviceLostError
 from pipeline.models.backends.compiled import CALLS, compiled, forget
-from pipeline.models.backends.device_faults import Fault, fault, first_line
+from pipeline.models.backends.device_faults import Fault, device_errors, fault, first_line
 from pipeline.models.backends.device_time import telling
 from pipeline.models.backends.half_precision import ALL, Trial, results_of, suited
 from pipeline.models.backends.loading import (
@@ -167,7 +167,8 @@ class TorchEngine:
     def exact(self) -> "TorchEngine":
         if self.precision == "fp32" or self._load_exact is None:
             return self
-        return self._load_exact()
+        with device_errors("the model in fp32"):
+            return self._load_exact()
 
     @cached_property
     def _device(self) -> ThreadPoolExecutor:

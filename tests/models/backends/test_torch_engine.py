@@ -1,6 +1,5 @@
 """The engine against transformers itself, and what it does when memory runs out."""
 
-import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,10 +12,9 @@ from PIL import Image
 from transformers import AutoModelForImageClassification, pipeline
 
 from pipeline.errors import ModelError
-from pipeline.models.backends.base import DeviceLostError
 from pipeline.models.backends.loading import pick_precision
 from pipeline.models.backends.torch_engine import TorchEngine
-from pipeline.models.backends.transfer import SLICES, Results, Transfer, slices
+from pipeline.models.backends.transfer import SLICES, slices
 from pipeline.models.backends.transfer import _Slot as Slot
 from pipeline.models.scorer import Scorer
 from tests.models import tiny
@@ -200,63 +198,6 @@ def test_one_thread_has_the_device_whoever_calls(vit: Path) -> None:
     assert thread != threading.get_ident()
 
 
-#: Words of PyTorch, and of what is below it, at an error.
-LOST = (
-    "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be",
-    "CUDA error: device-side assert triggered",
-    "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx`",
-    "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
-    "Triton Error [CUDA]: an illegal instruction was encountered",
-    "HIP error: unspecified launch failure",
-)
-NO_MEMORY = (
-    "CUDA out of memory. Tried to allocate 2 MiB",
-    "CUDA error: out of memory",
-    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
-    "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
-)
-#: Where it comes out: a copy to the device, a computation, or the wait for results.
-POINTS = ("Transfer.batches", "Results.__init__", "Results.wait")
-
-
-def _fails_once(monkeypatch: pytest.MonkeyPatch, point: str, error: Exception) -> None:
-    kind, _, name = point.partition(".")
-    owner = {"Transfer": Transfer, "Results": Results}[kind]
-    plain, left = getattr(owner, name), [error]
-
-    def call(*arguments: Any) -> Any:
-        if left:
-            raise left.pop()
-        return plain(*arguments)
-
-    monkeypatch.setattr(owner, name, call)
-
-
-@pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("words", LOST)
-def test_a_lost_device_is_told_from_wherever_it_shows(
-    vit: Path, monkeypatch: pytest.MonkeyPatch, point: str, words: str
-) -> None:
-    engine = load(vit)
-    _fails_once(monkeypatch, point, RuntimeError(words))
-    with pytest.raises(DeviceLostError, match=re.escape(words.splitlines()[0])):
-        engine.predict(tiny.images(9))
-
-
-@pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("words", NO_MEMORY)
-def test_no_memory_halves_the_batch_from_wherever_it_shows(
-    vit: Path, monkeypatch: pytest.MonkeyPatch, point: str, words: str
-) -> None:
-    engine, pixels = load(vit), tiny.images(9)
-    expected = engine.predict(pixels)
-    _fails_once(monkeypatch, point, RuntimeError(words))
-    indices, scores = engine.predict(pixels)
-    assert engine.batch_size == 2
-    np.testing.assert_array_equal(indices, expected[0])
-    np.testing.assert_allclose(scores, expected[1], rtol=0, atol=1e-6)
-
-
 @pytest.mark.parametrize("rows", [1, 2, SLICES - 1, SLICES, SLICES + 1, 100, 256])
 def test_slices_are_all_of_a_batch_in_order(rows: int) -> None:
     found = list(slices(rows))
@@ -276,15 +217,6 @@ def test_a_buffer_filled_in_slices_is_as_one_filled_at_once(rows: int) -> None:
     buffer = slot._host.numpy()
     np.testing.assert_array_equal(buffer[:rows], images)
     assert not buffer[rows:].any()
-
-
-def test_a_mistake_of_ours_is_no_fault_of_a_device(
-    vit: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = load(vit)
-    _fails_once(monkeypatch, "Results.wait", RuntimeError("shapes do not match"))
-    with pytest.raises(RuntimeError, match="shapes do not match"):
-        engine.predict(tiny.images(1))
 
 
 def test_pixels_of_another_size_or_type_are_a_mistake(vit: Path) -> None:
