@@ -10,7 +10,7 @@ INSTALL := .ci/install.py
 RUN := tests/cli tests/engine tests/graph tests/images tests/isolation tests/runs tests/scan tests/sources tests/tasks
 SHORT := not slow and not chaos and not gpu and not orchestrators
 
-.PHONY: demo test test-fast fast-s3 fast-run fast-rest test-ray test-rest test-slow acceptance chaos test-orchestrators test-wheel wheel test-gpu bench bench-quick bench-gpu lint audit audit-online format docs env constraints clean
+.PHONY: demo test test-fast fast-s3 fast-run fast-rest test-ray test-rest test-slow acceptance chaos test-orchestrators test-wheel wheel test-gpu gpu-acceptance bench bench-quick bench-gpu lint audit audit-online format docs env constraints clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/nightlabel demo
@@ -80,6 +80,11 @@ bench-quick: $(VENV)/.dev-ready
 # What the GPU of this machine makes of a network, by precision, batch and compilation.
 bench-gpu: $(VENV)/.dev-ready
 	$(BIN)/python -m benchmarks.gpu
+
+# All that only a GPU can show, in ten minutes at most; writes the section "GPU" of RESULTS.md. With
+# SIMULATE=1 on a device that sleeps: no GPU, no figures, five minutes.
+gpu-acceptance: $(VENV)/.dev-ready
+	$(BIN)/python -m benchmarks.acceptance $(if $(SIMULATE),--simulate,--out benchmarks/RESULTS.md)
 
 test-gpu: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -m gpu

@@ -81,7 +81,7 @@ def groups(rig: Rig) -> list[Group]:
             "Packing",
             ["milliseconds there and back", "column by column", "as one Arrow stream"],
             [step_of(rig.name, "packing", "packing", 40)],
-            "Only compared: the former way is not in the product. Pickled as Ray does it.",
+            "Only compared, by way of Ray's store: the former way is not in the product.",
         ),
         Group("Tests", ["", ""], _tests(), left=2),
     ]

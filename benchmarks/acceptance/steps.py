@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
+import ray
 from numpy.typing import NDArray
 
 from benchmarks import device, gpu, inputs
@@ -128,10 +129,12 @@ def packing(rig: Rig, _: str) -> dict[str, Any]:
     rows = _block_rows().batch_rows
     pixels = device.Decode(device.SIDE).batch(device.refs(range(rows)))
     made = leads.labelled_block(stand_in.Sleeping(0.0), pixels)
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
     found = {
         name: leads.packing(block, 5 if rig.simulated else 30)
         for name, block in (("pixels to a predictor", pixels), ("rows from it", made))
     }
+    ray.shutdown()
     return {
         "rows": [
             [f"{name}, {rows} images", *(f"{took:.2f}" for took in ways.values())]
