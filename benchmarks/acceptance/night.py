@@ -23,7 +23,7 @@ from pipeline.tasks.preprocess_cache import preprocess_of
 from tests.parts.archives.real_archives import cache_folder
 from tests.parts.clusters.cluster import logical_gpus
 
-HEAD = ["ViT-B/16, fp16", "img/s", "first label", "whole run", "labels as fp32"]
+HEAD = ["", "img/s", "first label", "whole run", "labels as fp32"]
 HEAD += ["works", "waits", "copies", "rows", "nvidia-smi"]
 
 
