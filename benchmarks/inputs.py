@@ -167,7 +167,10 @@ def _crop(image: Image.Image, size: tuple[int, int], chance: random.Random) -> I
 
 
 def _synthetic(seed: int) -> bytes:
-    return encode(landscape(*SMALL, seed), "JPEG", quality=QUALITY)
+    chance = random.Random(seed)
+    colour = Image.new("RGB", SMALL, tuple(chance.randrange(256) for _ in range(3)))
+    tinted = Image.blend(landscape(*SMALL, seed), colour, chance.uniform(0.1, 0.6))
+    return encode(tinted, "JPEG", quality=QUALITY)
 
 
 def _model(out: Path, network: dict[str, Any], kind: str = "ViT") -> None:

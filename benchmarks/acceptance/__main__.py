@@ -95,8 +95,8 @@ def _runs(rig: Rig, chosen: dict[str, str]) -> Group:
             step_of(rig.name, "whole", f"run, {name}", 80 if lead in ("", COMPILED) else 55, lead)
             for lead, name in chosen.items()
         ],
-        f"{'A model of next to nothing' if rig.simulated else 'ViT-B/16 in fp16'}. At most one lead "
-        "is off in each. Where calls do not overlap, `waits` includes the time in which "
+        f"{'ViT-Ti/16 on the CPU' if rig.simulated else 'ViT-B/16 in fp16'}. At most one lead is "
+        "off in each. Where calls do not overlap, `waits` includes the time in which "
         "rows are made.",
     )
 

@@ -39,6 +39,8 @@ def truth(rig: Rig) -> str:
     if engine.device != "cpu":
         raise ValueError(f"the sample is to be labelled on the CPU, not on {engine.device}")
     names = [engine.labels[index] for index in gpu.labels(engine, pixels)]
+    if len(set(names)) < 2:
+        raise ValueError("one label for all: there is nothing to compare")
     labels = {file.name: name for file, name in zip(files, names, strict=True)}
     _truth_file(rig).write_text(json.dumps(labels))
     return f"{len(labels)} images, {len(set(names))} different labels"
