@@ -12,7 +12,7 @@ READ := tests/isolation tests/storage
 RUN := tests/images tests/runs
 SHORT := not slow and not chaos and not gpu and not orchestrators
 
-.PHONY: demo test test-fast fast-store fast-read fast-run fast-rest test-ray test-rest test-slow acceptance chaos test-orchestrators test-wheel wheel test-gpu bench bench-quick bench-gpu lint audit audit-online format docs env constraints clean
+.PHONY: demo test test-fast fast-store fast-read fast-run fast-rest test-ray test-rest test-slow acceptance chaos test-orchestrators test-wheel wheel test-gpu gpu-acceptance bench bench-quick bench-gpu lint audit audit-online format docs env constraints clean
 
 demo: $(VENV)/.run-ready
 	$(BIN)/nightlabel demo
@@ -84,6 +84,11 @@ bench-quick: $(VENV)/.dev-ready
 # How fast this machine's GPU runs a network, by precision, batch size and compilation.
 bench-gpu: $(VENV)/.dev-ready
 	$(BIN)/python -m benchmarks.gpu
+
+# All that only a GPU can show, in ten minutes at most; writes the section "GPU" of RESULTS.md. With
+# SIMULATE=1 on a device that sleeps: no GPU, no figures, five minutes.
+gpu-acceptance: $(VENV)/.dev-ready
+	$(BIN)/python -m benchmarks.acceptance $(if $(SIMULATE),--simulate,--out benchmarks/RESULTS.md)
 
 test-gpu: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -m gpu

@@ -20,6 +20,7 @@ from unittest.mock import patch
 
 from benchmarks import cpu, device, inputs, labels, overhead, race, report, startup, store
 from benchmarks import scale as growing
+from benchmarks.acceptance.__main__ import section as gpu_acceptance
 from benchmarks.inputs import DISTINCT
 from benchmarks.pixels import contest
 from benchmarks.race import Contender
@@ -30,6 +31,8 @@ from tests.parts.servers.s3 import serve
 
 #: Images a second that a ViT-B/16 might make in half precision, see docs/performance.md.
 DEVICES = {"A10G": 700, "L4": 1_200, "H100": 10_000}
+#: The section that needs a GPU: only if it is asked for.
+GPU = "gpu"
 #: Devices of one node and what each makes a second: a network of the size of ViT-B, a smaller one.
 AT_HAND = ((1, 10_000), (1, 20_000), (2, 5_000))
 #: From here on two cores do not copy what a device takes, but for small images.
@@ -312,6 +315,7 @@ SECTIONS: dict[str, Callable[[Scale], str]] = {
     "object-store": object_store,
     "devices": devices,
     "growth": growth,
+    GPU: lambda _: gpu_acceptance(),
 }
 
 
@@ -324,7 +328,7 @@ def main() -> None:
     scale = QUICK if options.quick else FULL
     out: Path | None = options.out
     document = out.read_text() if out is not None and out.exists() else ""
-    wanted: list[str] = options.only or list(SECTIONS)
+    wanted: list[str] = options.only or [name for name in SECTIONS if name != GPU]
     if "end-to-end" in wanted:
         race.make_environments()
     for name in wanted:

@@ -77,10 +77,10 @@ class List:
         for data in shards["shard"].to_pylist():
             first, last = pickle.loads(data)
             for start in range(first, last, self._rows):
-                yield pack(_refs(range(start, min(last, start + self._rows))))
+                yield pack(refs(range(start, min(last, start + self._rows))))
 
 
-def _refs(numbers: range) -> pa.Table:
+def refs(numbers: range) -> pa.Table:
     uris = [made_up_uri(number) for number in numbers]
     etags = [f"{number:032x}" for number in numbers]
     return refs_table(uris, etags, [40_000] * len(uris))
@@ -239,7 +239,7 @@ def at_hand(placement: Placement, rate: float, batches: int, *, side: int = SIDE
     """Predictors alone, over one decoded batch again and again: what a device waits for, if not
     for decoders."""
     images = batches * placement.batch_rows
-    decoded = pack(Decode(side).batch(_refs(range(placement.batch_rows))))
+    decoded = pack(Decode(side).batch(refs(range(placement.batch_rows))))
     block = ray.put(decoded)
 
     def graph(stages: Stages) -> Iterator[object]:
@@ -291,9 +291,39 @@ def simulated(
     return seen
 
 
-def main() -> None:
+def measured(
+    devices: int,
+    rate: float,
+    images: int,
+    side: int = SIDE,
+    *,
+    on_hand: bool = False,
+    rows: int | None = None,
+) -> Seen:
+    """`run`, or `at_hand`, on a cluster that this process starts and ends."""
     from ray.cluster_utils import Cluster
 
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
+    )
+    gpus = devices if on_hand else 1
+    try:
+        for _ in range(devices // gpus):
+            cluster.add_node(num_cpus=CPUS_A_NODE, num_gpus=gpus)
+        ray.init(cluster.address, log_to_driver=False)
+        placement = place(ray.cluster_resources(), None)
+        placement = replace(placement, batch_rows=rows or placement.batch_rows)
+        if on_hand:
+            seen = at_hand(placement, rate, images // placement.batch_rows, side=side)
+        else:
+            seen = run(placement, rate, images, side=side)
+        ray.shutdown()
+    finally:
+        cluster.shutdown()
+    return seen
+
+
+def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--at-hand", action="store_true")
     parser.add_argument("--rows", type=int)
@@ -302,26 +332,8 @@ def main() -> None:
     parser.add_argument("images", type=int)
     parser.add_argument("side", type=int, nargs="?", default=SIDE)
     asked = parser.parse_args()
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
-    )
-    gpus = asked.devices if asked.at_hand else 1
-    try:
-        for _ in range(asked.devices // gpus):
-            cluster.add_node(num_cpus=CPUS_A_NODE, num_gpus=gpus)
-        ray.init(cluster.address, log_to_driver=False)
-        placement = place(ray.cluster_resources(), None)
-        placement = replace(placement, batch_rows=asked.rows or placement.batch_rows)
-        if asked.at_hand:
-            seen = at_hand(
-                placement, asked.rate, asked.images // placement.batch_rows, side=asked.side
-            )
-        else:
-            seen = run(placement, asked.rate, asked.images, side=asked.side)
-        print(json.dumps(asdict(seen)))
-        ray.shutdown()
-    finally:
-        cluster.shutdown()
+    numbers = (asked.devices, asked.rate, asked.images, asked.side)
+    print(json.dumps(asdict(measured(*numbers, on_hand=asked.at_hand, rows=asked.rows))))
 
 
 if __name__ == "__main__":

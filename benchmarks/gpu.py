@@ -9,7 +9,7 @@ missing is what the way to the device costs. Prints Markdown, row by row.
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,11 @@ from pipeline.tasks.preprocess_cache import preprocess_of
 NETWORKS: dict[str, Callable[[], Path]] = {
     "ViT-Ti/16": inputs.vit_tiny,
     "ViT-B/16": inputs.vit_base,
+    "ResNet-50": inputs.resnet_50,
 }
 #: (precision, images in a batch of the device, compiled)
-WAYS = (
+Way = tuple[str, int, bool]
+WAYS: tuple[Way, ...] = (
     ("fp32", CUDA_BATCH, False),
     ("fp16", CUDA_BATCH, False),
     ("bf16", 64, False),
@@ -41,13 +43,21 @@ WAYS = (
     ("bf16", CUDA_BATCH, True),
     ("bf16", 512, True),
 )
+HEAD = ["", "precision", "batch", "compiled", "predictor", "on the device", "of that"]
+HEAD += ["labels as fp32", "seconds to load"]
 
 
-def rows(network: str, seconds: float) -> Iterator[list[str]]:
+def rows(
+    network: str,
+    seconds: float,
+    ways: Sequence[Way] = WAYS,
+    images: Callable[[int], Path] = inputs.small_jpegs,
+) -> Iterator[list[str]]:
+    """One a way, with the columns HEAD; `images` makes a folder of so many."""
     model = NETWORKS[network]()
-    pixels = decoded(model)
+    pixels = decoded(model, images)
     truth = labels(load(model, "fp32", CUDA_BATCH, False), pixels)
-    for precision, batch, compiled in WAYS:
+    for precision, batch, compiled in ways:
         began = time.perf_counter()
         engine = load(model, precision, batch, compiled)
         loaded = time.perf_counter() - began
@@ -68,10 +78,12 @@ def rows(network: str, seconds: float) -> Iterator[list[str]]:
         ]
 
 
-def decoded(model: Path) -> NDArray[np.uint8]:
-    """(GPU_BATCH_ROWS, H, W, 3): what one call of a predictor gets."""
+def decoded(
+    model: Path, images: Callable[[int], Path], count: int = GPU_BATCH_ROWS
+) -> NDArray[np.uint8]:
+    """(count, H, W, 3): what one call of a predictor gets."""
     shape = preprocess_of(model)
-    files = sorted(inputs.small_jpegs(GPU_BATCH_ROWS).iterdir())
+    files = sorted(images(count).iterdir())
     return np.stack([prepare(file.read_bytes(), preprocess=shape).pixels for file in files])
 
 
@@ -124,9 +136,8 @@ def main() -> None:
     if device.type != "cuda":
         parser.error("this machine has no CUDA device; nightlabel bench measures what there is")
     print(f"{device_name(device)}; images a second:\n")
-    head = ["", "precision", "batch", "compiled", "predictor", "on the device", "of that"]
-    print(f"|{'|'.join([*head, 'labels as fp32', 'seconds to load'])}|")
-    print("|" + "---|" * 9)
+    print(f"|{'|'.join(HEAD)}|")
+    print("|" + "---|" * len(HEAD))
     for network in options.only or NETWORKS:
         for row in rows(network, options.seconds):
             print(f"|{'|'.join(row)}|", flush=True)

@@ -9,13 +9,17 @@ import json
 import os
 import random
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from tests.parts.archives.real_archives import backgrounds, once, photos
+from tests.parts.images.forge import encode
+from tests.parts.images.synthetic_photos import landscape
 
 SEED = 0
 SOURCE_FORMATS = ("JPEG", "PNG", "WEBP")
@@ -76,15 +80,31 @@ def mixed(count: int) -> Path:
     return _made(f"mixed-{count}", make)
 
 
+def synthetic_jpegs(count: int) -> Path:
+    """A folder of `count` JPEGs of 500×375 that nobody took, some 40 KB each: needs no network."""
+
+    def make(out: Path) -> None:
+        with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+            for number, data in enumerate(pool.map(_synthetic, range(count), chunksize=16)):
+                (out / f"{number:06}.jpg").write_bytes(data)
+
+    return _made(f"synthetic-{count}", make)
+
+
 def many_names(count: int, distinct: int) -> Path:
     """`count` names of `distinct` small JPEGs, as hard links."""
-    files = sorted(small_jpegs(distinct).iterdir())
+    return names_of(small_jpegs(distinct), count, f"names-{count}-{distinct}")
+
+
+def names_of(folder: Path, count: int, name: str = "") -> Path:
+    """`count` names of the files in `folder`, as hard links; the first are of one file each."""
+    files = sorted(folder.iterdir())
 
     def make(out: Path) -> None:
         for number in range(count):
-            os.link(files[number % distinct], out / f"{number:07}.jpg")
+            os.link(files[number % len(files)], out / f"{number:07}.jpg")
 
-    return _made(f"names-{count}-{distinct}", make)
+    return _made(name or f"{folder.name}-names-{count}", make)
 
 
 def made_up_uri(number: int) -> str:
@@ -100,6 +120,11 @@ def vit_tiny() -> Path:
 def vit_base() -> Path:
     """The folder of a ViT-B/16 of 1,000 classes, with random weights."""
     return _made("vit-base", lambda out: _model(out, VIT_BASE))
+
+
+def resnet_50() -> Path:
+    """The folder of a ResNet-50 of 1,000 classes, with random weights."""
+    return _made("resnet-50", lambda out: _model(out, {}, kind="ResNet"))
 
 
 def no_op() -> Path:
@@ -141,12 +166,20 @@ def _crop(image: Image.Image, size: tuple[int, int], chance: random.Random) -> I
     return image.crop((left, top, left + width, top + height))
 
 
-def _model(out: Path, network: dict[str, Any]) -> None:
+def _synthetic(seed: int) -> bytes:
+    chance = random.Random(seed)
+    colour = Image.new("RGB", SMALL, tuple(chance.randrange(256) for _ in range(3)))
+    tinted = Image.blend(landscape(*SMALL, seed), colour, chance.uniform(0.1, 0.6))
+    return encode(tinted, "JPEG", quality=QUALITY)
+
+
+def _model(out: Path, network: dict[str, Any], kind: str = "ViT") -> None:
     import torch
-    from transformers import ViTConfig, ViTForImageClassification
+    import transformers
 
     torch.manual_seed(SEED)
     names = {index: f"class-{index}" for index in range(CLASSES)}
-    config = ViTConfig(id2label=names, label2id={v: k for k, v in names.items()}, **network)
-    ViTForImageClassification(config).save_pretrained(out)
+    make_config = getattr(transformers, f"{kind}Config")
+    config = make_config(id2label=names, label2id={v: k for k, v in names.items()}, **network)
+    getattr(transformers, f"{kind}ForImageClassification")(config).save_pretrained(out)
     (out / "preprocessor_config.json").write_text(json.dumps(PROCESSOR, indent=2))

@@ -1,0 +1,1 @@
+"""Acceptance on one GPU: everything that only a GPU can show, in ten minutes at most."""
