@@ -16,6 +16,7 @@ from deltalake import DeltaTable
 from PIL import Image
 
 from pipeline.engine.placement import GPU_IN_FLIGHT
+from pipeline.graph.stages.predict import CALLS
 from tests.chaos.scores import Scores
 from tests.integration.conftest import Ran, nightlabel
 from tests.parts.clusters.cluster import logical_gpus
@@ -173,7 +174,8 @@ def test_an_image_that_loses_the_device_costs_its_row(night: Night) -> None:
 )
 def test_too_little_memory_halves_the_batch(night: Night, error: str, point: str) -> None:
     ran = night.label(Fault(error, point, rows=5))
-    assert night.house.faults.met() <= 2 * 2
+    # Twice at each of two devices, and each time by all calls that had queued their batches.
+    assert 2 <= night.house.faults.met() <= 2 * 2 * CALLS
     night.check(ran)
 
 
@@ -182,7 +184,7 @@ def test_a_device_that_is_bad_from_the_start_ends_no_night(
     night: Night, error: str, point: str
 ) -> None:
     night.check(night.label(Fault(error, point, device=1)))
-    assert night.house.faults.met() >= 2
+    assert night.house.faults.met()
 
 
 @pytest.mark.parametrize("point", ["load", "proof"])
@@ -204,11 +206,15 @@ def test_where_all_devices_are_bad_the_night_says_so(night: Night, error: str, p
 def test_a_device_that_fails_at_each_block_keeps_no_other_from_labelling(
     night: Night, error: str, point: str
 ) -> None:
-    """What waits at its predictor remains for the next night."""
+    """What waits at its predictor goes to the other device, or remains for the next night."""
     fault = Fault(error, point, device=1)
     ran = night.label(fault)
-    assert len(night.rows()) >= len(night.house.truth) - FIRST - GPU_IN_FLIGHT * EACH
-    night.check_failed(ran, fault.words)
+    assert night.house.faults.met()
+    if ran.code == 0:
+        night.check(ran)
+    else:
+        assert len(night.rows()) >= len(night.house.truth) - FIRST - GPU_IN_FLIGHT * EACH
+        night.check_failed(ran, fault.words)
 
 
 def test_the_only_device_fails_in_the_midst(night: Night) -> None:
