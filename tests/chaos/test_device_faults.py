@@ -33,8 +33,8 @@ NAMES: Final = [f"c00/{number:05}.jpg" for number in range(FIRST)] + [
 ]
 #: Images that are all grey, and their shades.
 GREY: Final = {"c03/00011.jpg": 60, "c08/00042.jpg": 120, "c15/00000.jpg": 180}
-#: No night takes so long, on two cores that have other work, too: a device that fails at each block ends a
-#: predictor for each block in flight, and a dozen children after them.
+#: No night takes so long, on two cores that have other work, too: a device that fails at each
+#: block ends a predictor for each block in flight, and a dozen children after them.
 SECONDS: Final = 480.0
 
 Rows = dict[str, dict[str, Any]]
