@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import pytest
@@ -26,6 +27,20 @@ def world(worlds: Worlds) -> World:
 @pytest.fixture
 def cluster(s3: S3Process) -> Iterator[Any]:
     """A head that runs no tasks, and two nodes of two CPUs each."""
+    with _cluster({"num_cpus": 2}, {"num_cpus": 2}) as found:
+        yield found
+
+
+@pytest.fixture
+def gpus(s3: S3Process) -> Iterator[Any]:
+    """A head that runs no tasks, a node for decoders, and two with a GPU each."""
+    device = {"num_cpus": 1, "num_gpus": 1}
+    with _cluster({"num_cpus": 2}, device, device) as found:
+        yield found
+
+
+@contextmanager
+def _cluster(*nodes: dict[str, int]) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
@@ -34,8 +49,8 @@ def cluster(s3: S3Process) -> Iterator[Any]:
             head_node_args={"num_cpus": 0, "include_dashboard": False, "temp_dir": folder},
         )
         try:
-            for _ in range(2):
-                found.add_node(num_cpus=2)
+            for node in nodes:
+                found.add_node(**node)
             yield found
         finally:
             found.shutdown()
@@ -88,7 +103,35 @@ def test_a_run_that_has_lost_all_nodes_ends_and_the_next_goes_on(
     world.prove()
 
 
-def _lose_a_node(world: World, cluster: Any, running: Night) -> bool:
+def test_a_run_goes_on_without_a_gpu_that_nothing_replaces(world: World, gpus: Any) -> None:
+    world.change(added=6000)
+    with night([*world.arguments, "--address", gpus.address]) as running:
+        assert _lose_a_node(world, gpus, running, having="num_gpus")
+        ran = running.end(world.scores, PATIENCE_SECONDS)
+    assert ran.code == 0, ran.err
+    world.settle()
+    world.prove()
+
+
+def test_a_run_that_has_lost_all_gpus_ends_and_the_next_goes_on(world: World, gpus: Any) -> None:
+    world.change(added=6000)
+    with night([*world.arguments, "--address", gpus.address]) as running:
+        assert _lose_a_node(world, gpus, running, having="num_gpus")
+        _remove_one(world, gpus, having="num_gpus")
+        ran = running.end(world.scores, 2 * PATIENCE_SECONDS)
+    assert ran.code == 1
+    assert "the cluster has lost nodes: 2 GPUs are needed" in ran.err.splitlines()[-1]
+    world.look()
+    assert 0 < world.found.delta().num_rows < 8000
+    gpus.add_node(num_cpus=1, num_gpus=1)
+    gpus.wait_for_nodes()
+    with night([*world.arguments, "--address", gpus.address]) as running:
+        assert running.end(world.scores).code == 0
+    world.settle()
+    world.prove()
+
+
+def _lose_a_node(world: World, cluster: Any, running: Night, having: str = "num_cpus") -> bool:
     """Any of two, while the run labels; False if it is over before."""
     before = world.found.delta().num_rows
     while not running.over and world.found.delta().num_rows == before:
@@ -96,11 +139,14 @@ def _lose_a_node(world: World, cluster: Any, running: Night) -> bool:
     time.sleep(world.random.uniform(0, 1.0))
     if running.over:
         return False
-    _remove_one(world, cluster)
+    _remove_one(world, cluster, having)
     return True
 
 
-def _remove_one(world: World, cluster: Any) -> None:
-    nodes = sorted(cluster.worker_nodes, key=lambda node: node.unique_id)
+def _remove_one(world: World, cluster: Any, having: str = "num_cpus") -> None:
+    nodes = sorted(
+        (one for one in cluster.worker_nodes if getattr(one.get_resource_and_label_spec(), having)),
+        key=lambda node: node.unique_id,
+    )
     cluster.remove_node(world.random.choice(nodes), allow_graceful=False)
     world.scores.count("Ray node killed")

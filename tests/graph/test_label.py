@@ -23,6 +23,7 @@ from pipeline.graph.stages import image_loader, network
 from pipeline.graph.stages.failures import TASK_RETRIES
 from pipeline.graph.stages.image_loader import READS_IN_FLIGHT
 from pipeline.graph.stages.label import CALLS, Label, rows_at_once
+from pipeline.graph.stages.own_device import HIDDEN
 from pipeline.sources import open_source
 from pipeline.spec import make_spec
 from tests.parts.clusters.ray import own_ray
@@ -72,6 +73,13 @@ class Light:
         time.sleep(self._seconds * pixels.num_rows)
         light = [sum(one) if one is not None else None for one in pixels["pixels"].to_pylist()]
         return pixels.select(["uri", "error_code"]).append_column("light", pa.array(light))
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker without a GPU hides all from its process, which is pytest's here."""
+    for name in HIDDEN:
+        monkeypatch.setenv(name, "-1")
 
 
 @pytest.fixture(autouse=True)

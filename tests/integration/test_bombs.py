@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from pipeline.engine import placement
+from pipeline.engine import batch_rows
 from pipeline.engine.memory_budget import budget_of
 from tests.integration.conftest import Ran, _run_here
 from tests.parts.clusters.ray import own_ray
@@ -25,7 +25,7 @@ PROCESS = 400 * MIB
 @pytest.fixture
 def many_decoders(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A Ray whose processes each take one image at a time."""
-    monkeypatch.setattr(placement, "CPU_BATCH_RANGE", (1, 1))
+    monkeypatch.setattr(batch_rows, "CPU_BATCH_RANGE", (1, 1))
     with own_ray(cpus=CPUS):
         yield
 

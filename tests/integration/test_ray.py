@@ -14,7 +14,9 @@ pytestmark = pytest.mark.ray
 
 LOGICAL_GPUS = """
 import json, os, sys, ray, pipeline
+from pipeline.engine import batch_rows
 from tests.parts.processes.process_tree import below, title
+batch_rows.GPU_BATCH_RANGE = (64, 64)
 ray.init("local", num_cpus=3, num_gpus=2, include_dashboard=False, log_to_driver=False)
 src, dst, model = sys.argv[1:]
 free, working = [], set()
@@ -35,7 +37,7 @@ print(json.dumps({"hardware": summary.hardware, "counts": summary.counts.model_d
 
 GROWING = """
 import json, os, sys, ray, pipeline
-from tests.parts.family import below, title
+from tests.parts.processes.process_tree import below, title
 ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
 src, dst, model = sys.argv[1:]
 there, working = [], set()
@@ -70,8 +72,8 @@ def _python(*arguments: object, stdin: str | None = None) -> subprocess.Complete
 
 
 def test_two_logical_gpus_get_a_predictor_each(tmp_path: Path) -> None:
-    model = make_model(tmp_path / "model", layers=4, width=384)  # a batch takes seconds
-    src = _folder(tmp_path / "photos", 3000)  # six batches, of which one predictor holds four
+    model = make_model(tmp_path / "model", layers=4, width=384)
+    src = _folder(tmp_path / "photos", 3000)  # 47 batches, of which one predictor holds eight
     ran = _python("-c", LOGICAL_GPUS, src, tmp_path / "labels", model)
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout.splitlines()[-1])

@@ -171,9 +171,9 @@ def test_two_at_once_are_one_job(measurer: Callable[[int], Person]) -> None:
 
 
 def test_a_stopped_job_is_no_success_and_the_next_one_finishes(
-    person: Callable[[int], Person], proxy: FaultProxy
+    measurer: Callable[[int], Person], proxy: FaultProxy
 ) -> None:
-    one = person(1000)  # two batches
+    one = measurer(1000)  # several batches
     late = urlsplit(f"{one.found.src}/b/")
     proxy.rule(method="GET", path=f"/{late.netloc}{late.path}", delay=2.0)
     with _running(one.submit("--commit-seconds", 0.5, "--json")) as follower:

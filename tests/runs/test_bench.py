@@ -97,6 +97,7 @@ def test_the_rate_is_that_of_the_middle_half() -> None:
         "run_errors": 4,
         "run_per_second": 100.0,
         "first_label_seconds": 9.0,
+        "device_seconds": {},
     }
 
 

@@ -15,7 +15,7 @@ from pipeline.models.backends.loading import torch_in_words, unused_gpu
 
 #: "1": Ray's GPUs are only numbers, as in tests of scheduling, and predictors use CPUs.
 LOGICAL: Final = "NIGHTLABEL_LOGICAL_GPUS"
-_HIDDEN: Final = {"CUDA_VISIBLE_DEVICES": "-1", "HIP_VISIBLE_DEVICES": "-1"}
+HIDDEN: Final = {"CUDA_VISIBLE_DEVICES": "-1", "HIP_VISIBLE_DEVICES": "-1"}
 
 
 def keep_to_own_device() -> None:
@@ -24,7 +24,7 @@ def keep_to_own_device() -> None:
     Call it before torch uses one.
     """
     if not _given():
-        os.environ.update(_HIDDEN)
+        os.environ.update(HIDDEN)
 
 
 def check_device(device: str) -> None:
