@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch._inductor.config
 
 from pipeline.errors import ModelError
 from pipeline.models.backends.compiled import CALLS, _kernels
