@@ -209,7 +209,11 @@ def test_a_device_that_fails_at_each_block_keeps_no_other_from_labelling(
 ) -> None:
     """What waits at its predictor goes to the other device, or remains for the next night."""
     fault = Fault(error, point, device=1)
-    ran = night.label(fault)
+    for number in range(5):  # the other device may have labelled all before this one is ready
+        night = Night(night.house, night.labels.with_name(f"labels-{number}"))
+        ran = night.label(fault)
+        if night.house.faults.met():
+            break
     assert night.house.faults.met()
     if ran.code == 0:
         night.check(ran)
