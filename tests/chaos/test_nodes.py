@@ -3,7 +3,6 @@
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 import pytest
@@ -17,6 +16,8 @@ from tests.parts.servers.s3 import S3Process
 pytestmark = [pytest.mark.s3, pytest.mark.chaos, pytest.mark.ray]
 
 SIZE: Final = 2000
+CPUS: Final = {"num_cpus": 2}
+GPU: Final = {"num_cpus": 1, "num_gpus": 1}
 
 
 @pytest.fixture
@@ -25,22 +26,14 @@ def world(worlds: Worlds) -> World:
 
 
 @pytest.fixture
-def cluster(s3: S3Process) -> Iterator[Any]:
-    """A head that runs no tasks, and two nodes of two CPUs each."""
-    with _cluster({"num_cpus": 2}, {"num_cpus": 2}) as found:
-        yield found
+def node() -> dict[str, int]:
+    """What each of the two nodes has that may be lost."""
+    return CPUS
 
 
 @pytest.fixture
-def gpus(s3: S3Process) -> Iterator[Any]:
-    """A head that runs no tasks, a node for decoders, and two with a GPU each."""
-    device = {"num_cpus": 1, "num_gpus": 1}
-    with _cluster({"num_cpus": 2}, device, device) as found:
-        yield found
-
-
-@contextmanager
-def _cluster(*nodes: dict[str, int]) -> Iterator[Any]:
+def cluster(s3: S3Process, node: dict[str, int]) -> Iterator[Any]:
+    """A head that runs no tasks, two nodes, and one for decoders if those have GPUs."""
     from ray.cluster_utils import Cluster
 
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
@@ -49,8 +42,8 @@ def _cluster(*nodes: dict[str, int]) -> Iterator[Any]:
             head_node_args={"num_cpus": 0, "include_dashboard": False, "temp_dir": folder},
         )
         try:
-            for node in nodes:
-                found.add_node(**node)
+            for one in [*([CPUS] if node is GPU else []), node, node]:
+                found.add_node(**one)
             yield found
         finally:
             found.shutdown()
@@ -61,7 +54,7 @@ def test_nodes_go_and_others_come(world: World, cluster: Any) -> None:
     for _ in range(10):
         world.change(replaced=200, added=2000)  # fewer are over before a node can go
         with night([*world.arguments, "--address", cluster.address]) as running:
-            if _lose_a_node(world, cluster, running):
+            if _lose_a_node(world, cluster, running, CPUS):
                 time.sleep(world.random.uniform(0, 2.0))
                 cluster.add_node(num_cpus=2)
                 lost += 1
@@ -73,29 +66,37 @@ def test_nodes_go_and_others_come(world: World, cluster: Any) -> None:
     world.prove()
 
 
-def test_a_run_goes_on_without_a_node_that_nothing_replaces(world: World, cluster: Any) -> None:
+@pytest.mark.parametrize("node", [CPUS, GPU], ids=["cpus", "gpus"])
+def test_a_run_goes_on_without_a_node_that_nothing_replaces(
+    world: World, cluster: Any, node: dict[str, int]
+) -> None:
     world.change(added=6000)
     with night([*world.arguments, "--address", cluster.address]) as running:
-        assert _lose_a_node(world, cluster, running)
+        assert _lose_a_node(world, cluster, running, node)
         ran = running.end(world.scores, PATIENCE_SECONDS)
     assert ran.code == 0, ran.err
     world.settle()
     world.prove()
 
 
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [(CPUS, "the cluster has lost nodes"), (GPU, "the cluster has lost nodes: 2 GPUs are needed")],
+    ids=["cpus", "gpus"],
+)
 def test_a_run_that_has_lost_all_nodes_ends_and_the_next_goes_on(
-    world: World, cluster: Any
+    world: World, cluster: Any, node: dict[str, int], words: str
 ) -> None:
     world.change(added=6000)
     with night([*world.arguments, "--address", cluster.address]) as running:
-        assert _lose_a_node(world, cluster, running)
-        _remove_one(world, cluster)
+        assert _lose_a_node(world, cluster, running, node)
+        _remove_one(world, cluster, node)
         ran = running.end(world.scores, 2 * PATIENCE_SECONDS)
     assert ran.code == 1
-    assert "the cluster has lost nodes" in ran.err.splitlines()[-1]
+    assert words in ran.err.splitlines()[-1]
     world.look()
     assert 0 < world.found.delta().num_rows < 8000
-    cluster.add_node(num_cpus=2)
+    cluster.add_node(**node)
     cluster.wait_for_nodes()
     with night([*world.arguments, "--address", cluster.address]) as running:
         assert running.end(world.scores).code == 0
@@ -103,35 +104,7 @@ def test_a_run_that_has_lost_all_nodes_ends_and_the_next_goes_on(
     world.prove()
 
 
-def test_a_run_goes_on_without_a_gpu_that_nothing_replaces(world: World, gpus: Any) -> None:
-    world.change(added=6000)
-    with night([*world.arguments, "--address", gpus.address]) as running:
-        assert _lose_a_node(world, gpus, running, having="num_gpus")
-        ran = running.end(world.scores, PATIENCE_SECONDS)
-    assert ran.code == 0, ran.err
-    world.settle()
-    world.prove()
-
-
-def test_a_run_that_has_lost_all_gpus_ends_and_the_next_goes_on(world: World, gpus: Any) -> None:
-    world.change(added=6000)
-    with night([*world.arguments, "--address", gpus.address]) as running:
-        assert _lose_a_node(world, gpus, running, having="num_gpus")
-        _remove_one(world, gpus, having="num_gpus")
-        ran = running.end(world.scores, 2 * PATIENCE_SECONDS)
-    assert ran.code == 1
-    assert "the cluster has lost nodes: 2 GPUs are needed" in ran.err.splitlines()[-1]
-    world.look()
-    assert 0 < world.found.delta().num_rows < 8000
-    gpus.add_node(num_cpus=1, num_gpus=1)
-    gpus.wait_for_nodes()
-    with night([*world.arguments, "--address", gpus.address]) as running:
-        assert running.end(world.scores).code == 0
-    world.settle()
-    world.prove()
-
-
-def _lose_a_node(world: World, cluster: Any, running: Night, having: str = "num_cpus") -> bool:
+def _lose_a_node(world: World, cluster: Any, running: Night, node: dict[str, int]) -> bool:
     """Any of two, while the run labels; False if it is over before."""
     before = world.found.delta().num_rows
     while not running.over and world.found.delta().num_rows == before:
@@ -139,11 +112,12 @@ def _lose_a_node(world: World, cluster: Any, running: Night, having: str = "num_
     time.sleep(world.random.uniform(0, 1.0))
     if running.over:
         return False
-    _remove_one(world, cluster, having)
+    _remove_one(world, cluster, node)
     return True
 
 
-def _remove_one(world: World, cluster: Any, having: str = "num_cpus") -> None:
+def _remove_one(world: World, cluster: Any, node: dict[str, int]) -> None:
+    having = "num_gpus" if node is GPU else "num_cpus"
     nodes = sorted(
         (one for one in cluster.worker_nodes if getattr(one.get_resource_and_label_spec(), having)),
         key=lambda node: node.unique_id,
